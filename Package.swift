@@ -1,0 +1,157 @@
+// swift-tools-version:6.2
+//
+// The module graph of Skein. Dependencies point one way only; the table of
+// allowed edges lives in Tests/ArchitectureTests and is compared with this file
+// and with every import in Sources.
+import PackageDescription
+
+// Every target of ours is held to the same rules (style habit 25).
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .treatAllWarnings(as: .error),
+]
+
+// MARK: C edge
+
+let systemLibraries: [Target] = [
+  .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+  .systemLibrary(
+    name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
+  .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+  .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+  .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+  .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+]
+
+let cTargets: [Target] = [
+  .target(name: "CSkeinProto", dependencies: ["CProtobufC"]),
+  .target(name: "CSkeinShims"),
+  .target(name: "COpenSSLShims", dependencies: ["COpenSSL"]),
+  .target(name: "CSQLiteShims", dependencies: ["CSQLite"]),
+]
+
+// MARK: Pure modules: no NIO, no Foundation, no Task, no clock, no file, no random source
+
+let pure: [Target] = [
+  .target(name: "SkeinCore", dependencies: ["CSkeinShims"], swiftSettings: strict),
+  .target(
+    name: "RecordFormat", dependencies: ["SkeinCore", "CZstd", "CZlib"], swiftSettings: strict),
+  .target(name: "CommitLog", dependencies: ["SkeinCore", "RecordFormat"], swiftSettings: strict),
+]
+
+// MARK: I/O modules
+
+let nio: [Target.Dependency] = [
+  .product(name: "NIOCore", package: "swift-nio"),
+  .product(name: "NIOPosix", package: "swift-nio"),
+]
+
+let io: [Target] = [
+  .target(
+    name: "Wire", dependencies: ["SkeinCore", "CSkeinProto", "CProtobufC"], swiftSettings: strict),
+  .target(
+    name: "DiskIO", dependencies: ["SkeinCore", "CommitLog", "CSkeinShims"], swiftSettings: strict),
+  .target(
+    name: "Transport",
+    dependencies: ["SkeinCore", "COpenSSL", "COpenSSLShims", "CNGHTTP2"] + nio,
+    swiftSettings: strict),
+  .target(
+    name: "MetadataStore",
+    dependencies: [
+      "SkeinCore", "CommitLog", "CSQLite", "CSQLiteShims", "Wire", "Transport",
+    ] + nio, swiftSettings: strict),
+]
+
+// MARK: Edges
+
+let edges: [Target] = [
+  .target(
+    name: "SkeinClient",
+    dependencies: [
+      "SkeinCore", "RecordFormat", "Wire", "Transport",
+      .product(name: "Logging", package: "swift-log"),
+    ] + nio, swiftSettings: strict),
+  .target(
+    name: "Broker",
+    dependencies: [
+      "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport",
+      .product(name: "Logging", package: "swift-log"),
+      .product(name: "NIOHTTP1", package: "swift-nio"),
+    ] + nio, swiftSettings: strict),
+]
+
+// MARK: Programs
+
+let programs: [Target] = [
+  .executableTarget(
+    name: "skeind",
+    dependencies: [
+      "SkeinCore", "Broker",
+      .product(name: "Logging", package: "swift-log"),
+      .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      .product(name: "Configuration", package: "swift-configuration"),
+      .product(name: "Yams", package: "Yams"),
+    ], swiftSettings: strict),
+  .executableTarget(
+    name: "skein",
+    dependencies: [
+      "SkeinCore", "SkeinClient",
+      .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      .product(name: "Yams", package: "Yams"),
+      .product(name: "Histogram", package: "hdrhistogram-swift"),
+    ], swiftSettings: strict),
+]
+
+// MARK: Tests
+
+let tests: [Target] = [
+  .target(
+    name: "Simulation",
+    dependencies: ["SkeinCore", "RecordFormat", "CommitLog"],
+    path: "Tests/Simulation", swiftSettings: strict),
+  .testTarget(name: "ArchitectureTests", swiftSettings: strict),
+  .testTarget(name: "SkeinCoreTests", dependencies: ["SkeinCore"], swiftSettings: strict),
+  .testTarget(
+    name: "RecordFormatTests", dependencies: ["SkeinCore", "RecordFormat"],
+    resources: [.copy("Golden")], swiftSettings: strict),
+  .testTarget(
+    name: "CommitLogTests",
+    dependencies: ["SkeinCore", "RecordFormat", "CommitLog", "Simulation", "DiskIO"],
+    swiftSettings: strict),
+  .testTarget(
+    name: "WireTests", dependencies: ["SkeinCore", "Wire", "CSkeinProto", "CProtobufC"],
+    swiftSettings: strict),
+  .testTarget(
+    name: "TransportTests", dependencies: ["SkeinCore", "Transport"] + nio, swiftSettings: strict),
+  .testTarget(
+    name: "MetadataStoreTests",
+    dependencies: ["SkeinCore", "MetadataStore", "DiskIO", "CommitLog", "Simulation", "Transport"]
+      + nio, swiftSettings: strict),
+  .testTarget(
+    name: "BrokerTests",
+    dependencies: [
+      "SkeinCore", "RecordFormat", "CommitLog", "Wire", "Transport", "MetadataStore", "Broker",
+      "SkeinClient", "Simulation",
+    ] + nio, swiftSettings: strict),
+]
+
+let package = Package(
+  name: "skein",
+  products: [
+    .library(name: "SkeinClient", targets: ["SkeinClient"]),
+    .executable(name: "skeind", targets: ["skeind"]),
+    .executable(name: "skein", targets: ["skein"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+  ],
+  targets: systemLibraries + cTargets + pure + io + edges + programs + tests
+)

@@ -1,0 +1,172 @@
+/// The catalogue itself, in groups. Add a row here, to `catalogue`, and to Docs/errors.md.
+extension Reason {
+  // MARK: Requests
+
+  public static let invalidRequest = Reason(
+    "INVALID_REQUEST", .invalidArgument, .definite, retriable: false,
+    "One or more fields of the request are wrong; every one is listed in BadRequest. Correct them and send again."
+  )
+  public static let malformedMessage = Reason(
+    "MALFORMED_MESSAGE", .invalidArgument, .definite, retriable: false,
+    "The bytes are not a valid protobuf message of the expected type (wrong wire type, invalid UTF-8, a NUL in a string, too many fields). Check the encoder."
+  )
+  public static let messageTooLarge = Reason(
+    "MESSAGE_TOO_LARGE", .resourceExhausted, .definite, retriable: false,
+    "A gRPC message exceeds the announced limit; it was refused before it was buffered. Send smaller messages or batches."
+  )
+  public static let methodUnknown = Reason(
+    "METHOD_UNKNOWN", .unimplemented, .definite, retriable: false,
+    "This broker has no such service or method. Compare the client's contract with the broker's version.")
+  public static let encodingUnsupported = Reason(
+    "ENCODING_UNSUPPORTED", .unimplemented, .definite, retriable: false,
+    "The message is compressed with an encoding that the broker does not accept; grpc-accept-encoding lists those it does."
+  )
+  public static let deadlineExceeded = Reason(
+    "DEADLINE_EXCEEDED", .deadlineExceeded, .unknown, retriable: true,
+    "The call's deadline passed before its result was known. A publish may still become durable: retry it only idempotently."
+  )
+  public static let cancelled = Reason(
+    "CANCELLED", .cancelled, .unknown, retriable: false,
+    "The caller cancelled. What was already handed over may still become durable.")
+
+  // MARK: Topics and partitions
+
+  public static let topicNotFound = Reason(
+    "TOPIC_NOT_FOUND", .notFound, .definite, retriable: false,
+    "No topic of that name exists for this tenant. Create it, or check the spelling with `skein topic list`.")
+  public static let partitionNotFound = Reason(
+    "PARTITION_NOT_FOUND", .notFound, .definite, retriable: false,
+    "The topic exists but has no partition of that number; the valid range is in the message.")
+  public static let topicExists = Reason(
+    "TOPIC_EXISTS", .alreadyExists, .definite, retriable: false,
+    "A topic of that name exists already. Choose another name, or use the existing one.")
+  public static let offsetOutOfRange = Reason(
+    "OFFSET_OUT_OF_RANGE", .outOfRange, .definite, retriable: false,
+    "The offset lies outside the log; metadata gives log_start_offset and high_watermark. The client's policy decides where to go on; the broker never jumps silently."
+  )
+  public static let logTruncated = Reason(
+    "LOG_TRUNCATED", .outOfRange, .definite, retriable: false,
+    "The log was cut below the position that the client had read (its last epoch ends earlier). Records seen beyond `end_offset` are gone; go on from there deliberately."
+  )
+  public static let topicLimit = Reason(
+    "TOPIC_LIMIT", .resourceExhausted, .definite, retriable: false,
+    "The broker or tenant has as many topics or partitions as it may. Delete some, or raise the limit.")
+
+  // MARK: Batches and producers
+
+  public static let batchCorrupt = Reason(
+    "BATCH_CORRUPT", .invalidArgument, .definite, retriable: false,
+    "The record batch fails its CRC32C or does not parse; nothing was appended. If it repeats, suspect the encoder or the client's memory."
+  )
+  public static let batchInvalid = Reason(
+    "BATCH_INVALID", .invalidArgument, .definite, retriable: false,
+    "The record batch is well formed but not acceptable (control or transactional bits, unknown codec, counts that do not agree); nothing was appended."
+  )
+  public static let batchTooLarge = Reason(
+    "BATCH_TOO_LARGE", .resourceExhausted, .definite, retriable: false,
+    "The record batch exceeds the topic's limit; nothing was appended. Send smaller batches.")
+  public static let recordTooLarge = Reason(
+    "RECORD_TOO_LARGE", .resourceExhausted, .definite, retriable: false,
+    "One record exceeds the record limit; nothing was appended. Store large objects elsewhere and publish a reference."
+  )
+  public static let timestampInvalid = Reason(
+    "TIMESTAMP_INVALID", .invalidArgument, .definite, retriable: false,
+    "A record's timestamp is negative or more than an hour ahead of the broker's clock (R60). Check the client's clock and unit: milliseconds since 1970."
+  )
+  public static let producerFenced = Reason(
+    "INVALID_PRODUCER_EPOCH", .failedPrecondition, .definite, retriable: false,
+    "A newer instance of this producer has taken over (P3). Stop this one.")
+  public static let outOfOrderSequence = Reason(
+    "OUT_OF_ORDER_SEQUENCE", .failedPrecondition, .definite, retriable: false,
+    "A batch before this one is missing (P5); nothing was appended. Resend the missing batch first, or open a new producer."
+  )
+  public static let duplicateSequence = Reason(
+    "DUPLICATE_SEQUENCE", .ok, .definite, retriable: false,
+    "The batch was appended before, too long ago to remember its offset (P5). It is a success without an offset."
+  )
+  public static let unknownProducer = Reason(
+    "UNKNOWN_PRODUCER", .failedPrecondition, .definite, retriable: false,
+    "The partition has no state for this producer id and the batch does not start at sequence 0 (P6). Open the producer stream again for a new id."
+  )
+  public static let tooManyInFlight = Reason(
+    "TOO_MANY_IN_FLIGHT", .resourceExhausted, .definite, retriable: true,
+    "More batches are in flight to a partition than the window announced when the stream opened (P7). Wait for acknowledgements."
+  )
+  public static let partitionerChanged = Reason(
+    "PARTITIONER_CHANGED", .failedPrecondition, .definite, retriable: true,
+    "The batch was partitioned under an older generation; no sequence was consumed. Refresh the topic, partition again, resend in order."
+  )
+  public static let acksTooWeak = Reason(
+    "ACKS_TOO_WEAK", .failedPrecondition, .definite, retriable: false,
+    "The request asks for a weaker acknowledgement than the topic's `min.acks` allows (R43).")
+  public static let streamNotOpen = Reason(
+    "STREAM_NOT_OPEN", .failedPrecondition, .definite, retriable: false,
+    "The first message of a stream must be its `open`; this stream got something else, or a second `open`.")
+
+  // MARK: State of the broker
+
+  public static let overloaded = Reason(
+    "OVERLOADED", .unavailable, .definite, retriable: true,
+    "A bounded queue of the broker is full (R48) or its memory budget is spent. Try again after the time in RetryInfo."
+  )
+  public static let tooManyStreams = Reason(
+    "TOO_MANY_STREAMS", .resourceExhausted, .definite, retriable: true,
+    "The connection or broker has as many open calls or connections as it may. Close some, or use another connection."
+  )
+  public static let diskFull = Reason(
+    "DISK_FULL", .resourceExhausted, .definite, retriable: true,
+    "The log directory is above its high-water mark (R57); reads, deletes and retention go on. Free space, shorten retention, or add disk."
+  )
+  public static let logOffline = Reason(
+    "LOG_OFFLINE", .unavailable, .unknown, retriable: true,
+    "The log directory met an I/O error and was taken offline (R56); what was in flight may or may not be durable. See the broker's log."
+  )
+  public static let dataCorrupt = Reason(
+    "DATA_CORRUPT", .dataLoss, .definite, retriable: false,
+    "Stored bytes of this partition fail their checksum and are not a torn tail (R52). It stays offline until an operator accepts the loss or a healthy replica repairs it."
+  )
+  public static let batchUndecodable = Reason(
+    "BATCH_UNDECODABLE", .dataLoss, .definite, retriable: false,
+    "A stored batch cannot be decompressed or decoded; `next_offset` says where to go on.")
+  public static let draining = Reason(
+    "DRAINING", .unavailable, .definite, retriable: true,
+    "The broker is stopping. Connect again; nothing of this request was applied.")
+  public static let notReady = Reason(
+    "NOT_READY", .unavailable, .definite, retriable: true,
+    "The broker is still recovering its log. Try again shortly.")
+  public static let metadataUnavailable = Reason(
+    "METADATA_UNAVAILABLE", .unavailable, .unknown, retriable: true,
+    "The metadata store did not answer in time; the change may have been made. Read before you retry (R11).")
+  public static let conflict = Reason(
+    "CONFLICT", .aborted, .definite, retriable: true,
+    "Somebody else changed the same object at the same time. Read it again and repeat.")
+  public static let connectionLost = Reason(
+    "CONNECTION_LOST", .unavailable, .unknown, retriable: true,
+    "The connection broke before the answer came (reported by the client). Only an idempotent retry may follow."
+  )
+  public static let internalError = Reason(
+    "INTERNAL", .internal, .unknown, retriable: false,
+    "A defect of Skein. Please report it with the request id and the broker's log.")
+
+  // MARK: Access
+
+  public static let unauthenticated = Reason(
+    "UNAUTHENTICATED", .unauthenticated, .definite, retriable: false,
+    "The client certificate names no principal (`skein:<tenant>/<principal>` as a SAN URI).")
+  public static let permissionDenied = Reason(
+    "PERMISSION_DENIED", .permissionDenied, .definite, retriable: false,
+    "The principal may not do this. Ask the tenant's administrator.")
+
+  /// Every reason, in the order of Docs/errors.md.
+  public static let catalogue: [Reason] = [
+    invalidRequest, malformedMessage, messageTooLarge, methodUnknown, encodingUnsupported,
+    deadlineExceeded, cancelled,
+    topicNotFound, partitionNotFound, topicExists, offsetOutOfRange, logTruncated, topicLimit,
+    batchCorrupt, batchInvalid, batchTooLarge, recordTooLarge, timestampInvalid, producerFenced,
+    outOfOrderSequence, duplicateSequence, unknownProducer, tooManyInFlight, partitionerChanged,
+    acksTooWeak, streamNotOpen,
+    overloaded, tooManyStreams, diskFull, logOffline, dataCorrupt, batchUndecodable, draining,
+    notReady, metadataUnavailable, conflict, connectionLost, internalError,
+    unauthenticated, permissionDenied,
+  ]
+}
