@@ -1,0 +1,46 @@
+/// Decompresses the records of one batch after the other into memory that it keeps.
+///
+/// Not `Sendable`: it belongs to one `BatchReader`.
+@usableFromInline
+final class Inflater {
+  /// What is kept between batches; more is given back.
+  static let keptBytes = 4 * 1024 * 1024
+
+  private var scratch = Scratch()
+  private var zstd: ZstdDecompressor?
+  private var gzip: GzipDecompressor?
+
+  init() {}
+
+  /// The records of a compressed batch. Valid until the next call.
+  func inflate(
+    _ source: UnsafeRawBufferPointer, codec: Codec, limits: BatchLimits
+  ) throws(BatchError) -> UnsafeRawBufferPointer {
+    let limit = limits.inflatedLimit(compressed: source.count)
+    return scratch.prefix(try decompress(source, codec: codec, limit: limit))
+  }
+
+  /// Gives back what an unusually large batch needed.
+  func trim() { scratch.shrink(above: Self.keptBytes) }
+
+  private func decompress(
+    _ source: UnsafeRawBufferPointer, codec: Codec, limit: Int
+  ) throws(BatchError) -> Int {
+    switch codec {
+    case .zstd:
+      if zstd == nil { zstd = ZstdDecompressor() }
+      guard let count = try zstd?.decompress(source, into: &scratch, limit: limit) else {
+        throw .badCompression(codec)
+      }
+      return count
+    case .gzip:
+      if gzip == nil { gzip = GzipDecompressor() }
+      guard let count = try gzip?.decompress(source, into: &scratch, limit: limit) else {
+        throw .badCompression(codec)
+      }
+      return count
+    case .none, .snappy, .lz4:
+      throw .unsupportedCodec(codec.rawValue)
+    }
+  }
+}
