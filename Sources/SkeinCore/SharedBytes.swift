@@ -88,3 +88,10 @@ public struct SharedBytes: Sendable {
   /// A copy as an array; for tests and cold paths.
   public var array: [UInt8] { withUnsafeBytes { Array($0) } }
 }
+
+extension SharedBytes: Equatable {
+  /// Equal contents, wherever they lie.
+  public static func == (a: SharedBytes, b: SharedBytes) -> Bool {
+    a.count == b.count && a.withUnsafeBytes { x in b.withUnsafeBytes { y in x.elementsEqual(y) } }
+  }
+}
