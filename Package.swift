@@ -65,6 +65,11 @@ let io: [Target] = [
     ] + nio, swiftSettings: strict),
 ]
 
+// Keys and certificates of `skeind --dev` and of tests.
+let certificates: [Target] = [
+  .target(name: "Certificates", dependencies: ["SkeinCore", "COpenSSL"], swiftSettings: strict)
+]
+
 // MARK: Edges
 
 let edges: [Target] = [
@@ -89,7 +94,7 @@ let programs: [Target] = [
   .executableTarget(
     name: "skeind",
     dependencies: [
-      "SkeinCore", "Broker",
+      "SkeinCore", "Broker", "Certificates", "DiskIO",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Configuration", package: "swift-configuration"),
@@ -112,7 +117,7 @@ let tests: [Target] = [
     name: "Simulation",
     dependencies: ["SkeinCore", "RecordFormat", "CommitLog"],
     path: "Tests/Simulation", swiftSettings: strict),
-  .testTarget(name: "ArchitectureTests", swiftSettings: strict),
+  .testTarget(name: "ArchitectureTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(name: "SkeinCoreTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(
     name: "RecordFormatTests", dependencies: ["SkeinCore", "RecordFormat"],
@@ -134,7 +139,7 @@ let tests: [Target] = [
     name: "BrokerTests",
     dependencies: [
       "SkeinCore", "RecordFormat", "CommitLog", "Wire", "Transport", "MetadataStore", "Broker",
-      "SkeinClient", "Simulation",
+      "SkeinClient", "Simulation", "Certificates",
     ] + nio, swiftSettings: strict),
 ]
 
@@ -153,5 +158,5 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
-  targets: systemLibraries + cTargets + pure + io + edges + programs + tests
+  targets: systemLibraries + cTargets + pure + io + certificates + edges + programs + tests
 )

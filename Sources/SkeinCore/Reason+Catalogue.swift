@@ -17,6 +17,10 @@ extension Reason {
   public static let methodUnknown = Reason(
     "METHOD_UNKNOWN", .unimplemented, .definite, retriable: false,
     "This broker has no such service or method. Compare the client's contract with the broker's version.")
+  public static let serviceUnknown = Reason(
+    "SERVICE_UNKNOWN", .notFound, .definite, retriable: false,
+    "Health/Check was asked about a service that this broker does not have; the message lists those it has."
+  )
   public static let encodingUnsupported = Reason(
     "ENCODING_UNSUPPORTED", .unimplemented, .definite, retriable: false,
     "The message is compressed with an encoding that the broker does not accept; grpc-accept-encoding lists those it does."
@@ -159,7 +163,7 @@ extension Reason {
 
   /// Every reason, in the order of Docs/errors.md.
   public static let catalogue: [Reason] = [
-    invalidRequest, malformedMessage, messageTooLarge, methodUnknown, encodingUnsupported,
+    invalidRequest, malformedMessage, messageTooLarge, methodUnknown, serviceUnknown, encodingUnsupported,
     deadlineExceeded, cancelled,
     topicNotFound, partitionNotFound, topicExists, offsetOutOfRange, logTruncated, topicLimit,
     batchCorrupt, batchInvalid, batchTooLarge, recordTooLarge, timestampInvalid, producerFenced,
