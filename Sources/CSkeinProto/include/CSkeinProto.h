@@ -2,6 +2,8 @@
 // All messages, and their descriptors by function: Swift cannot take a C global's address.
 #pragma once
 
+#include "etcd/kv.pb-c.h"
+#include "etcd/rpc.pb-c.h"
 #include "google/protobuf/any.pb-c.h"
 #include "google/protobuf/duration.pb-c.h"
 #include "google/rpc/error_details.pb-c.h"
@@ -15,6 +17,90 @@
 #include "skein/v1/records.pb-c.h"
 #include "skein/v1/topics.pb-c.h"
 
+static inline const ProtobufCMessageDescriptor *skein_descriptor__mvccpb__key_value(void) {
+  return &mvccpb__key_value__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__mvccpb__event(void) {
+  return &mvccpb__event__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__response_header(void) {
+  return &etcdserverpb__response_header__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__range_request(void) {
+  return &etcdserverpb__range_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__range_response(void) {
+  return &etcdserverpb__range_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__put_request(void) {
+  return &etcdserverpb__put_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__put_response(void) {
+  return &etcdserverpb__put_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__delete_range_request(void) {
+  return &etcdserverpb__delete_range_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__delete_range_response(void) {
+  return &etcdserverpb__delete_range_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__request_op(void) {
+  return &etcdserverpb__request_op__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__response_op(void) {
+  return &etcdserverpb__response_op__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__compare(void) {
+  return &etcdserverpb__compare__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__txn_request(void) {
+  return &etcdserverpb__txn_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__txn_response(void) {
+  return &etcdserverpb__txn_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__compaction_request(void) {
+  return &etcdserverpb__compaction_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__compaction_response(void) {
+  return &etcdserverpb__compaction_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__watch_request(void) {
+  return &etcdserverpb__watch_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__watch_create_request(void) {
+  return &etcdserverpb__watch_create_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__watch_cancel_request(void) {
+  return &etcdserverpb__watch_cancel_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__watch_response(void) {
+  return &etcdserverpb__watch_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__lease_grant_request(void) {
+  return &etcdserverpb__lease_grant_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__lease_grant_response(void) {
+  return &etcdserverpb__lease_grant_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__lease_revoke_request(void) {
+  return &etcdserverpb__lease_revoke_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__lease_revoke_response(void) {
+  return &etcdserverpb__lease_revoke_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__lease_keep_alive_request(void) {
+  return &etcdserverpb__lease_keep_alive_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__lease_keep_alive_response(void) {
+  return &etcdserverpb__lease_keep_alive_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__lease_time_to_live_request(void) {
+  return &etcdserverpb__lease_time_to_live_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__etcdserverpb__lease_time_to_live_response(void) {
+  return &etcdserverpb__lease_time_to_live_response__descriptor;
+}
 static inline const ProtobufCMessageDescriptor *skein_descriptor__google__protobuf__any(void) {
   return &google__protobuf__any__descriptor;
 }
@@ -236,9 +322,37 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__del
 }
 
 // Every message, for the tests that hold all of them to a rule.
-enum { skein_descriptor_count = 73 };
+enum { skein_descriptor_count = 101 };
 static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
   const ProtobufCMessageDescriptor *const all[] = {
+    &mvccpb__key_value__descriptor,
+    &mvccpb__event__descriptor,
+    &etcdserverpb__response_header__descriptor,
+    &etcdserverpb__range_request__descriptor,
+    &etcdserverpb__range_response__descriptor,
+    &etcdserverpb__put_request__descriptor,
+    &etcdserverpb__put_response__descriptor,
+    &etcdserverpb__delete_range_request__descriptor,
+    &etcdserverpb__delete_range_response__descriptor,
+    &etcdserverpb__request_op__descriptor,
+    &etcdserverpb__response_op__descriptor,
+    &etcdserverpb__compare__descriptor,
+    &etcdserverpb__txn_request__descriptor,
+    &etcdserverpb__txn_response__descriptor,
+    &etcdserverpb__compaction_request__descriptor,
+    &etcdserverpb__compaction_response__descriptor,
+    &etcdserverpb__watch_request__descriptor,
+    &etcdserverpb__watch_create_request__descriptor,
+    &etcdserverpb__watch_cancel_request__descriptor,
+    &etcdserverpb__watch_response__descriptor,
+    &etcdserverpb__lease_grant_request__descriptor,
+    &etcdserverpb__lease_grant_response__descriptor,
+    &etcdserverpb__lease_revoke_request__descriptor,
+    &etcdserverpb__lease_revoke_response__descriptor,
+    &etcdserverpb__lease_keep_alive_request__descriptor,
+    &etcdserverpb__lease_keep_alive_response__descriptor,
+    &etcdserverpb__lease_time_to_live_request__descriptor,
+    &etcdserverpb__lease_time_to_live_response__descriptor,
     &google__protobuf__any__descriptor,
     &google__protobuf__duration__descriptor,
     &google__rpc__error_info__descriptor,
