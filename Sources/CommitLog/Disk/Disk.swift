@@ -7,7 +7,7 @@
 /// - A created, renamed or removed name is durable only after `syncDirectory` of its folder (B19).
 /// - After `sync` threw, nothing may be assumed about what it covered; it is never retried (R56).
 ///
-/// Paths are relative to the disk's root, use `/`, and never contain `..`. All calls block. They may
+/// Paths are relative to the disk's root, use `/`, and never contain `..`; the empty path is the root. All calls block. They may
 /// be made from any thread; two calls on one file at the same time must not overlap in range.
 public protocol Disk: AnyObject, Sendable {
   /// Opens a regular file.
@@ -71,7 +71,8 @@ public protocol DiskFile: AnyObject, Sendable {
   /// Makes all completed writes durable (fdatasync: bytes and length, no timestamps).
   func sync() throws(DiskError)
   func truncate(to size: Int64) throws(DiskError)
-  /// Reserves blocks so that writes in the range cannot fail for want of space.
+  /// Reserves blocks so that writes in the range cannot fail for want of space; the file's size stays
+  /// as it is. A file system that cannot reserve does nothing.
   func allocate(from offset: Int64, count: Int64) throws(DiskError)
 }
 
