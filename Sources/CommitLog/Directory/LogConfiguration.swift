@@ -1,0 +1,92 @@
+/// Limits and thresholds of one log directory. Sizes in bytes. Every queue and cache of the commit
+/// log has its bound here (style habit 5).
+package struct LogConfiguration: Sendable {
+  /// The cluster that the directory belongs to; a directory of another cluster is refused.
+  package var clusterID: String
+  package var journal: JournalConfiguration
+
+  /// Appends handed over and not yet durable; beyond it produce is refused as OVERLOADED (R48).
+  package var maxQueuedBytes = 64 << 20
+  package var maxQueuedEntries = 100_000
+  /// One group commit takes at most this much, or one entry if that is larger. The journal must
+  /// hold several groups.
+  package var maxGroupBytes = 8 << 20
+
+  /// Batches kept in memory for tail readers after they were written behind.
+  package var tailBudgetBytes = 64 << 20
+  /// Durable batches that are not in a segment yet; beyond it produce is refused as OVERLOADED.
+  package var maxUnwrittenBytes = 128 << 20
+  /// A write-behind round begins when this much waits for it.
+  package var writeBehindBytes = 8 << 20
+  /// One write to a segment takes at most this much, or one batch if that is larger.
+  package var writeRunBytes = 2 << 20
+  /// A segment file is synced when this much was written to it, so that no sync takes long.
+  package var pacedSyncBytes: Int64 = 8 << 20
+  /// Journal parts are recycled when this share of the journal is in use, in percent.
+  package var recycleAtPercent = 25
+
+  /// Segment files open at once, for readers and for write-behind each.
+  package var maxOpenFiles = 384
+  /// Indexes of sealed segments in memory.
+  package var indexCacheBytes = 16 << 20
+  /// Producers remembered in all partitions together (P9); a new one beyond it is refused.
+  package var maxProducers = 200_000
+
+  /// Produce is refused (DISK_FULL) while less than this is free (R57). What the journal holds
+  /// must still fit, so it should exceed the journal's capacity.
+  package var reserveBytes: Int64 = 1 << 30
+  /// A file of this size is given up when a checkpoint finds no space: deletes must go on (R57).
+  package var emergencyBytes: Int64 = 8 << 20
+  /// Segment files kept for reuse after deletion: overwriting them needs no allocation.
+  package var maxRecycledBytes: Int64 = 512 << 20
+
+  /// Deliberate defects, for the tests that must catch them. Always empty in a broker.
+  package var breakages: Set<LogBreakage> = []
+
+  package init(clusterID: String) {
+    self.clusterID = clusterID
+    self.journal = JournalConfiguration(verifyBatch: StoredFrame.isIntact)
+  }
+}
+
+/// Defects that the simulation must find (faults-and-security.md, mutation gate).
+package enum LogBreakage: Sendable, Hashable, CaseIterable {
+  /// Advances are reported before the journal is synced.
+  case acknowledgeBeforeSync
+  /// Folders of new segments are never synced (B19).
+  case skipDirectorySync
+  /// A failed sync of the journal or a segment is tried again and believed (R56).
+  case retryFailedSync
+  /// The checkpoint leaves out the producers (P8).
+  case forgetProducerSnapshot
+  /// A journal part is recycled before the segments that cover it are synced (R49).
+  case recycleBeforeSync
+  /// Segments are unlinked before the log start that covers their loss is durable (R34).
+  case unlinkBeforeCheckpoint
+  /// The leader epoch is not raised at start (R22).
+  case keepLeaderEpoch
+}
+
+/// What a topic's settings mean to its partitions' logs.
+package struct PartitionSettings: Sendable, Equatable {
+  package enum Durability: Sendable, Equatable {
+    /// Acknowledged when the group commit that covers it has been synced.
+    case fsync
+    /// Acknowledged when appended in memory; a named opt-in (R43).
+    case memory
+  }
+
+  package var durability: Durability = .fsync
+  /// A segment is sealed before it grows beyond this, in bytes: 64 KiB ... 1 GiB.
+  package var segmentBytes: Int64 = 256 << 20
+  /// A segment is sealed this long after its first append, in milliseconds.
+  package var segmentMilliseconds: Int64 = 7 * 24 * 3600 * 1000
+  /// Sealed segments are deleted when their newest append is older; nil = never.
+  package var retentionMilliseconds: Int64? = 7 * 24 * 3600 * 1000
+  /// Sealed segments are deleted while the partition is larger; nil = no limit.
+  package var retentionBytes: Int64?
+
+  package static let segmentBytesRange: ClosedRange<Int64> = 64 << 10...1 << 30
+
+  package init() {}
+}

@@ -1,0 +1,191 @@
+internal import SkeinCore
+internal import Synchronization
+
+/// Moves durable batches from the in-memory tails into segments, syncs these, writes checkpoints
+/// and lets the journal reuse what they cover (R49). A state machine in small steps; between any two
+/// of them the power may fail.
+///
+/// ```
+/// idle ─► writing ─► idle                         a round: every dirty partition's tail
+///            └─────► syncing ─► checkpointing ─► idle      when the journal fills, or on request
+/// ```
+/// Threading: the write-behind thread only (recovery before it exists, maintenance on the same thread).
+final class WriteBehind {
+  enum Phase {
+    /// May begin a round.
+    case idle
+    /// Writes partition after partition, from the given index on.
+    case writing([PartitionStore], Int)
+    /// Syncs file after file, folder after folder.
+    case syncing
+    /// Everything that the journal holds up to `cut` is synced.
+    case checkpointing
+  }
+
+  let shared: DirectoryShared
+  let backlog: Backlog
+  let partitions: PartitionMap
+  let segments: SegmentFiles
+  var checkpoints: CheckpointStore
+  private let journal: Journal
+  private(set) var phase = Phase.idle
+  /// Up to here the journal belongs to rounds that were taken.
+  private var cut: JournalPosition
+  /// Up to here it was recycled.
+  private var recycled: JournalPosition
+  private var recycleWanted = false
+  private var deletedTopics: [TopicID] = []
+  /// Written runs that readers still have in memory, oldest first.
+  private var cached: [(store: PartitionStore, end: Int64)] = []
+
+  init(
+    shared: DirectoryShared, backlog: Backlog, partitions: PartitionMap, journal: Journal,
+    checkpoints: CheckpointStore, segments: SegmentFiles, position: JournalPosition
+  ) {
+    self.shared = shared
+    self.backlog = backlog
+    self.partitions = partitions
+    self.journal = journal
+    self.checkpoints = checkpoints
+    self.segments = segments
+    self.cut = position
+    self.recycled = position
+  }
+
+  /// Does one bounded piece of work; false when there is nothing to do now.
+  func step() throws(LogError) -> Bool {
+    switch phase {
+    case .idle:
+      guard shouldBegin else { return false }
+      begin()
+    case .writing(let stores, let index):
+      if index < stores.count {
+        let finished = try writeRun(stores[index])
+        phase = .writing(stores, finished ? index + 1 : index)
+        evict()
+      } else {
+        phase = shouldRecycle ? .syncing : .idle
+      }
+    case .syncing:
+      if shared.configuration.breakages.contains(.recycleBeforeSync) {
+        phase = .checkpointing
+      } else if try !segments.syncNext() {
+        phase = .checkpointing
+      }
+    case .checkpointing:
+      try checkpoint()
+      phase = .idle
+    }
+    return true
+  }
+
+  /// After recovery: everything that it found is synced and in a checkpoint with the raised leader
+  /// epoch before the first append (R22, R53).
+  func settleRecovery(deletedTopics: [TopicID]) throws(LogError) {
+    self.deletedTopics = deletedTopics
+    while try segments.syncNext() {}
+    try checkpoint()
+  }
+
+  // MARK: Decisions
+
+  private var journalUse: Int64 { journal.capacity - journal.freeBytes }
+
+  private var journalIsFilling: Bool {
+    journalUse * 100 >= journal.capacity * Int64(shared.configuration.recycleAtPercent)
+  }
+
+  private var shouldBegin: Bool {
+    if backlog.isRequested { return true }
+    guard backlog.hasDirty else { return false }
+    return shared.unwrittenBytes.load(ordering: .relaxed) >= shared.configuration.writeBehindBytes
+      || journalIsFilling
+  }
+
+  /// A checkpoint is due.
+  private var shouldRecycle: Bool { recycleWanted || journalIsFilling && cut > recycled }
+
+  private func begin() {
+    let taken = backlog.take()
+    cut = max(cut, taken.cut)
+    recycleWanted = recycleWanted || taken.recycleRequested
+    deletedTopics += taken.deletedTopics
+    phase = .writing(taken.dirty, 0)
+  }
+
+  // MARK: Writing
+
+  /// Writes one run of a partition; true when nothing durable is left to write.
+  private func writeRun(_ store: PartitionStore) throws(LogError) -> Bool {
+    let run = store.state.withLock { state -> ArraySlice<TailEntry> in
+      state.isDirty = false
+      return state.tail.nextRun(
+        durableEnd: state.durableEnd, maxBytes: shared.configuration.writeRunBytes)
+    }
+    guard let last = run.last else {
+      advanceLogStart(store)
+      return true
+    }
+    try segments.append(run, to: store)
+    cached.append((store, last.end))
+    return false
+  }
+
+  /// Everything durable is written, so a durable log start may take effect. When it frees a segment,
+  /// the round ends with the checkpoint that must come before the file goes (R34).
+  private func advanceLogStart(_ store: PartitionStore) {
+    let (start, frees) = store.state.withLock { state in
+      let first = state.segments.first
+      return (state.logStart, first.map { $0.isSealed && $0.end <= state.logStart } ?? false)
+    }
+    store.image.logStart = max(store.image.logStart, start)
+    if frees { recycleWanted = true }
+  }
+
+  /// Drops the oldest written batches from memory while there are too many. Head-indexed removal
+  /// would save little: the list holds runs, not batches.
+  private func evict() {
+    var count = 0
+    while count < cached.count,
+      shared.tailBytes.load(ordering: .relaxed) > shared.configuration.tailBudgetBytes
+    {
+      let (store, end) = cached[count]
+      let freed = store.state.withLock { $0.tail.evict(through: end) }
+      shared.tailBytes.subtract(freed, ordering: .relaxed)
+      count += 1
+    }
+    cached.removeFirst(count)
+  }
+
+  // MARK: Checkpoint
+
+  /// Writes the checkpoint, then offers the journal and removes what it no longer names (R34).
+  func checkpoint() throws(LogError) {
+    let now = shared.time.wallMilliseconds
+    let breakages = shared.configuration.breakages
+    var builder = CheckpointBuilder(
+      leaderEpoch: partitions.leaderEpoch, now: now,
+      withProducers: !breakages.contains(.forgetProducerSnapshot))
+    for log in partitions.all { builder.add(log.store) }
+    if breakages.contains(.unlinkBeforeCheckpoint) { try segments.retire(builder.retired) }
+    try save(builder.checkpoint)
+    recycleWanted = false
+    recycled = cut
+    try journal.recycle(through: cut)
+    if !breakages.contains(.unlinkBeforeCheckpoint) { try segments.retire(builder.retired) }
+    while let topic = deletedTopics.first {
+      try segments.removeTopic(topic)
+      deletedTopics.removeFirst()
+    }
+  }
+
+  /// A checkpoint must succeed on a full disk too, or nothing could ever be deleted (R57).
+  private func save(_ checkpoint: Checkpoint) throws(LogError) {
+    do throws(DiskError) {
+      try checkpoints.save(checkpoint)
+    } catch {
+      guard error.kind == .noSpace, try segments.releaseEmergencySpace() else { throw LogError(error) }
+      try onDisk { () throws(DiskError) in try checkpoints.save(checkpoint) }
+    }
+  }
+}

@@ -1,0 +1,291 @@
+internal import SkeinCore
+internal import Synchronization
+
+/// The segment files of a directory as the write-behind thread handles them: append, roll, paced
+/// syncs, removal. Threading: the write-behind thread (recovery before it exists).
+final class SegmentFiles {
+  private let shared: DirectoryShared
+  /// Written since their last sync, oldest first; each pins its descriptor.
+  private var unsynced: [SegmentWriter] = []
+  /// Folders with names that are not durable yet, in the order in which they must be synced.
+  private var folders: [String] = []
+
+  init(shared: DirectoryShared) { self.shared = shared }
+
+  // MARK: Appending
+
+  /// Writes contiguous batches to the partition's segments, rolling as needed, and takes them into
+  /// its image: segment table, index, epochs, producers.
+  func append(_ run: ArraySlice<TailEntry>, to store: PartitionStore) throws(LogError) {
+    var rest = run
+    while let first = rest.first {
+      let (writer, segment, limit) = try onDisk {
+        () throws(DiskError) -> (SegmentWriter, Segment, limit: Int64) in
+        try self.writer(for: first.facts, of: store)
+      }
+      let count = fitting(rest, in: segment, limit: limit)
+      let part = rest.prefix(count)
+      try onDisk { () throws(DiskError) in try writer.write(part, at: segment.size, limit: limit) }
+      list(writer)
+      note(part, in: store)
+      rest = rest.dropFirst(count)
+      if writer.unsynced >= shared.configuration.pacedSyncBytes { try sync(writer) }
+    }
+    try boundDescriptors()
+  }
+
+  private func fitting(_ run: ArraySlice<TailEntry>, in segment: Segment, limit: Int64) -> Int {
+    var size = segment.size
+    var count = 0
+    for entry in run {
+      size += Int64(entry.byteCount)
+      if count > 0 && size > limit { break }
+      count += 1
+    }
+    return count
+  }
+
+  /// The batches are in the segment's file now.
+  private func note(_ part: ArraySlice<TailEntry>, in store: PartitionStore) {
+    for entry in part {
+      if let stamp = entry.facts.producer {
+        store.image.producers.record(
+          stamp, base: entry.base, appendTime: entry.facts.appendTime)
+      }
+    }
+    let bytes = store.state.withLock { state -> Int in
+      // A deletion has emptied the tail, and settled its bytes, in the meantime.
+      guard let last = state.segments.indices.last, !state.isDeleted else { return 0 }
+      for entry in part { state.segments[last].note(entry.facts) }
+      state.writtenEnd = max(state.writtenEnd, part.last?.end ?? 0)
+      return state.tail.markWritten(count: part.count)
+    }
+    shared.unwrittenBytes.subtract(bytes, ordering: .relaxed)
+  }
+
+  // MARK: Rolling
+
+  /// The writer of the segment that takes `batch`; a new segment when the active one is full, old,
+  /// sealed, or ends before it.
+  private func writer(
+    for batch: BatchFacts, of store: PartitionStore
+  ) throws(DiskError) -> (SegmentWriter, Segment, limit: Int64) {
+    let (active, settings) = store.state.withLock {
+      ($0.segments.last, $0.settings ?? PartitionSettings())
+    }
+    let limit = settings.segmentBytes
+    if let active, !active.isSealed {
+      if Self.takes(active, batch, settings) { return (try open(active, of: store), active, limit) }
+      try seal(active, of: store)
+    }
+    let created = try create(batch.base, in: store)
+    store.state.withLock { $0.segments.append(created.segment) }
+    return (created.writer, created.segment, limit)
+  }
+
+  private static func takes(_ active: Segment, _ batch: BatchFacts, _ settings: PartitionSettings) -> Bool {
+    active.end == batch.base
+      && (active.size == 0
+        || active.size + Int64(batch.byteCount) <= settings.segmentBytes
+          && batch.appendTime - active.firstAppendTime < settings.segmentMilliseconds
+          && batch.end - active.base < Int64(UInt32.max))
+  }
+
+  private func open(_ segment: Segment, of store: PartitionStore) throws(DiskError) -> SegmentWriter {
+    if let writer = store.image.writer, writer.base == segment.base { return writer }
+    let file = try shared.disk.open(LogPaths.segment(store.key, base: segment.base), .readWrite)
+    let writer = try SegmentWriter(store: store, base: segment.base, file: file, content: segment.size)
+    store.image.writer = writer
+    return writer
+  }
+
+  private func create(
+    _ base: Int64, in store: PartitionStore
+  ) throws(DiskError) -> (segment: Segment, writer: SegmentWriter) {
+    try createFolders(store)
+    let file = try shared.disk.open(LogPaths.segment(store.key, base: base), .create)
+    let writer = try SegmentWriter(store: store, base: base, file: file, content: 0)
+    store.image.writer = writer
+    noteFolder(LogPaths.partition(store.key))
+    return (Segment(base: base), writer)
+  }
+
+  private func createFolders(_ store: PartitionStore) throws(DiskError) {
+    guard !store.image.hasFolder else { return }
+    try shared.disk.createDirectory(LogPaths.topic(store.key.topic))
+    try shared.disk.createDirectory(LogPaths.partition(store.key))
+    noteFolder(LogPaths.topics)
+    noteFolder(LogPaths.topic(store.key.topic))
+    store.image.hasFolder = true
+  }
+
+  /// Ends the active segment: it will never be written again, and retention may take it.
+  func seal(_ segment: Segment, of store: PartitionStore) throws(DiskError) {
+    let writer = try open(segment, of: store)
+    try writer.trim(to: segment.size)
+    list(writer)
+    if let index = segment.index, index.isComplete {
+      try writeIndex(index, of: segment, store)
+    }
+    store.image.writer = nil
+    store.state.withLock { state in
+      guard let last = state.segments.indices.last else { return }
+      state.segments[last].isSealed = true
+      state.segments[last].index = nil
+    }
+  }
+
+  /// Not synced: an index that does not survive is rebuilt (R54).
+  private func writeIndex(
+    _ index: SegmentIndex, of segment: Segment, _ store: PartitionStore
+  ) throws(DiskError) {
+    let bytes = index.encoded(key: store.key, base: segment.base, end: segment.end, size: segment.size)
+    let file = try shared.disk.open(LogPaths.index(store.key, base: segment.base), .create)
+    try file.write(bytes, at: 0)
+    try file.truncate(to: Int64(bytes.count))
+    shared.indexes.insert(index, for: IndexCache.Key(partition: store.key, base: segment.base))
+  }
+
+  /// Removes files that the checkpoint does not name: written after it, then the power failed. What
+  /// they held is in the journal. In recovery, before the partition is written again.
+  func removeOrphans(of store: PartitionStore) throws(LogError) {
+    guard !store.image.isSwept else { return }
+    store.image.isSwept = true
+    let known = Set(store.state.withLock { $0.segments.map(\.base) })
+    let folder = LogPaths.partition(store.key)
+    try onDisk { () throws(DiskError) in
+      guard try shared.disk.exists(folder) else { return }
+      for entry in try shared.disk.list(folder) {
+        let base =
+          LogPaths.base(ofName: entry.name, suffix: ".log")
+          ?? LogPaths.base(ofName: entry.name, suffix: ".index")
+        guard let base, !known.contains(base) else { continue }
+        try shared.disk.remove("\(folder)/\(entry.name)")
+        noteFolder(folder)
+      }
+    }
+  }
+
+  // MARK: Syncing
+
+  /// Syncs one file or folder; false when everything is synced.
+  func syncNext() throws(LogError) -> Bool {
+    if let writer = unsynced.first {
+      try sync(writer)
+      release(writer)
+      return true
+    }
+    guard let folder = folders.first else { return false }
+    if !shared.configuration.breakages.contains(.skipDirectorySync) {
+      try onDisk { () throws(DiskError) in try shared.disk.syncDirectory(folder) }
+    }
+    folders.removeFirst()
+    return true
+  }
+
+  private func sync(_ writer: SegmentWriter) throws(LogError) {
+    do throws(DiskError) { try writer.sync() } catch {
+      // Whatever a failed sync covered may be gone, and a second one would not tell (R56).
+      guard shared.configuration.breakages.contains(.retryFailedSync) else { throw .offline(error) }
+      try onDisk { () throws(DiskError) in try writer.sync() }
+    }
+  }
+
+  private func list(_ writer: SegmentWriter) {
+    guard !writer.isListed else { return }
+    writer.isListed = true
+    unsynced.append(writer)
+  }
+
+  /// Closes a synced file: idle partitions hold no descriptor.
+  private func release(_ writer: SegmentWriter) {
+    unsynced.removeAll { $0 === writer }
+    writer.isListed = false
+    if writer.store.image.writer === writer { writer.store.image.writer = nil }
+  }
+
+  private func boundDescriptors() throws(LogError) {
+    while unsynced.count > shared.configuration.maxOpenFiles, let oldest = unsynced.first {
+      try sync(oldest)
+      release(oldest)
+    }
+  }
+
+  func noteFolder(_ path: String) {
+    if !folders.contains(path) { folders.append(path) }
+  }
+
+  // MARK: Removing
+
+  /// Takes segments out of their partitions' tables and then removes their files. Readers that hold
+  /// a plan look again.
+  func retire(_ retired: [(store: PartitionStore, segments: [Segment])]) throws(LogError) {
+    for (store, segments) in retired {
+      store.state.withLock { $0.segments.removeFirst(min(segments.count, $0.segments.count)) }
+      for segment in segments {
+        try onDisk { () throws(DiskError) in try remove(segment, of: store) }
+      }
+      noteFolder(LogPaths.partition(store.key))
+    }
+  }
+
+  private func remove(_ segment: Segment, of store: PartitionStore) throws(DiskError) {
+    let path = LogPaths.segment(store.key, base: segment.base)
+    let index = LogPaths.index(store.key, base: segment.base)
+    forget(path)
+    shared.files.forget(path)
+    shared.indexes.forget(IndexCache.Key(partition: store.key, base: segment.base))
+    if try shared.disk.exists(index) { try shared.disk.remove(index) }
+    if try shared.disk.exists(path) { try shared.disk.remove(path) }
+  }
+
+  /// A removed file needs no sync any more.
+  private func forget(_ path: String) {
+    guard let writer = unsynced.first(where: { $0.path == path }) else { return }
+    release(writer)
+  }
+
+  /// Removes a deleted topic's folder with everything in it.
+  func removeTopic(_ topic: TopicID) throws(LogError) {
+    let folder = LogPaths.topic(topic)
+    for writer in unsynced where writer.store.key.topic == topic { release(writer) }
+    folders.removeAll { $0 == folder || $0.hasPrefix(folder + "/") }
+    try onDisk { () throws(DiskError) in try removeTree(folder) }
+    noteFolder(LogPaths.topics)
+  }
+
+  private func removeTree(_ path: String) throws(DiskError) {
+    guard try shared.disk.exists(path) else { return }
+    for entry in try shared.disk.list(path) {
+      let child = "\(path)/\(entry.name)"
+      if entry.isDirectory {
+        try removeTree(child)
+      } else {
+        shared.files.forget(child)
+        try shared.disk.remove(child)
+      }
+    }
+    try shared.disk.removeDirectory(path)
+  }
+
+  // MARK: Space
+
+  /// Gives up the emergency file; false if it is gone already.
+  func releaseEmergencySpace() throws(LogError) -> Bool {
+    try onDisk { () throws(DiskError) in
+      guard try shared.disk.exists(LogPaths.emergency) else { return false }
+      try shared.disk.remove(LogPaths.emergency)
+      return true
+    }
+  }
+
+  /// Makes the emergency file if there is room for it.
+  func keepEmergencySpace() throws(LogError) {
+    let size = shared.configuration.emergencyBytes
+    try onDisk { () throws(DiskError) in
+      guard size > 0, try !shared.disk.exists(LogPaths.emergency) else { return }
+      let file = try shared.disk.open(LogPaths.emergency, .createNew)
+      try file.allocate(from: 0, count: size)
+    }
+  }
+}

@@ -1,0 +1,84 @@
+internal import RecordFormat
+internal import SkeinCore
+
+/// Walks the frames of a segment file in order: to rebuild an index, and in recovery.
+///
+/// Memory is bounded by one chunk or one batch; lengths are compared with the bytes at hand first.
+struct SegmentScan {
+  /// Where and why a scan ended.
+  struct End {
+    /// Just after the last good batch.
+    var position: Int64
+    var nextOffset: Int64
+    /// Nil when the scan reached its limit.
+    var flaw: StoredFlaw?
+  }
+
+  static let chunkBytes = 256 * 1024
+
+  let file: any DiskFile
+  let key: TopicPartition
+  /// Also check the records' CRC, not only frame and header.
+  let verifyPayload: Bool
+
+  /// Visits batches from `position` up to the byte `limit`, as long as they are contiguous from
+  /// `offset` on and their epochs do not fall.
+  func run(
+    from position: Int64, to limit: Int64, offset: Int64, epoch: Int32 = 0,
+    visit: (BatchFacts, Int64) -> Void
+  ) throws(DiskError) -> End {
+    var end = End(position: position, nextOffset: offset)
+    var epoch = epoch
+    var wanted = Self.chunkBytes
+    while end.position < limit {
+      let capacity = Int(min(Int64(wanted), limit - end.position))
+      let storage = SharedBytes.Storage(capacity: capacity)
+      let buffer = UnsafeMutableRawBufferPointer(start: storage.base, count: capacity)
+      let count = try file.read(into: buffer, at: end.position)
+      let chunk = SharedBytes(storage, offset: 0, count: count)
+      let start = end.position
+      let flaw = walk(chunk, at: start, &end, &epoch, visit)
+      switch flaw {
+      case nil: wanted = Self.chunkBytes
+      case .incomplete(let needed)? where end.position > start || needed > count:
+        // The next batch goes beyond this chunk: continue with it, unless the file ends there.
+        guard Int64(needed) <= limit - end.position, count == capacity else {
+          end.flaw = flaw
+          return end
+        }
+        wanted = max(needed, Self.chunkBytes)
+      case let flaw?:
+        end.flaw = flaw
+        return end
+      }
+    }
+    return end
+  }
+
+  private func walk(
+    _ chunk: SharedBytes, at start: Int64, _ end: inout End, _ epoch: inout Int32,
+    _ visit: (BatchFacts, Int64) -> Void
+  ) -> StoredFlaw? {
+    var cursor = 0
+    while cursor < chunk.count {
+      let parsed = chunk.withUnsafeBytes {
+        StoredFrame.parse(
+          UnsafeRawBufferPointer(rebasing: $0[cursor...]), key: key, verifyPayload: verifyPayload)
+      }
+      switch parsed {
+      case .failure(let flaw): return flaw
+      case .success(let facts):
+        guard facts.base == end.nextOffset else {
+          return .damaged("offset \(facts.base) where \(end.nextOffset) was due")
+        }
+        guard facts.epoch >= epoch else { return .damaged("epoch \(facts.epoch) after \(epoch)") }
+        visit(facts, start + Int64(cursor))
+        cursor += facts.byteCount
+        epoch = facts.epoch
+        end.position = start + Int64(cursor)
+        end.nextOffset = facts.end
+      }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,69 @@
+internal import SkeinCore
+
+/// The open file of a segment that is being written. Threading: the write-behind thread (and
+/// recovery before it exists).
+final class SegmentWriter {
+  /// Space is reserved ahead in steps of this, in bytes, doubling up to the second.
+  private static let firstAllocation: Int64 = 256 << 10
+  private static let largestAllocation: Int64 = 16 << 20
+
+  let store: PartitionStore
+  let base: Int64
+  let path: String
+  private let file: any DiskFile
+  private var allocated: Int64
+  /// Bytes written since the last sync.
+  private(set) var unsynced: Int64 = 0
+  /// In the write-behind's list of files to sync.
+  var isListed = false
+
+  init(store: PartitionStore, base: Int64, file: any DiskFile, content: Int64) throws(DiskError) {
+    self.store = store
+    self.base = base
+    self.path = LogPaths.segment(store.key, base: base)
+    self.file = file
+    self.allocated = max(content, try file.size())
+  }
+
+  /// Writes a run of batches at `position`, in one large write.
+  func write(_ run: ArraySlice<TailEntry>, at position: Int64, limit: Int64) throws(DiskError) {
+    let bytes = run.reduce(0) { $0 + $1.byteCount }
+    try reserve(position + Int64(bytes), limit: limit)
+    var parts: [UnsafeRawBufferPointer] = []
+    parts.reserveCapacity(run.count * 2)
+    for entry in run {
+      parts.append(entry.frame.unsafeView)
+      parts.append(entry.batch.unsafeView)
+    }
+    defer { withExtendedLifetime(run) {} }
+    try file.write(parts, at: position)
+    unsynced += Int64(bytes)
+  }
+
+  func sync() throws(DiskError) {
+    try file.sync()
+    unsynced = 0
+  }
+
+  /// Gives back what was allocated beyond the content.
+  func trim(to content: Int64) throws(DiskError) {
+    guard allocated > content else { return }
+    try file.truncate(to: content)
+    allocated = content
+  }
+
+  private func reserve(_ end: Int64, limit: Int64) throws(DiskError) {
+    guard end > allocated else { return }
+    let step = min(max(allocated, Self.firstAllocation), Self.largestAllocation)
+    let target = max(end, min(allocated + step, limit))
+    try file.allocate(from: allocated, count: target - allocated)
+    allocated = target
+  }
+}
+
+extension SharedBytes {
+  /// The bytes; valid while this value's storage lives, which the caller must see to.
+  fileprivate var unsafeView: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: UnsafeRawPointer(storage.base + offset), count: count)
+  }
+}
