@@ -1,0 +1,105 @@
+/// The allowed edges of Skein, in one place. An arrow of architecture.md is a row here; nothing
+/// points back. `EdgeTests` compares it with the package description (it must be equal) and with
+/// every import in Sources (each must be a row).
+struct ModuleRow {
+  /// Modules of ours, of packages and of the system's C libraries that it may use.
+  let uses: Set<String>
+  /// Modules that come with the toolchain: Foundation, Glibc, Dispatch, Synchronization …
+  let toolchain: Set<String>
+  /// No NIO, no Foundation, no `Task`, no clock, no file, no random source.
+  let isPure: Bool
+
+  init(uses: [String], toolchain: [String] = [], isPure: Bool = false) {
+    self.uses = Set(uses)
+    self.toolchain = Set(toolchain)
+    self.isPure = isPure
+  }
+}
+
+enum ModuleTable {
+  static let nio = ["NIOCore", "NIOPosix"]
+
+  /// Every target under Sources that holds Swift or C of ours.
+  static let rows: [String: ModuleRow] = [
+    // C edge
+    "CSkeinProto": ModuleRow(uses: ["CProtobufC"]),
+    "CSkeinShims": ModuleRow(uses: []),
+    "COpenSSLShims": ModuleRow(uses: ["COpenSSL"]),
+    "CSQLiteShims": ModuleRow(uses: ["CSQLite"]),
+
+    // Pure
+    "SkeinCore": ModuleRow(uses: ["CSkeinShims"], toolchain: ["Synchronization"], isPure: true),
+    "RecordFormat": ModuleRow(uses: ["SkeinCore", "CZstd", "CZlib"], isPure: true),
+    "CommitLog": ModuleRow(
+      uses: ["SkeinCore", "RecordFormat"], toolchain: ["Synchronization"], isPure: true),
+
+    // I/O
+    "Wire": ModuleRow(uses: ["SkeinCore", "CSkeinProto", "CProtobufC"]),
+    "DiskIO": ModuleRow(
+      uses: ["SkeinCore", "CommitLog", "CSkeinShims"], toolchain: ["Glibc", "Synchronization"]),
+    "Transport": ModuleRow(
+      uses: ["SkeinCore", "COpenSSL", "COpenSSLShims", "CNGHTTP2"] + nio,
+      toolchain: ["Glibc", "Synchronization"]),
+    "MetadataStore": ModuleRow(
+      uses: ["SkeinCore", "CommitLog", "CSQLite", "CSQLiteShims", "Wire", "Transport"] + nio,
+      toolchain: ["Glibc", "Synchronization"]),
+    // The development CA of `skeind --dev`: X.509 only, no SSL_*.
+    "Certificates": ModuleRow(uses: ["SkeinCore", "COpenSSL"]),
+
+    // Edges
+    "SkeinClient": ModuleRow(
+      uses: ["SkeinCore", "RecordFormat", "Wire", "Transport", "Logging"] + nio,
+      toolchain: ["Foundation", "Glibc", "Synchronization"]),
+    "Broker": ModuleRow(
+      uses: [
+        "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport", "Logging",
+        "NIOHTTP1",
+      ] + nio,
+      toolchain: ["Foundation", "Glibc", "Synchronization"]),
+
+    // Programs
+    "skeind": ModuleRow(
+      uses: [
+        "SkeinCore", "Broker", "Certificates", "DiskIO", "Logging", "ArgumentParser", "Configuration", "Yams",
+      ],
+      toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
+    "skein": ModuleRow(
+      uses: ["SkeinCore", "SkeinClient", "ArgumentParser", "Yams", "Histogram"],
+      toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
+
+    // The simulator stands beside the pure modules: it may see nothing that does real I/O.
+    "Simulation": ModuleRow(uses: ["SkeinCore", "RecordFormat", "CommitLog"], isPure: true),
+  ]
+
+  /// System libraries (module maps only); they depend on nothing.
+  static let systemLibraries: Set<String> = [
+    "COpenSSL", "CProtobufC", "CNGHTTP2", "CSQLite", "CZstd", "CZlib",
+  ]
+
+  /// C modules with one owner: nobody else imports them, whatever the table of edges says.
+  static let soleUser: [String: Set<String>] = [
+    "COpenSSL": ["Transport", "COpenSSLShims", "Certificates"],
+    "COpenSSLShims": ["Transport"],
+    "CNGHTTP2": ["Transport"],
+    "CSkeinProto": ["Wire"],
+    "CProtobufC": ["Wire", "CSkeinProto"],
+    "CSQLite": ["MetadataStore", "CSQLiteShims"],
+    "CZstd": ["RecordFormat"],
+    "CZlib": ["RecordFormat"],
+  ]
+
+  /// What a client must never see (SkeinClient, skein): the broker's side of the house.
+  static let brokerModules: Set<String> = ["Broker", "CommitLog", "DiskIO", "MetadataStore"]
+
+  /// Parts of the toolchain that no pure module imports: clocks, files, threads, randomness.
+  static let impure: Set<String> = [
+    "Foundation", "FoundationEssentials", "Glibc", "Musl", "Darwin", "Dispatch", "NIO", "NIOCore", "NIOPosix",
+    "NIOConcurrencyHelpers", "NIOHTTP1", "NIOFoundationCompat", "Logging",
+  ]
+
+  /// Modules in which file system calls may stand.
+  static let fileSystemCallers: Set<String> = ["DiskIO"]
+
+  /// Modules that may read configuration, keys and input with Foundation (never log data).
+  static let configurationReaders: Set<String> = ["skeind", "skein"]
+}
