@@ -1,0 +1,216 @@
+import CNGHTTP2
+package import NIOCore
+import SkeinCore
+
+/// One gRPC call, on the side of the server or of the client.
+///
+/// `@unchecked Sendable`: all mutable state is confined to `eventLoop`, and every verb must be called
+/// there (asserted in debug builds); the `let`s may be read from any thread.
+package final class Call: @unchecked Sendable {
+  /// How our side of the call ends, once the messages queued before are sent.
+  enum Ending {
+    case none
+    /// Client: END_STREAM.
+    case halfClose
+    /// Server: trailers.
+    case trailers(GRPCStatus, Metadata)
+  }
+
+  package let eventLoop: any EventLoop
+  /// `/package.Service/Method`.
+  package let path: String
+  /// The request's metadata: received on a server, sent on a client.
+  package let metadata: Metadata
+  package let deadline: NIODeadline?
+  /// The verified peer of the connection. On a client empty until the call has a connection.
+  package let peer: PeerIdentity
+
+  let isServer: Bool
+  let limits: TransportLimits
+  /// nil once the call is over (and, on a client, before it is started).
+  var connection: Connection?
+  var handler: (any CallHandler)?
+  var stream: Int32 = 0
+
+  var inbound: MessageDeframer
+  var outbound = OutboundQueue()
+  var ending = Ending.none
+  var headersSent = false
+  /// nghttp2 was told that there is nothing to send now.
+  var isDeferred = false
+  /// A reader of `isWritable` has seen false, or a send went over the mark.
+  var awaitsWritable = false
+  /// The handler has something to hear at the end of this read.
+  var isTouched = false
+  /// Stream credit of delivered or pending bytes that is not yet returned to the peer.
+  var unreleased = 0
+  /// Credit of messages longer than the window, returned before their release.
+  var returnedEarly = 0
+  var endReceived = false
+  var responseHeadersReceived = false
+  private(set) var isClosed = false
+
+  init(
+    connection: Connection?, eventLoop: any EventLoop, path: String, metadata: Metadata,
+    deadline: NIODeadline?, peer: PeerIdentity, isServer: Bool, limits: TransportLimits
+  ) {
+    self.connection = connection
+    self.eventLoop = eventLoop
+    self.path = path
+    self.metadata = metadata
+    self.deadline = deadline
+    self.peer = peer
+    self.isServer = isServer
+    self.limits = limits
+    self.inbound = MessageDeframer(limit: limits.maxMessageBytes)
+  }
+
+  // MARK: Verbs of the application
+
+  /// Bytes queued and not yet encrypted, prefixes included. Loop only.
+  package var queuedBytes: Int { outbound.count }
+
+  /// Whether more should be sent now. After false, `writable()` follows. Loop only.
+  package var isWritable: Bool {
+    guard outbound.count >= limits.callHighWaterBytes else { return !isClosed }
+    awaitsWritable = true
+    return false
+  }
+
+  /// Queues a message; headers go first if they have not been sent. Ignored after `finish`,
+  /// `sendEnd`, or the end of the call. The bytes leave at the end of the loop's tick. Loop only.
+  package func send(_ message: OutboundMessage) {
+    eventLoop.assertInEventLoop()
+    guard !isClosed, case .none = ending else { return }
+    guard outbound.count + message.count <= limits.maxQueuedBytesPerCall else {
+      return abandon(
+        GRPCStatus(
+          .resourceExhausted,
+          "more than \(limits.maxQueuedBytesPerCall) bytes are queued for this call: its sender ignores isWritable"
+        ))
+    }
+    outbound.append(message)
+    if outbound.count >= limits.callHighWaterBytes { awaitsWritable = true }
+    wake()
+  }
+
+  /// Server: sends the response headers now, with this metadata. Ignored when they are sent already.
+  /// Loop only.
+  package func sendHeaders(_ metadata: Metadata = Metadata()) {
+    eventLoop.assertInEventLoop()
+    guard isServer, !isClosed, !headersSent, let connection else { return }
+    headersSent = true
+    if metadata.isEmpty {
+      connection.session?.submitResponse(stream, .ok, isLast: false)
+    } else {
+      var block = HeaderBlock.ok
+      block.add(metadata)
+      connection.session?.submitResponse(stream, block, isLast: false)
+    }
+    connection.setNeedsPump()
+  }
+
+  /// Server: ends the call after what is queued. The handler hears nothing more. Loop only.
+  package func finish(_ status: GRPCStatus, trailers: Metadata = Metadata()) {
+    eventLoop.assertInEventLoop()
+    guard isServer, !isClosed, case .none = ending else { return }
+    handler = nil
+    stopReceiving()
+    end(status.bounded, trailers)
+  }
+
+  /// Client: no more messages will be sent. Loop only.
+  package func sendEnd() {
+    eventLoop.assertInEventLoop()
+    guard !isServer, !isClosed, case .none = ending else { return }
+    ending = .halfClose
+    wake()
+  }
+
+  /// Ends the call now: a client's handler gets CANCELLED; a server resets the stream and its handler
+  /// hears nothing more. Loop only.
+  package func cancel() {
+    eventLoop.assertInEventLoop()
+    guard !isClosed else { return }
+    if isServer { handler = nil }
+    connection?.session?.reset(stream, NGHTTP2_CANCEL)
+    connection?.setNeedsPump()
+    close(GRPCStatus(.cancelled, "cancelled by this side"), Metadata())
+  }
+
+  /// Returns flow-control credit for received bytes that the application holds no longer. More than
+  /// it got is ignored. Loop only.
+  package func release(_ bytes: Int) {
+    eventLoop.assertInEventLoop()
+    guard !isClosed, bytes > 0 else { return }
+    returnCredit(bytes)
+  }
+
+  // MARK: The end
+
+  /// Ends the server's side with a status, dropping nothing that is queued.
+  func end(_ status: GRPCStatus, _ trailers: Metadata) {
+    guard let connection else { return }
+    if headersSent || !outbound.isEmpty {
+      ending = .trailers(status, trailers)
+      wake()
+    } else {
+      ending = .trailers(status, trailers)
+      headersSent = true
+      var block = HeaderBlock.ok
+      block.add(trailers)
+      block.add(status)
+      connection.session?.submitResponse(stream, block, isLast: true)
+      connection.setNeedsPump()
+    }
+  }
+
+  /// Ends the call from inside the transport: the peer gets the status (server) or a reset, the
+  /// handler hears `closed`.
+  func abandon(_ status: GRPCStatus) {
+    guard !isClosed else { return }
+    let handler = self.handler
+    if isServer, !outbound.isInsideMessage {
+      self.handler = nil
+      stopReceiving()
+      outbound.removeAll()
+      end(status, Metadata())
+    } else {
+      let code = status.code == .resourceExhausted ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_CANCEL
+      connection?.session?.reset(stream, code)
+      connection?.setNeedsPump()
+      self.handler = nil
+      close(status, Metadata())
+    }
+    handler?.closed(status, Metadata())
+  }
+
+  /// The call is over; tells the handler if there still is one. Once only.
+  func close(_ status: GRPCStatus, _ trailers: Metadata) {
+    guard !isClosed else { return }
+    isClosed = true
+    let handler = self.handler
+    let connection = self.connection
+    self.handler = nil
+    self.connection = nil
+    inbound.stop()
+    outbound.removeAll()
+    connection?.callEnded(self)
+    unreleased = 0
+    handler?.closed(status, trailers)
+  }
+}
+
+extension GRPCStatus {
+  /// Cut to what stock clients take in their 8 KiB of metadata: longer texts are cut, longer details
+  /// are dropped (the code and the sentence remain).
+  var bounded: GRPCStatus {
+    guard message.utf8.count > 2048 || details.count > 4096 else { return self }
+    var copy = self
+    if message.utf8.count > 2048 {
+      copy.message = String(decoding: Array(message.utf8.prefix(2045)), as: UTF8.self) + "..."
+    }
+    if details.count > 4096 { copy.details = [] }
+    return copy
+  }
+}

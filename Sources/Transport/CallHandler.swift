@@ -1,0 +1,29 @@
+package import SkeinCore
+
+/// The application's side of one call, on server and client alike.
+///
+/// Every method runs on the event loop of the call's connection, never re-entrantly from a verb of
+/// `Call` with one exception: `Call.cancel()` on a client calls `closed` before it returns.
+package protocol CallHandler: AnyObject {
+  /// Client: the server's initial metadata. Not called for a header-only answer. Never on a server.
+  func receivedHeaders(_ metadata: Metadata)
+  /// One whole message. Its flow-control credit is held until `call.release(message.count)`.
+  func received(_ message: SharedBytes)
+  /// The peer will send no more messages. On a client `closed` follows at once.
+  func receivedEnd()
+  /// The call is over; nothing follows, and the call holds the handler no longer.
+  /// Client: always, exactly once, with the final status. Server: at most once, when the call ended
+  /// otherwise than by its own `finish` (cancelled, deadline passed, connection lost, message refused).
+  func closed(_ status: GRPCStatus, _ trailers: Metadata)
+  /// The outbound queue fell below the low-water mark after `isWritable` was false.
+  func writable()
+  /// The socket read that delivered something to this call has ended: flush what you batched.
+  func readIdle()
+}
+
+extension CallHandler {
+  package func receivedHeaders(_ metadata: Metadata) {}
+  package func receivedEnd() {}
+  package func writable() {}
+  package func readIdle() {}
+}

@@ -1,0 +1,166 @@
+import CNGHTTP2
+import NIOCore
+import SkeinCore
+
+/// The client's side of one connection: calls out, responses in.
+///
+/// `@unchecked Sendable`: confined to the connection's loop.
+final class ClientRole: ConnectionRole, @unchecked Sendable {
+  let isServer = false
+  /// Completed by the server's SETTINGS: only then is it certain that it took our certificate.
+  private var ready: EventLoopPromise<Void>?
+  private var failure: TLSFailure?
+  private let host: String
+  private let onEnd: @Sendable () -> Void
+  /// The server will take no new calls.
+  private(set) var isDraining = false
+
+  /// - Parameter onEnd: runs on the loop when no new call can be opened any more; may run twice.
+  init(host: String, ready: EventLoopPromise<Void>, onEnd: @escaping @Sendable () -> Void) {
+    self.host = host
+    self.ready = ready
+    self.onEnd = onEnd
+  }
+
+  // MARK: Life of the connection
+
+  func opened(_ connection: Connection) {}
+
+  func settingsReceived(_ connection: Connection) {
+    ready?.succeed()
+    ready = nil
+  }
+
+  func failed(_ connection: Connection, _ failure: TLSFailure) { self.failure = failure }
+
+  func goAwayReceived(_ connection: Connection, lastStream: Int32) {
+    isDraining = true
+    onEnd()
+    // nghttp2 closes the streams above `lastStream` itself, with REFUSED_STREAM.
+    if connection.calls.isEmpty { connection.shutDown("the server is draining") }
+  }
+
+  func becameIdle(_ connection: Connection) {
+    if isDraining { connection.shutDown("the server is draining") }
+  }
+
+  func ended(_ connection: Connection) {
+    isDraining = true
+    ready?.fail(ConnectFailure(failure, closeReason: connection.closeReason))
+    ready = nil
+    onEnd()
+  }
+
+  func status(ofReset error: UInt32) -> GRPCStatus {
+    switch error {
+    case NGHTTP2_REFUSED_STREAM.rawValue:
+      GRPCStatus(
+        .unavailable, "the server refused the call before processing it", isDefinitelyUnprocessed: true)
+    case NGHTTP2_CANCEL.rawValue: GRPCStatus(.cancelled, "the server cancelled the call")
+    case NGHTTP2_ENHANCE_YOUR_CALM.rawValue:
+      GRPCStatus(.resourceExhausted, "the server reset the call: ENHANCE_YOUR_CALM")
+    case NGHTTP2_INADEQUATE_SECURITY.rawValue:
+      GRPCStatus(.permissionDenied, "the server reset the call: INADEQUATE_SECURITY")
+    default: GRPCStatus(.internal, "the server reset the call with HTTP/2 error \(error)")
+    }
+  }
+
+  // MARK: Calls
+
+  /// Sends the request headers of a new call, or closes it.
+  func start(_ call: Call, on connection: Connection) {
+    guard connection.phase == .open, !isDraining, let session = connection.session else {
+      return call.close(
+        GRPCStatus(.unavailable, "the connection is closed or draining", isDefinitelyUnprocessed: true),
+        Metadata())
+    }
+    guard connection.calls.count < Int(connection.limits.maxConcurrentCalls) else {
+      return call.close(
+        GRPCStatus(
+          .resourceExhausted, "\(connection.limits.maxConcurrentCalls) calls are open on this connection",
+          isDefinitelyUnprocessed: true), Metadata())
+    }
+    var block = HeaderBlock()
+    block.add(":method", "POST")
+    block.add(":scheme", "https")
+    block.add(":path", call.path.utf8)
+    block.add(":authority", host.utf8)
+    block.add("te", "trailers")
+    block.add("content-type", "application/grpc")
+    if let deadline = call.deadline {
+      let left = (deadline - .now()).nanoseconds
+      guard left > 0 else {
+        return call.close(
+          GRPCStatus(
+            .deadlineExceeded, "the deadline had passed before the call began", isDefinitelyUnprocessed: true),
+          Metadata())
+      }
+      block.add("grpc-timeout", GRPCTimeout.encode(nanoseconds: left))
+    }
+    block.add(call.metadata)
+    let stream = session.submitRequest(block, call: call)
+    guard stream > 0 else {
+      isDraining = true
+      onEnd()
+      return call.close(
+        GRPCStatus(.unavailable, "the connection has no stream ids left", isDefinitelyUnprocessed: true),
+        Metadata())
+    }
+    call.stream = stream
+    call.headersSent = true
+    call.connection = connection
+    connection.calls[stream] = call
+    connection.watchDeadline(call)
+    connection.setNeedsPump()
+  }
+
+  func headers(_ connection: Connection, stream: Int32, isFirst: Bool, endStream: Bool) {
+    guard let call = connection.session?.call(stream), !call.isClosed else { return }
+    let head = connection.head
+    if !call.responseHeadersReceived {
+      if let status = head.httpStatus, (100..<200).contains(status), !endStream { return }
+      if let failure = Self.failure(of: head) { return finish(call, failure, head.metadata, connection) }
+      guard endStream else {
+        call.responseHeadersReceived = true
+        call.handler?.receivedHeaders(head.metadata)
+        return
+      }
+    }
+    guard endStream else { return }
+    let status = head.status ?? GRPCStatus(.unknown, "the server sent no grpc-status")
+    finish(call, status, head.metadata, connection)
+  }
+
+  /// The final status has come.
+  private func finish(_ call: Call, _ status: GRPCStatus, _ trailers: Metadata, _ connection: Connection) {
+    var status = status
+    if status.code == .ok, call.inbound.isInsideMessage {
+      status = GRPCStatus(.internal, "the response ended inside a message")
+    }
+    call.receiveEnd()
+    // If our side is still open the server has no use for the rest of it.
+    connection.session?.reset(call.stream, NGHTTP2_NO_ERROR)
+    connection.setNeedsPump()
+    call.close(status, trailers)
+  }
+
+  /// A response that is not gRPC's, by the mapping of the gRPC documents.
+  private static func failure(of head: HeadBuilder) -> GRPCStatus? {
+    guard let http = head.httpStatus else { return GRPCStatus(.internal, "response without :status") }
+    if head.status != nil { return nil }
+    if http == 200 {
+      return head.contentTypeIsGRPC
+        ? nil : GRPCStatus(.unknown, "the response's content-type is not application/grpc")
+    }
+    let code: StatusCode =
+      switch http {
+      case 400: .internal
+      case 401: .unauthenticated
+      case 403: .permissionDenied
+      case 404: .unimplemented
+      case 429, 502, 503, 504: .unavailable
+      default: .unknown
+      }
+    return GRPCStatus(code, "the server answered with HTTP status \(http)")
+  }
+}

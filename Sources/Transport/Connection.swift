@@ -1,0 +1,317 @@
+import CNGHTTP2
+import NIOCore
+import SkeinCore
+
+/// What server and client do differently on a connection. Called on its loop.
+protocol ConnectionRole: AnyObject {
+  var isServer: Bool { get }
+  /// TLS is up, h2 was agreed, SETTINGS are queued.
+  func opened(_ connection: Connection)
+  /// A header block is complete in `connection.head`.
+  /// - Parameter isFirst: it opens the request or the response; otherwise it is interim or trailers.
+  func headers(_ connection: Connection, stream: Int32, isFirst: Bool, endStream: Bool)
+  /// The first SETTINGS of the peer have come.
+  func settingsReceived(_ connection: Connection)
+  func goAwayReceived(_ connection: Connection, lastStream: Int32)
+  /// The status of a call whose stream was closed by a reset.
+  func status(ofReset error: UInt32) -> GRPCStatus
+  /// The number of calls has fallen to zero.
+  func becameIdle(_ connection: Connection)
+  /// TLS failed; `connection` is about to close.
+  func failed(_ connection: Connection, _ failure: TLSFailure)
+  /// The socket is gone. Called once, last.
+  func ended(_ connection: Connection)
+}
+
+/// One socket: ciphertext ⇄ TLS ⇄ HTTP/2 frames ⇄ calls, on server and client alike.
+///
+/// Confined to its channel's event loop. Input is in this file, output in `Connection+Output`, the
+/// callbacks of nghttp2 in `Connection+Frames`, clocks in `Connection+Timers`.
+///
+/// `@unchecked Sendable`: every member but the `let`s is touched on `eventLoop` only.
+final class Connection: ChannelInboundHandler, @unchecked Sendable {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  /// handshaking → open → closing → closed; closing and closed from anywhere.
+  enum Phase { case handshaking, open, closing, closed }
+
+  let role: any ConnectionRole
+  let limits: TransportLimits
+  let budget: MemoryBudget?
+  let log: TransportLog?
+  let eventLoop: any EventLoop
+  let tls: TLSStream
+  let scratch: LoopScratch
+  let remoteAddress: String
+
+  private(set) var context: ChannelHandlerContext?
+  private(set) var session: HTTP2Session?
+  private(set) var phase = Phase.handshaking
+  private(set) var peer: PeerIdentity
+  /// Why the connection closes, in words, for the calls that it takes with it.
+  private(set) var closeReason = "connection lost"
+
+  // Calls
+  var calls: [Int32: Call] = [:]
+  var head = HeadBuilder()
+  private var touched: [Call] = []
+  var relievedCalls: [Call] = []
+  var unreleased = 0
+  var owedCredit = 0
+  var isDraining = false
+
+  // Output
+  var isPumping = false
+  var isReading = false
+  var pumpIsScheduled = false
+  var needsPump = false
+
+  // Input held back while the memory budget is spent
+  var stall: Stall?
+
+  // Clocks
+  var lastRead: NIODeadline = .now()
+  var lastCall: NIODeadline = .now()
+  var pingSent: NIODeadline?
+  var livenessTask: Scheduled<Void>?
+  var deadlineTask: Scheduled<Void>?
+  var deadlineAt: NIODeadline = .distantFuture
+  var closeTask: Scheduled<Void>?
+  var handshakeTask: Scheduled<Void>?
+
+  /// nil when libssl has no memory.
+  init?(
+    role: any ConnectionRole, context: TLSContext, serverName: String?, limits: TransportLimits,
+    budget: MemoryBudget?, log: TransportLog?, eventLoop: any EventLoop, remoteAddress: String
+  ) {
+    self.role = role
+    self.limits = limits
+    self.budget = budget
+    self.log = log
+    self.eventLoop = eventLoop
+    self.remoteAddress = remoteAddress
+    scratch = .current()
+    peer = PeerIdentity(remoteAddress: remoteAddress)
+    guard let tls = TLSStream(context: context, serverName: serverName, scratch: scratch) else { return nil }
+    self.tls = tls
+  }
+
+  // MARK: Channel
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    self.context = context
+    if context.channel.isActive { start() }
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) {
+    self.context = nil
+  }
+
+  func channelActive(context: ChannelHandlerContext) {
+    start()
+    context.fireChannelActive()
+  }
+
+  private var started = false
+
+  private func start() {
+    guard !started else { return }
+    started = true
+    armHandshake()
+    _ = shakeHands()
+    pump()
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    lastRead = .now()
+    isReading = true
+    let buffer = unwrapInboundIn(data)
+    if stall != nil {
+      stall?.ciphertext.append(buffer)
+      return
+    }
+    take(buffer)
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    isReading = false
+    tellIdle()
+    pump()
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    finish()
+    context.fireChannelInactive()
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    closeReason = "connection lost: \(error)"
+    context.close(promise: nil)
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    if context.channel.isWritable { pump() }
+  }
+
+  // MARK: Input
+
+  func take(_ buffer: ByteBuffer) {
+    buffer.withUnsafeReadableBytes { bytes in
+      tls.withInput(bytes) {
+        consumeInput()
+        if stall != nil, tls.unreadInput > 0 {
+          var rest = buffer
+          rest.moveReaderIndex(forwardBy: bytes.count - tls.unreadInput)
+          stall?.ciphertext.append(rest)
+        }
+      }
+    }
+  }
+
+  private func consumeInput() {
+    if phase == .handshaking, !shakeHands() { return }
+    while phase == .open, stall == nil {
+      switch tls.read() {
+      case .bytes(let count):
+        receive(UnsafeRawBufferPointer(rebasing: scratch.plaintext[..<count]))
+      case .wantsMore: return
+      case .ended:
+        if calls.isEmpty { closeReason = "closed by the peer" }
+        shutDown(nil)
+      case .failed(let failure):
+        closeReason = failure.text
+        role.failed(self, failure)
+        shutDown(nil)
+      }
+    }
+  }
+
+  /// Plaintext for nghttp2. What is left when it pauses waits in `stall`.
+  func receive(_ bytes: UnsafeRawBufferPointer) {
+    guard let session else { return }
+    let n = session.receive(bytes)
+    if n < 0 {
+      fail(.protocolError, "HTTP/2: \(String(cString: nghttp2_strerror(Int32(truncatingIfNeeded: n))))")
+    } else if n < bytes.count, stall != nil {
+      stall?.plaintext = Array(bytes[n...])
+    } else if !session.wantsRead, !session.wantsWrite {
+      shutDown("the peer ended the session")
+    }
+  }
+
+  /// True once TLS is up.
+  private func shakeHands() -> Bool {
+    switch tls.handshake() {
+    case .wantsMore: return false
+    case .failed(let failure):
+      closeReason = failure.text
+      role.failed(self, failure)
+      shutDown(nil)
+      return false
+    case .done:
+      handshakeTask?.cancel()
+      guard tls.negotiatedH2 else {
+        let failure = TLSFailure(kind: .alpn, text: "the peer does not speak HTTP/2 (ALPN h2 was not agreed)")
+        closeReason = failure.text
+        role.failed(self, failure)
+        shutDown(nil)
+        return false
+      }
+      return open()
+    }
+  }
+
+  private func open() -> Bool {
+    peer = tls.peerIdentity(remoteAddress: remoteAddress)
+    guard let session = HTTP2Session(isServer: role.isServer, limits: limits, connection: self) else {
+      shutDown("out of memory")
+      return false
+    }
+    self.session = session
+    phase = .open
+    session.submitSettings(limits, isServer: role.isServer)
+    armLiveness()
+    role.opened(self)
+    return true
+  }
+
+  // MARK: Calls
+
+  /// The handler of this call will hear `readIdle` at the end of the read.
+  func touch(_ call: Call) {
+    guard !call.isTouched else { return }
+    call.isTouched = true
+    touched.append(call)
+  }
+
+  func tellIdle() {
+    guard !touched.isEmpty else { return }
+    let calls = touched
+    touched.removeAll(keepingCapacity: true)
+    for call in calls {
+      call.isTouched = false
+      call.handler?.readIdle()
+    }
+  }
+
+  func callEnded(_ call: Call) {
+    if call.stream > 0 { calls[call.stream] = nil }
+    unreleased -= call.unreleased
+    repayCredit()
+    lastCall = .now()
+    if calls.isEmpty { role.becameIdle(self) }
+  }
+
+  // MARK: The end
+
+  func report(_ kind: TransportEvent.Kind, _ detail: String) {
+    log?(TransportEvent(kind: kind, remoteAddress: remoteAddress, detail: detail))
+  }
+
+  /// The peer broke a rule: report, tell it, close.
+  func fail(_ kind: TransportEvent.Kind, _ detail: String) {
+    guard phase != .closed, phase != .closing else { return }
+    report(kind, detail)
+    shutDown(detail)
+  }
+
+  /// Sends what can still be sent (GOAWAY, an alert, close_notify), ends our direction, and closes when
+  /// the peer has done so too or after `closeTimeout`. Calls end now.
+  func shutDown(_ reason: String?) {
+    guard phase == .handshaking || phase == .open else { return }
+    if let reason { closeReason = reason }
+    phase = .closing
+    // Not from inside a callback of nghttp2 or libssl.
+    eventLoop.execute { self.performShutDown() }
+  }
+
+  private func performShutDown() {
+    guard phase == .closing, let context else { return }
+    session?.terminate(NGHTTP2_NO_ERROR)
+    drainOutput()
+    tls.shutdown()
+    flushOverflow()
+    endCalls()
+    context.close(mode: .output, promise: nil)
+    armClose()
+  }
+
+  private func endCalls() {
+    let left = calls.values.sorted { $0.stream < $1.stream }
+    calls.removeAll()
+    for call in left { call.close(GRPCStatus(.unavailable, closeReason), Metadata()) }
+  }
+
+  private func finish() {
+    guard phase != .closed else { return }
+    phase = .closed
+    cancelTimers()
+    stall = nil
+    endCalls()
+    role.ended(self)
+    session = nil
+    touched.removeAll()
+    relievedCalls.removeAll()
+  }
+}

@@ -1,0 +1,129 @@
+package import NIOCore
+import NIOPosix
+package import SkeinCore
+
+/// A client's connection to one server: calls of all four shapes, until it breaks or drains.
+///
+/// It never reconnects by itself. `@unchecked Sendable`: the connection's state is confined to
+/// `eventLoop`; what is stored here is immutable or a lock-free flag.
+package final class GRPCConnection: @unchecked Sendable {
+  package let eventLoop: any EventLoop
+  package let peer: PeerIdentity
+  private let connection: Connection
+  private let role: ClientRole
+  private let channel: any Channel
+  private let usable: UsableFlag
+
+  private init(
+    connection: Connection, role: ClientRole, channel: any Channel, usable: UsableFlag, peer: PeerIdentity
+  ) {
+    self.connection = connection
+    self.role = role
+    self.channel = channel
+    self.usable = usable
+    self.peer = peer
+    eventLoop = channel.eventLoop
+  }
+
+  /// Connects, verifies the server, and waits for its first frame, which proves that it took our
+  /// certificate (with TLS 1.3 a refusal comes after the handshake).
+  ///
+  /// - Parameters:
+  ///   - deadline: for name, TCP, TLS and that first frame together.
+  ///   - onEnd: runs on the loop as soon as the connection takes no new calls (GOAWAY, loss, close);
+  ///     it may run more than once.
+  /// - Throws: `ConnectFailure`, or `TLSConfigurationError` for our own certificate or roots.
+  package static func connect(
+    host: String, port: Int, tls: ClientTLS, limits: TransportLimits = TransportLimits(),
+    budget: MemoryBudget? = nil, group: any EventLoopGroup, deadline: NIODeadline = .now() + .seconds(10),
+    log: TransportLog? = nil, onEnd: @escaping @Sendable () -> Void = {}
+  ) async throws -> GRPCConnection {
+    let context = try TLSContext.client(tls)
+    let target = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    let loop = group.next()
+    let ready = loop.makePromise(of: Void.self)
+    let usable = UsableFlag()
+    let role = ClientRole(host: target, ready: ready) {
+      usable.clear()
+      onEnd()
+    }
+    guard
+      let connection = Connection(
+        role: role, context: context, serverName: tls.serverName ?? host, limits: limits, budget: budget,
+        log: log, eventLoop: loop, remoteAddress: target)
+    else {
+      ready.fail(ConnectFailure(.tls, "out of memory"))
+      throw ConnectFailure(.tls, "the server name \(tls.serverName ?? host) cannot be used")
+    }
+    let channel: any Channel
+    do {
+      channel = try await bootstrap(loop, limits, deadline, connection).connect(host: host, port: port).get()
+    } catch {
+      let failure = ConnectFailure(connecting: error, to: target)
+      ready.fail(failure)
+      throw failure
+    }
+    let timer = loop.scheduleTask(deadline: deadline) {
+      ready.fail(ConnectFailure(.timedOut, "\(target): TLS or HTTP/2 did not come up in time"))
+    }
+    do {
+      try await ready.futureResult.get()
+    } catch {
+      timer.cancel()
+      try? await channel.close().get()
+      throw error
+    }
+    timer.cancel()
+    let peer = try await loop.submit { connection.peer }.get()
+    return GRPCConnection(connection: connection, role: role, channel: channel, usable: usable, peer: peer)
+  }
+
+  private static func bootstrap(
+    _ loop: any EventLoop, _ limits: TransportLimits, _ deadline: NIODeadline, _ connection: Connection
+  ) -> ClientBootstrap {
+    ClientBootstrap(group: loop)
+      .connectTimeout(max(deadline - .now(), .milliseconds(1)))
+      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .channelOption(.recvAllocator, value: SocketTuning.receiveAllocator)
+      .channelOption(
+        .writeBufferWaterMark,
+        value: .init(low: limits.socketLowWaterBytes, high: limits.socketHighWaterBytes)
+      )
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(connection) }
+      }
+  }
+
+  /// False once no new call can be opened: the server drains, or the connection is closed. Any thread.
+  package var isUsable: Bool { usable.isSet }
+
+  /// Opens a call. Any thread; off the loop the headers leave a moment later.
+  ///
+  /// - Parameter handler: makes the handler; runs on the loop before anything is sent, and may already
+  ///   `send` on the call. The call is closed through the handler in every case, also when the
+  ///   connection is gone.
+  @discardableResult
+  package func open(
+    path: String, metadata: Metadata = Metadata(), deadline: NIODeadline? = nil,
+    handler: @escaping @Sendable (Call) -> any CallHandler
+  ) -> Call {
+    let call = Call(
+      connection: nil, eventLoop: eventLoop, path: path, metadata: metadata, deadline: deadline, peer: peer,
+      isServer: false, limits: connection.limits)
+    let (role, connection) = (role, connection)
+    @Sendable func start() {
+      call.handler = handler(call)
+      role.start(call, on: connection)
+    }
+    if eventLoop.inEventLoop { start() } else { eventLoop.execute { start() } }
+    return call
+  }
+
+  /// Closes the connection with GOAWAY; open calls end with UNAVAILABLE.
+  package func close() async {
+    let connection = connection
+    usable.clear()
+    eventLoop.execute { connection.shutDown("the connection was closed by this side") }
+    try? await channel.closeFuture.get()
+  }
+}

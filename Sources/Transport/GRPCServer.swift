@@ -1,0 +1,111 @@
+package import NIOCore
+import NIOPosix
+package import SkeinCore
+
+/// What a server is made of.
+package struct ServerConfiguration: Sendable {
+  package var tls: ServerTLS
+  package var limits: TransportLimits
+  /// Every received message is charged to it, from its 5-byte prefix until its bytes are freed.
+  package var budget: MemoryBudget?
+  /// Runs on event loops; must not block.
+  package var log: TransportLog?
+
+  package init(
+    tls: ServerTLS, limits: TransportLimits = TransportLimits(), budget: MemoryBudget? = nil,
+    log: TransportLog? = nil
+  ) {
+    self.tls = tls
+    self.limits = limits
+    self.budget = budget
+    self.log = log
+  }
+}
+
+/// A gRPC server over TLS with client certificates.
+///
+/// `@unchecked Sendable`: `listeners` is behind the lock of its box; everything else is `let`. The
+/// verbs are `async` and may be called from any task.
+package final class GRPCServer: Sendable {
+  private let state: ServerState
+  private let group: any EventLoopGroup
+  private let listeners = LockedListeners()
+
+  /// - Parameter router: runs on the loop of the call's connection once its headers have come; nil
+  ///   answers UNIMPLEMENTED. It may also `finish` the call and return any handler.
+  /// - Throws: `TLSConfigurationError` when a certificate, key or authority is of no use.
+  package init(
+    configuration: ServerConfiguration, group: any EventLoopGroup,
+    router: @escaping @Sendable (Call) -> (any CallHandler)?
+  ) throws {
+    let context = try TLSContext.server(configuration.tls)
+    self.state = ServerState(configuration: configuration, context: context, router: router)
+    self.group = group
+  }
+
+  /// Listens; port 0 lets the system choose. Returns the port. May be called for several addresses.
+  /// - Throws: the `IOError` of bind or listen.
+  package func bind(host: String, port: Int) async throws -> Int {
+    let state = self.state
+    let limits = state.configuration.limits
+    let channel = try await ServerBootstrap(group: group)
+      .serverChannelOption(.backlog, value: 1024)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.recvAllocator, value: SocketTuning.receiveAllocator)
+      .childChannelOption(
+        .writeBufferWaterMark,
+        value: .init(low: limits.socketLowWaterBytes, high: limits.socketHighWaterBytes)
+      )
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture { try Self.accept(channel, state) }
+      }
+      .bind(host: host, port: port).get()
+    listeners.add(channel)
+    return channel.localAddress?.port ?? port
+  }
+
+  /// Connections that are open or in the handshake.
+  package var connectionCount: Int { state.connectionCount }
+
+  /// Stops listening, sends GOAWAY on every connection, lets running calls end until the deadline,
+  /// then closes what is left. New calls are refused as not processed.
+  package func drain(deadline: NIODeadline) async {
+    await listeners.close()
+    for connection in state.beginDrain() {
+      connection.eventLoop.execute { (connection.role as? ServerRole)?.drain(connection) }
+    }
+    let loop = group.next()
+    let timer = loop.scheduleTask(deadline: deadline) { [state] in
+      for connection in state.beginDrain() {
+        connection.eventLoop.execute { connection.shutDown("the server is stopping") }
+      }
+    }
+    try? await state.whenEmpty(on: loop).get()
+    timer.cancel()
+  }
+
+  /// Closes everything now; calls end with UNAVAILABLE.
+  package func close() async { await drain(deadline: .now()) }
+
+  private static func accept(_ channel: any Channel, _ state: ServerState) throws {
+    let address = SocketTuning.name(channel.remoteAddress)
+    let configuration = state.configuration
+    if let reason = state.admit() {
+      configuration.log?(TransportEvent(kind: .connectionRefused, remoteAddress: address, detail: reason))
+      throw ChannelError.operationUnsupported
+    }
+    let role = ServerRole(server: state)
+    guard
+      let connection = Connection(
+        role: role, context: state.context, serverName: nil, limits: configuration.limits,
+        budget: configuration.budget, log: configuration.log, eventLoop: channel.eventLoop,
+        remoteAddress: address)
+    else {
+      state.handshakeEnded()
+      state.release()
+      throw ChannelError.operationUnsupported
+    }
+    try channel.pipeline.syncOperations.addHandler(connection)
+  }
+}

@@ -1,0 +1,43 @@
+package import SkeinCore
+
+/// How a call ended: the code, a sentence, and the serialized `google.rpc.Status` if there is one.
+///
+/// A plain value; any thread. `Wire` builds and reads `details`, Transport only carries them.
+package struct GRPCStatus: Error, Sendable, Hashable, CustomStringConvertible {
+  package var code: StatusCode
+  package var message: String
+  /// Serialized `google.rpc.Status`, sent as `grpc-status-details-bin`. Empty: none.
+  package var details: [UInt8]
+  /// Client side only, never on the wire: the server definitely did not process the call (refused
+  /// stream, above the last id of a GOAWAY, or never sent), so that a retry repeats nothing (R42).
+  package var isDefinitelyUnprocessed: Bool
+
+  package init(
+    _ code: StatusCode, _ message: String = "", details: [UInt8] = [],
+    isDefinitelyUnprocessed: Bool = false
+  ) {
+    self.code = code
+    self.message = message
+    self.details = details
+    self.isDefinitelyUnprocessed = isDefinitelyUnprocessed
+  }
+
+  package static let ok = GRPCStatus(.ok)
+
+  package var description: String { message.isEmpty ? code.name : "\(code.name): \(message)" }
+}
+
+/// A unary call that did not return a message; what `GRPCConnection.unary` throws.
+package struct RPCFailure: Error, Sendable, Hashable, CustomStringConvertible {
+  package var status: GRPCStatus
+  package var trailers: Metadata
+
+  package init(_ status: GRPCStatus, trailers: Metadata = Metadata()) {
+    self.status = status
+    self.trailers = trailers
+  }
+
+  /// Serialized `google.rpc.Status`, or empty.
+  package var details: [UInt8] { status.details }
+  package var description: String { status.description }
+}

@@ -1,0 +1,125 @@
+import SkeinCore
+
+/// One header block in the making: what gRPC itself needs, and the custom metadata.
+///
+/// Pure. Header blocks of a connection never interleave, so each connection has one, used in turn.
+struct HeadBuilder {
+  enum Timeout: Equatable {
+    case none, malformed
+    case nanoseconds(Int64)
+  }
+
+  private(set) var size = 0
+  private(set) var isPost = false
+  private(set) var path = ""
+  private(set) var contentTypeIsGRPC = false
+  private(set) var timeout = Timeout.none
+  /// nil: identity.
+  private(set) var encoding: String?
+  /// `:status` of a response.
+  private(set) var httpStatus: Int?
+  private(set) var grpcStatus: GRPCStatus?
+  private var message = ""
+  private var details: [UInt8] = []
+  private(set) var metadata = Metadata()
+
+  /// The path of the block before, so that a client that repeats a method costs no new string.
+  private var lastPath: [UInt8] = []
+  private var lastPathText = ""
+
+  /// Starts the next block.
+  mutating func reset() {
+    size = 0
+    isPost = false
+    path = ""
+    contentTypeIsGRPC = false
+    timeout = .none
+    encoding = nil
+    httpStatus = nil
+    grpcStatus = nil
+    message = ""
+    details = []
+    if !metadata.isEmpty { metadata = Metadata() }
+  }
+
+  /// Takes one field. Returns false when the list has grown over `limit` (HTTP/2's measure).
+  mutating func add(
+    _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>, limit: Int
+  ) -> Bool {
+    size += name.count + value.count + 32
+    guard size <= limit else { return false }
+    switch name.first {
+    case UInt8(ascii: ":"): pseudo(name, value)
+    case UInt8(ascii: "g") where name.starts(with: "grpc-".utf8): grpc(name, value)
+    case UInt8(ascii: "c") where name.elementsEqual("content-type".utf8):
+      contentTypeIsGRPC = Self.isGRPC(value)
+    default: custom(name, value)
+    }
+    return true
+  }
+
+  /// `grpc-status` with its message and details; nil when the block had none.
+  var status: GRPCStatus? {
+    guard let grpcStatus else { return nil }
+    return GRPCStatus(grpcStatus.code, message, details: details)
+  }
+
+  private mutating func pseudo(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
+    if name.elementsEqual(":path".utf8) {
+      if !lastPath.elementsEqual(value) || lastPath.isEmpty {
+        lastPath = Array(value)
+        lastPathText = String(decoding: value, as: UTF8.self)
+      }
+      path = lastPathText
+    } else if name.elementsEqual(":method".utf8) {
+      isPost = value.elementsEqual("POST".utf8)
+    } else if name.elementsEqual(":status".utf8) {
+      httpStatus = Self.decimal(value)
+    }
+  }
+
+  private mutating func grpc(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
+    if name.elementsEqual("grpc-timeout".utf8) {
+      timeout = GRPCTimeout.decode(value).map { .nanoseconds($0) } ?? .malformed
+    } else if name.elementsEqual("grpc-encoding".utf8) {
+      encoding = value.elementsEqual("identity".utf8) ? nil : String(decoding: value, as: UTF8.self)
+    } else if name.elementsEqual("grpc-status".utf8) {
+      let code = Self.decimal(value).flatMap { Int32(exactly: $0) }.flatMap { StatusCode(rawValue: $0) }
+      grpcStatus = GRPCStatus(code ?? .unknown)
+    } else if name.elementsEqual("grpc-message".utf8) {
+      message = PercentEncoding.decode(value)
+    } else if name.elementsEqual("grpc-status-details-bin".utf8) {
+      details = Base64.decode(value) ?? []
+    }
+  }
+
+  private mutating func custom(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
+    guard Metadata.isCustom(name) else { return }
+    let text = String(decoding: name, as: UTF8.self)
+    if text.hasSuffix("-bin") {
+      // Several values may be joined by commas (gRPC over HTTP/2, "Custom-Metadata").
+      for part in value.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false) {
+        if let bytes = Base64.decode(part.filter { $0 != UInt8(ascii: " ") }) { metadata.append(text, bytes) }
+      }
+    } else {
+      metadata.append(text, Array(value))
+    }
+  }
+
+  private static func isGRPC(_ value: UnsafeBufferPointer<UInt8>) -> Bool {
+    guard value.starts(with: "application/grpc".utf8) else { return false }
+    guard value.count > 16 else { return true }
+    return value[16] == UInt8(ascii: "+") || value[16] == UInt8(ascii: ";")
+  }
+
+  /// A number of 1 to 9 digits.
+  private static func decimal(_ value: UnsafeBufferPointer<UInt8>) -> Int? {
+    guard (1...9).contains(value.count) else { return nil }
+    var result = 0
+    for byte in value {
+      guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) else { return nil }
+      result = result * 10 + Int(byte - UInt8(ascii: "0"))
+    }
+    return result
+  }
+}

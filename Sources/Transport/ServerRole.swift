@@ -1,0 +1,160 @@
+import CNGHTTP2
+import NIOCore
+import SkeinCore
+
+/// The server's side of one connection: requests in, handlers from the router.
+///
+/// Confined to the connection's loop.
+final class ServerRole: ConnectionRole {
+  let isServer = true
+  private let server: ServerState
+  private var holdsHandshake = true
+  private weak var connection: Connection?
+
+  init(server: ServerState) { self.server = server }
+
+  // MARK: Life of the connection
+
+  func opened(_ connection: Connection) {
+    handshakeEnded()
+    self.connection = connection
+    server.add(connection)
+    if server.isDraining { drain(connection) }
+  }
+
+  func failed(_ connection: Connection, _ failure: TLSFailure) {
+    if connection.session == nil {
+      connection.report(.handshakeFailed, failure.text)
+    } else {
+      connection.report(.protocolError, "TLS: \(failure.text)")
+    }
+  }
+
+  func ended(_ connection: Connection) {
+    handshakeEnded()
+    server.remove(connection)
+  }
+
+  private func handshakeEnded() {
+    guard holdsHandshake else { return }
+    holdsHandshake = false
+    server.handshakeEnded()
+  }
+
+  func settingsReceived(_ connection: Connection) {}
+  func goAwayReceived(_ connection: Connection, lastStream: Int32) {}
+
+  func status(ofReset error: UInt32) -> GRPCStatus {
+    error == NGHTTP2_CANCEL.rawValue || error == NGHTTP2_NO_ERROR.rawValue
+      ? GRPCStatus(.cancelled, "the client cancelled the call")
+      : GRPCStatus(.cancelled, "the stream was reset with HTTP/2 error \(error)")
+  }
+
+  func becameIdle(_ connection: Connection) {
+    if connection.isDraining { connection.shutDown("the server is stopping") }
+  }
+
+  /// GOAWAY: running calls go on, new ones are refused by nghttp2 as not processed.
+  func drain(_ connection: Connection) {
+    guard !connection.isDraining, connection.phase == .open else { return }
+    connection.isDraining = true
+    connection.session?.goAway()
+    connection.setNeedsPump()
+    // At the end of the tick: what the calls have queued is sent first.
+    if connection.calls.isEmpty { connection.shutDown("the server is stopping") }
+  }
+
+  // MARK: Requests
+
+  func headers(_ connection: Connection, stream: Int32, isFirst: Bool, endStream: Bool) {
+    guard isFirst else {
+      // Trailers of a request carry nothing that gRPC uses.
+      if endStream { connection.session?.call(stream)?.receiveEnd() }
+      return
+    }
+    guard connection.phase == .open else { return }
+    let head = connection.head
+    if let refusal = Self.refusal(of: head) { return refuse(connection, stream, refusal) }
+    let call = Call(
+      connection: connection, eventLoop: connection.eventLoop, path: head.path, metadata: head.metadata,
+      deadline: Self.deadline(head.timeout), peer: connection.peer, isServer: true, limits: connection.limits)
+    call.stream = stream
+    guard let handler = server.router(call) else {
+      var block = HeaderBlock.ok
+      block.add(GRPCStatus(.unimplemented, "unknown method \(head.path)").bounded)
+      connection.session?.submitResponse(stream, block, isLast: true)
+      return
+    }
+    connection.calls[stream] = call
+    connection.session?.attach(call, to: stream)
+    call.handler = handler
+    // A router may have ended the call at once.
+    if case .trailers = call.ending { call.handler = nil }
+    connection.watchDeadline(call)
+    if endStream { call.receiveEnd() }
+  }
+
+  private static func deadline(_ timeout: HeadBuilder.Timeout) -> NIODeadline? {
+    guard case .nanoseconds(let nanoseconds) = timeout else { return nil }
+    // A year is as good as for ever, and cannot overflow the clock.
+    return .now() + .nanoseconds(min(nanoseconds, 31_536_000_000_000_000))
+  }
+
+  /// What is wrong with a request before any method is looked at, as response headers.
+  private static func refusal(of head: HeadBuilder) -> HeaderBlock? {
+    guard head.isPost else { return .methodNotAllowed }
+    guard head.contentTypeIsGRPC else { return .unsupportedMediaType }
+    if head.timeout == .malformed {
+      var block = HeaderBlock.ok
+      block.add(
+        GRPCStatus(
+          .invalidArgument, "malformed grpc-timeout: it must be 1 to 8 digits and one of H M S m u n"))
+      return block
+    }
+    if let encoding = head.encoding {
+      return .encodingRefused("grpc-encoding \(encoding) is not supported; send identity")
+    }
+    return nil
+  }
+
+  private func refuse(_ connection: Connection, _ stream: Int32, _ block: HeaderBlock) {
+    connection.session?.submitResponse(stream, block, isLast: true)
+    connection.setNeedsPump()
+  }
+}
+
+extension HeaderBlock {
+  fileprivate static let methodNotAllowed: HeaderBlock = {
+    var block = HeaderBlock()
+    block.add(":status", "405")
+    block.add("allow", "POST")
+    return block
+  }()
+
+  fileprivate static let unsupportedMediaType: HeaderBlock = {
+    var block = HeaderBlock()
+    block.add(":status", "415")
+    return block
+  }()
+
+  fileprivate static func encodingRefused(_ message: String) -> HeaderBlock {
+    var block = HeaderBlock.ok
+    block.add("grpc-accept-encoding", "identity")
+    block.add(GRPCStatus(.unimplemented, message).bounded)
+    return block
+  }
+}
+
+extension Connection {
+  /// A compressed message on a call that announced no encoding.
+  func refuseEncoding(_ call: Call, _ message: String) {
+    guard !call.headersSent else { return call.abandon(GRPCStatus(.unimplemented, message)) }
+    let handler = call.handler
+    call.handler = nil
+    call.headersSent = true
+    call.ending = .trailers(GRPCStatus(.unimplemented, message), Metadata())
+    session?.submitResponse(call.stream, .encodingRefused(message), isLast: true)
+    setNeedsPump()
+    handler?.closed(GRPCStatus(.unimplemented, message), Metadata())
+  }
+}

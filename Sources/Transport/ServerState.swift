@@ -1,0 +1,90 @@
+import Synchronization
+import NIOCore
+import SkeinCore
+
+/// What all connections of a server share: the router, the bounds on connections, and who is open.
+///
+/// `@unchecked Sendable`: the mutable part stands behind `lock`, the rest is `let`.
+final class ServerState: @unchecked Sendable {
+  let configuration: ServerConfiguration
+  let context: TLSContext
+  let router: @Sendable (Call) -> (any CallHandler)?
+
+  private struct Guarded {
+    var accepted = 0
+    var handshakes = 0
+    var open: [ObjectIdentifier: Connection] = [:]
+    var isDraining = false
+    var whenEmpty: EventLoopPromise<Void>?
+  }
+  private let guarded = Mutex(Guarded())
+
+  init(
+    configuration: ServerConfiguration, context: TLSContext,
+    router: @escaping @Sendable (Call) -> (any CallHandler)?
+  ) {
+    self.configuration = configuration
+    self.context = context
+    self.router = router
+  }
+
+  /// Takes a place for a new connection, or says why there is none.
+  func admit() -> String? {
+    let limits = configuration.limits
+    return guarded.withLock { state in
+      if state.isDraining { return "the server is stopping" }
+      if state.accepted >= limits.maxConnections { return "\(limits.maxConnections) connections are open" }
+      if state.handshakes >= limits.maxHandshakes {
+        return "\(limits.maxHandshakes) handshakes are in progress"
+      }
+      state.accepted += 1
+      state.handshakes += 1
+      return nil
+    }
+  }
+
+  func handshakeEnded() { guarded.withLock { $0.handshakes -= 1 } }
+
+  func add(_ connection: Connection) {
+    guarded.withLock { $0.open[ObjectIdentifier(connection)] = connection }
+  }
+
+  func remove(_ connection: Connection) {
+    guarded.withLock { _ = $0.open.removeValue(forKey: ObjectIdentifier(connection)) }
+    release()
+  }
+
+  /// Gives the place back.
+  func release() {
+    let promise = guarded.withLock { state -> EventLoopPromise<Void>? in
+      state.accepted -= 1
+      guard state.accepted == 0 else { return nil }
+      defer { state.whenEmpty = nil }
+      return state.whenEmpty
+    }
+    promise?.succeed()
+  }
+
+  var isDraining: Bool { guarded.withLock { $0.isDraining } }
+  var connectionCount: Int { guarded.withLock { $0.accepted } }
+  var handshakeCount: Int { guarded.withLock { $0.handshakes } }
+
+  /// No new connections from now on; the open ones, for the caller to drain or close.
+  func beginDrain() -> [Connection] {
+    guarded.withLock { state in
+      state.isDraining = true
+      return Array(state.open.values)
+    }
+  }
+
+  /// Succeeds when the last connection has gone. At most one waiter.
+  func whenEmpty(on loop: any EventLoop) -> EventLoopFuture<Void> {
+    guarded.withLock { state in
+      if state.accepted == 0 { return loop.makeSucceededVoidFuture() }
+      if let promise = state.whenEmpty { return promise.futureResult }
+      let promise = loop.makePromise(of: Void.self)
+      state.whenEmpty = promise
+      return promise.futureResult
+    }
+  }
+}

@@ -1,0 +1,59 @@
+package import NIOCore
+
+/// Every bound of the transport, with its unit, default, and what happens at the bound.
+///
+/// A plain value; set it before `bind` or `connect`.
+package struct TransportLimits: Sendable {
+  /// The longest message received, in bytes. Over it: RESOURCE_EXHAUSTED on the 5-byte prefix.
+  package var maxMessageBytes = 16 << 20
+  /// HTTP/2 receive window of a connection and of a stream, in bytes, once the peer is authenticated.
+  package var connectionWindowBytes: Int32 = 16 << 20
+  package var streamWindowBytes: Int32 = 4 << 20
+  /// Received but unreleased bytes per connection from which the connection's own window is no
+  /// longer returned. Below it a stream that stalls stops itself only.
+  package var maxUnreleasedBytes = 64 << 20
+  /// The largest HTTP/2 frame we accept, in bytes. Larger: FRAME_SIZE_ERROR, connection closed.
+  package var maxFrameBytes: UInt32 = 256 << 10
+  /// Open calls per connection. Over it: REFUSED_STREAM.
+  package var maxConcurrentCalls: UInt32 = 1000
+  /// Header list of one call, in HTTP/2's measure (name + value + 32 each). Over it: connection closed.
+  package var maxHeaderListBytes = 16 << 10
+
+  /// Outbound bytes of one call at which `isWritable` turns false, and below which `writable()` follows.
+  package var callHighWaterBytes = 1 << 20
+  package var callLowWaterBytes = 256 << 10
+  /// Outbound bytes of one call at which it is reset with RESOURCE_EXHAUSTED: its sender ignores `isWritable`.
+  package var maxQueuedBytesPerCall = 64 << 20
+  /// Encrypted bytes waiting for one socket at which no more are made, and below which it goes on.
+  package var socketHighWaterBytes = 512 << 10
+  package var socketLowWaterBytes = 128 << 10
+
+  /// Connections of a server. Over it: closed at once.
+  package var maxConnections = 10_000
+  /// Connections whose TLS handshake is not complete. Over it: closed at once.
+  package var maxHandshakes = 256
+  /// From accept (or TCP connect) to the end of the handshake. Past it: closed.
+  package var handshakeTimeout: TimeAmount = .seconds(10)
+  /// A connection without calls and without bytes for this long is closed with GOAWAY.
+  package var idleTimeout: TimeAmount = .minutes(15)
+  /// Silence after which a PING is sent, and how long its answer may take before the peer is dead.
+  package var keepaliveInterval: TimeAmount = .seconds(30)
+  package var keepaliveTimeout: TimeAmount = .seconds(15)
+  /// How long a closing connection may take to send its last bytes.
+  package var closeTimeout: TimeAmount = .seconds(2)
+
+  /// RST_STREAM frames from the peer: a bucket of this many, refilled per second (CVE-2023-44487).
+  package var resetBurst: UInt64 = 1000
+  package var resetsPerSecond: UInt64 = 200
+  /// CONTINUATION frames per header block. Over it: connection closed.
+  package var maxContinuations = 8
+  /// Frames of no use (empty DATA, PRIORITY, unknown, WINDOW_UPDATE beyond what we send) and resets
+  /// of our own making, in one bucket per kind, refilled per second.
+  package var junkFrameBurst: UInt64 = 1000
+  package var junkFramesPerSecond: UInt64 = 200
+  /// How long a message may wait for the memory budget before its call is refused. Meanwhile the
+  /// connection is not read.
+  package var budgetWait: TimeAmount = .seconds(5)
+
+  package init() {}
+}
