@@ -90,7 +90,8 @@ public struct BatchBuilder: ~Copyable, @unchecked Sendable {
     count += 1
   }
 
-  /// Adds a record of arrays.
+  /// Adds a record of arrays. Disfavoured so that two literal nils are not ambiguous.
+  @_disfavoredOverload
   public mutating func append(
     key: [UInt8]?, value: [UInt8]?, headers: RecordHeaders = RecordHeaders(), timestamp: Int64
   ) throws(BatchError) {

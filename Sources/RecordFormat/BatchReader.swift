@@ -15,6 +15,9 @@ public struct BatchReader: ~Copyable, @unchecked Sendable {
 
   public init(limits: BatchLimits = BatchLimits()) { self.limits = limits }
 
+  /// Bytes held for inflating, for tests of the bound.
+  package var scratchBytes: Int { inflater?.scratchBytes ?? 0 }
+
   /// Calls `body` with every record of the one batch that fills `batch`, in order, and returns the
   /// batch's header. Records of control batches are the broker's own and are not shown.
   ///

@@ -12,6 +12,8 @@ final class Inflater {
 
   init() {}
 
+  var scratchBytes: Int { scratch.capacity }
+
   /// The records of a compressed batch. Valid until the next call.
   func inflate(
     _ source: UnsafeRawBufferPointer, codec: Codec, limits: BatchLimits
