@@ -1,0 +1,49 @@
+# Skein. `make` lists the targets. None asks for input; each prints what it does.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help deps build test swift-test interop-test kill-test demo bench lint proto format docs clean soak
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install the Debian packages of Deploy/packages.txt that are missing
+	@Deploy/install-packages.sh
+
+build: deps ## release build: .build/release/skeind and .build/release/skein
+	@Deploy/build.sh
+
+test: deps ## everything: lint, Swift tests, release build, stock clients, kills
+	@Tests/run-all.sh
+
+swift-test: deps ## the Swift tests only
+	@Tests/run-all.sh swift
+
+interop-test: build ## stock Python grpcio against the release build
+	@Tests/run-all.sh interop
+
+kill-test: deps ## real brokers killed under load, with and without the power-cut layer
+	@Tests/run-all.sh kill
+
+demo: build ## stream a real file of this machine through a TLS broker and check the result
+	@Deploy/demo.sh
+
+bench: build ## speed against the yardsticks: pairs, medians, all runs printed
+	@Tests/bench/run.sh
+
+lint: deps ## format, and that generated code and documents are current
+	@Deploy/lint.sh
+
+proto: deps ## generate Sources/CSkeinProto and Sources/Wire/Generated from Proto/
+	@Deploy/generate-proto.sh
+
+format: ## swift format, in place
+	@swift format -i --recursive --parallel Sources Tests Package.swift
+
+docs: ## write the documents that are generated from code
+	@SKEIN_WRITE_DOCS=1 swift test --filter DocumentTests
+
+clean: ## remove what was built
+	@rm -rf .build .interop
+
+soak: deps ## kills for SKEIN_SOAK_ROUNDS rounds (default 500), each with a new printed seed
+	@SKEIN_KILL_ROUNDS=$${SKEIN_SOAK_ROUNDS:-500} Tests/run-all.sh kill

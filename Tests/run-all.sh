@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Runs the suites and ends with one line, "N passed, N failed", over all of them.
+#
+#   Tests/run-all.sh                 lint, swift, interop, kill
+#   Tests/run-all.sh swift|interop|kill …   only these
+#
+# Logs: .build/logs/<suite>.log. A suite that ran no test, or died before its summary, has failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+logs=.build/logs
+mkdir -p "$logs"
+passed=0
+failed=0
+suites=("$@")
+[ $# -gt 0 ] || suites=(lint swift interop kill)
+
+note() { printf '%s  %s\n' "$(date -u +%H:%M:%S)" "$*"; }
+
+# count SUITE PASSED FAILED EXIT_CODE: adds one suite's result, correcting results that cannot be true.
+count() {
+  local name=$1 good=${2:-0} bad=${3:-0} code=$4
+  if [ "$code" != 0 ] && [ "$bad" = 0 ]; then
+    echo "$name: exit code $code without a counted failure; see $logs/$name.log" >&2
+    bad=1
+  fi
+  if [ "$good" = 0 ] && [ "$bad" = 0 ]; then
+    echo "$name: ran no test" >&2
+    bad=1
+  fi
+  note "$name: $good passed, $bad failed"
+  passed=$((passed + good))
+  failed=$((failed + bad))
+}
+
+run_lint() {
+  Deploy/lint.sh && count lint 1 0 0 || count lint 0 1 1
+}
+
+# Swift Testing ends with "Test run with N tests in M suites passed|failed"; each failed test has a line
+# of its own. A test that traps takes the process with it: then there is no such line, only an exit code.
+run_swift() {
+  local log=$logs/swift.log code=0 total bad skipped
+  note "swift: building the tests (debug; the first time takes minutes) ..."
+  if ! swift build --build-tests >"$logs/swift-build.log" 2>&1; then
+    grep -E 'error:' -A3 "$logs/swift-build.log" | head -60 >&2
+    echo "the build of the tests failed; the whole log is $logs/swift-build.log" >&2
+    count swift 0 1 1
+    return
+  fi
+  note "swift: running ..."
+  swift test --skip-build >"$log" 2>&1 || code=$?
+  total=$(grep -oE 'Test run with [0-9]+ tests?' "$log" | awk '{n += $4} END {print n + 0}')
+  bad=$(grep -E '^✘ Test .* failed after' "$log" | grep -vc '^✘ Test run with' || true)
+  skipped=$(grep -cE '^[^ ]+ Test .* skipped' "$log" || true)
+  [ "$code" = 0 ] || grep -E '^✘|error:|Fatal|^ *↳|signal' "$log" | head -80 >&2
+  [ "$total" -gt 0 ] || total=$bad
+  count swift $((total - bad - skipped)) "$bad" "$code"
+  [ "$skipped" = 0 ] || note "swift: $skipped skipped"
+}
+
+# A script of ours or pytest: its last line with "N passed" counts ("N failed", "N error(s)" may stand beside it).
+run_script() {
+  local name=$1 log=$logs/$1.log code=0 summary
+  shift
+  note "$name: running ..."
+  "$@" 2>&1 | tee "$log" | grep --line-buffered -vE '^(=+ test session starts|platform |rootdir|plugins|collected)' || true
+  code=${PIPESTATUS[0]}
+  summary=$(grep -E '[0-9]+ (passed|failed|errors?)\b' "$log" | tail -1)
+  number() { grep -oE "[0-9]+ $1" <<<"$summary" | awk '{n += $1} END {print n + 0}'; }
+  count "$name" "$(number passed)" "$(($(number failed) + $(number 'errors?')))" "$code"
+}
+
+for suite in "${suites[@]}"; do
+  case "$suite" in
+    lint) run_lint ;;
+    swift) run_swift ;;
+    interop)
+      Deploy/build.sh || { count interop 0 1 1; continue; }
+      run_script interop Tests/interop/run.sh
+      ;;
+    kill) run_script kill Tests/kill/run.sh ;;
+    *) echo "unknown suite: $suite" >&2; exit 2 ;;
+  esac
+done
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
