@@ -133,8 +133,11 @@ let tests: [Target] = [
     name: "TransportTests", dependencies: ["SkeinCore", "Transport"] + nio, swiftSettings: strict),
   .testTarget(
     name: "MetadataStoreTests",
-    dependencies: ["SkeinCore", "MetadataStore", "DiskIO", "CommitLog", "Simulation", "Transport"]
+    dependencies: ["SkeinCore", "MetadataStore", "DiskIO", "CommitLog", "Simulation", "Transport", "Certificates"]
       + nio, swiftSettings: strict),
+  .testTarget(
+    name: "SkeinClientTests",
+    dependencies: ["SkeinCore", "RecordFormat", "SkeinClient"], swiftSettings: strict),
   .testTarget(
     name: "BrokerTests",
     dependencies: [

@@ -148,6 +148,10 @@ extension Reason {
     "CONNECTION_LOST", .unavailable, .unknown, retriable: true,
     "The connection broke before the answer came (reported by the client). Only an idempotent retry may follow."
   )
+  public static let unreachable = Reason(
+    "UNREACHABLE", .unavailable, .definite, retriable: true,
+    "No connection to a broker could be made (reported by the client). Check the address, and that skeind runs there."
+  )
   public static let internalError = Reason(
     "INTERNAL", .internal, .unknown, retriable: false,
     "A defect of Skein. Please report it with the request id and the broker's log.")
@@ -170,7 +174,8 @@ extension Reason {
     outOfOrderSequence, duplicateSequence, unknownProducer, tooManyInFlight, partitionerChanged,
     acksTooWeak, streamNotOpen,
     overloaded, tooManyStreams, diskFull, logOffline, dataCorrupt, batchUndecodable, draining,
-    notReady, metadataUnavailable, conflict, connectionLost, internalError,
+    notReady, metadataUnavailable, conflict, connectionLost,
+    unreachable, internalError,
     unauthenticated, permissionDenied,
   ]
 }

@@ -1,0 +1,79 @@
+/// A PEM text: the path of a file, or its bytes.
+public enum PEM: Sendable, Hashable {
+  case file(String)
+  case bytes([UInt8])
+}
+
+/// Whom the client trusts and what it shows. Skein is reached only over TLS with a client
+/// certificate; its SAN URI `skein:<tenant>/<principal>` is the identity.
+public struct TLSIdentity: Sendable, Hashable {
+  /// Authorities that sign the brokers' certificates.
+  public var ca: PEM
+  /// The client's certificate, then intermediates.
+  public var certificate: PEM
+  /// The certificate's private key, unencrypted.
+  public var key: PEM
+  /// The name or IP that the broker's certificate must carry; nil: the host of the address.
+  public var serverName: String?
+
+  public init(ca: PEM, certificate: PEM, key: PEM, serverName: String? = nil) {
+    self.ca = ca
+    self.certificate = certificate
+    self.key = key
+    self.serverName = serverName
+  }
+}
+
+/// Where the brokers are and how to reach them. Every duration is bounded; nothing hangs for ever.
+public struct ClientConfiguration: Sendable {
+  /// `host:port`, `[ipv6]:port`, or `host` (port 7600). Tried in turn, beginning anywhere.
+  public var addresses: [String]
+  public var tls: TLSIdentity
+  /// TCP connect and TLS handshake with one address. Default 10 s.
+  public var connectTimeout: Duration = .seconds(10)
+  /// One unary call (`Admin`). Default 30 s.
+  public var requestTimeout: Duration = .seconds(30)
+  /// How long a producer or reader keeps trying to reach a broker before it gives up with
+  /// `UNREACHABLE`: at its start, and after its stream broke. Default 60 s. A producer's delivery
+  /// deadline may end it earlier.
+  public var unreachableTimeout: Duration = .seconds(60)
+  /// Event-loop threads of this client. Default 1; each producer and reader has a connection on one.
+  public var eventLoopThreads = 1
+
+  public init(addresses: [String], tls: TLSIdentity) {
+    self.addresses = addresses
+    self.tls = tls
+  }
+
+  public init(address: String, tls: TLSIdentity) { self.init(addresses: [address], tls: tls) }
+}
+
+/// One address, parsed.
+struct Endpoint: Sendable, Hashable, CustomStringConvertible {
+  static let defaultPort = 7600
+  let host: String
+  let port: Int
+
+  /// - Throws: INVALID_REQUEST naming what is wrong.
+  init(_ text: String) throws(SkeinError) {
+    var host = text[...]
+    var port = Self.defaultPort
+    if text.hasPrefix("["), let end = text.firstIndex(of: "]") {
+      host = text[text.index(after: text.startIndex)..<end]
+      let rest = text[text.index(after: end)...]
+      if rest.hasPrefix(":") { port = Int(rest.dropFirst()) ?? -1 } else if !rest.isEmpty { port = -1 }
+    } else if let colon = text.lastIndex(of: ":"), text.firstIndex(of: ":") == colon {
+      host = text[..<colon]
+      port = Int(text[text.index(after: colon)...]) ?? -1
+    }
+    guard !host.isEmpty, (1...65535).contains(port) else {
+      throw SkeinError(
+        .invalidRequest,
+        "\"\(text)\" is not an address; give HOST:PORT, [IPV6]:PORT or HOST (port \(Self.defaultPort))")
+    }
+    self.host = String(host)
+    self.port = port
+  }
+
+  var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+}

@@ -1,0 +1,56 @@
+import SkeinCore
+
+/// A sealed record batch on its way to the broker, with everything needed to send it again unchanged.
+struct OutboundBatch: Sendable {
+  /// Which outcome its last sending had.
+  enum Attempt: Sendable {
+    /// Not sent on this stream, or refused and to be sent again.
+    case waiting
+    /// Sent on this stream under that request id; the answer is due.
+    case inFlight(UInt64)
+    /// Refused, definitely not applied, and worth another try with the same sequence.
+    case refused
+    /// Refused for good; its records fail when the lane has settled.
+    case failed(SkeinError)
+
+    var isInFlight: Bool { requestID != nil }
+    var requestID: UInt64? { if case .inFlight(let id) = self { id } else { nil } }
+    var isRefusal: Bool {
+      switch self {
+      case .refused, .failed: true
+      case .waiting, .inFlight: false
+      }
+    }
+  }
+
+  /// The batch in the v2 format; rewritten only by `ProducerMachine` when that is safe (P10).
+  var payload: SharedBytes
+  var baseSequence: Int32
+  let recordCount: Int32
+  /// What it holds of the producer's buffer, in bytes.
+  let chargedBytes: Int
+  /// Monotonic nanoseconds after which it is given up.
+  let deadline: Int64
+  /// Partitioner generation that chose its partition; 0 for explicit partitions.
+  let generation: UInt32
+  /// Rises with every batch of the producer; `flush` waits by it.
+  let number: UInt64
+  /// Who waits for it.
+  let ticket: BatchTicket
+
+  var attempt: Attempt = .waiting
+  /// Some sending of it ended without an answer: it may have been applied, or may still be (P10).
+  var isUncertain = false
+}
+
+/// Who waits for the records of a batch, and what the application wants to know again.
+///
+/// `@unchecked Sendable`: filled under the producer's lock until the batch is sealed, read-only after.
+final class BatchTicket: @unchecked Sendable {
+  /// Callers of `send`, with the index of their record in the batch.
+  var waiters: [(index: Int32, continuation: CheckedContinuation<RecordMetadata?, any Error>)] = []
+  /// One tag per record if a delivery handler wants them, else empty.
+  var tags: [UInt64] = []
+  /// Records that nobody waits for: their failure is reported by `flush`.
+  var unattended = 0
+}

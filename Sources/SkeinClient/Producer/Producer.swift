@@ -1,0 +1,139 @@
+import SkeinCore
+import Synchronization
+import Wire
+
+/// Publishes records: batched, in order per partition, exactly once into the log within one producer's
+/// life (idempotent, P1-P11), with bounded memory.
+///
+/// After a lost connection it resends what was unanswered with the same producer id, epoch and
+/// sequences. It fails visibly, for good, when going on could duplicate, lose or reorder (P10);
+/// then every later call throws that error: make a new producer, and decide what to do with the
+/// records whose error says `outcome == .unknown`.
+///
+/// Any thread. Close it: records in its buffer are not sent by anybody else.
+public final class Producer: Sendable {
+  private let core: ProducerCore
+  private let client: Client
+  private let stream: ProducerStream
+  private let supervisor: Task<Void, Never>
+  private let topics = Mutex<[String: ProducerTopic]>([:])
+
+  private init(
+    core: ProducerCore, client: Client, stream: ProducerStream, supervisor: Task<Void, Never>
+  ) {
+    self.core = core
+    self.client = client
+    self.stream = stream
+    self.supervisor = supervisor
+  }
+
+  deinit { supervisor.cancel() }
+
+  static func open(
+    _ client: Client, _ configuration: ProducerConfiguration
+  ) async throws(SkeinError) -> Producer {
+    let core = ProducerCore(
+      configuration: try configuration.validated(), clock: SystemClock(), random: SystemRandom())
+    let stream = ProducerStream(core: core, acknowledgement: configuration.acknowledgement)
+    let supervision = StreamSupervisor(
+      connector: client.connector, path: ProducerMethod.publishStream,
+      // Before the first stream nothing else bounds the waiting; later the delivery deadline does.
+      patience: { stream.wasOpened ? nil : client.configuration.unreachableTimeout.nanosecondsClamped })
+    let admin = client.admin
+    let supervisor = Task {
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { await supervision.run(stream) }
+        group.addTask { await keepHouse(core, admin) }
+        await group.next()
+        group.cancelAll()
+      }
+      // Whoever still waits (the producer was dropped without `close`) hears of it.
+      core.fail(ProducerCore.closedError)
+    }
+    let producer = Producer(core: core, client: client, stream: stream, supervisor: supervisor)
+    do throws(SkeinError) {
+      try await stream.opened()
+    } catch {
+      supervisor.cancel()
+      throw error
+    }
+    return producer
+  }
+
+  // MARK: Publishing
+
+  /// The handle for a topic; described by the broker the first time, then known.
+  /// - Throws: TOPIC_NOT_FOUND, or INVALID_REQUEST for a partitioner that this SDK does not have.
+  public func topic(_ name: String) async throws(SkeinError) -> ProducerTopic {
+    if let known = topics.withLock({ $0[name] }) { return known }
+    let description = try await client.admin.describeTopic(name).topic
+    let partitioner = try Self.partitioner(description)
+    return topics.withLock { topics in
+      if let known = topics[name] { return known }
+      let index = core.register(
+        name, known: nil, partitioner: partitioner, generation: description.generation,
+        partitions: description.partitionCount)
+      let topic = ProducerTopic(
+        name: name, partitionCount: description.partitionCount, index: index, core: core)
+      topics[name] = topic
+      return topic
+    }
+  }
+
+  /// Publishes one record and waits for its acknowledgement; see `ProducerTopic.send`.
+  @discardableResult
+  public func send(
+    to topic: String, key: [UInt8]? = nil, value: [UInt8]?, headers: RecordHeaders? = nil,
+    timestamp: Int64? = nil, partition: Int32? = nil
+  ) async throws(SkeinError) -> RecordMetadata {
+    try await self.topic(topic).send(
+      key: key, value: value, headers: headers, timestamp: timestamp, partition: partition)
+  }
+
+  /// Sends everything taken so far without waiting for `linger`, and waits for all of it.
+  /// - Throws: the first failure, since the last flush, of a record that nobody waited for.
+  public func flush() async throws(SkeinError) {
+    if let error = await core.flush() { throw error }
+  }
+
+  /// Flushes, takes no more, ends the stream. Call it once, when all sending is over.
+  /// - Throws: as `flush`; the producer is closed all the same.
+  public func close() async throws(SkeinError) {
+    let error = await core.flush()
+    core.close()
+    stream.close()
+    await supervisor.value
+    if let error { throw error }
+  }
+
+  // MARK: Housekeeping
+
+  static func partitioner(_ topic: TopicSummary) throws(SkeinError) -> BuiltInPartitioner {
+    // A version may follow the name: "murmur2@1".
+    let name = topic.partitioner.prefix { $0 != "@" }
+    guard let known = BuiltInPartitioner(rawValue: String(name)) else {
+      throw SkeinError(
+        .invalidRequest,
+        "topic \(topic.name) is partitioned by \"\(topic.partitioner)\", which this SDK does not have; give partitions explicitly or use Publish",
+        metadata: ["topic": topic.name, "partitioner": topic.partitioner])
+    }
+    return known
+  }
+
+  /// Back-offs, delivery deadlines, and topics that the broker says have changed.
+  private static func keepHouse(_ core: ProducerCore, _ admin: Admin) async {
+    while !Task.isCancelled {
+      let pause: UInt64 = core.hasOutstanding ? 25_000_000 : 200_000_000
+      try? await Task.sleep(nanoseconds: pause)
+      core.tick()
+      for (index, name) in core.takeStaleTopics() {
+        guard let topic = try? await admin.describeTopic(name).topic,
+          let partitioner = try? partitioner(topic)
+        else { continue }
+        _ = core.register(
+          name, known: index, partitioner: partitioner, generation: topic.generation,
+          partitions: topic.partitionCount)
+      }
+    }
+  }
+}

@@ -1,0 +1,241 @@
+import SkeinCore
+import Synchronization
+
+/// Buffer and machine of one producer behind one lock, so that appending is synchronous from any
+/// thread: no hop, no task, no allocation per record. The lock is held for a record's copy or a
+/// batch's bookkeeping, never across I/O; continuations and handlers run after it is released.
+final class ProducerCore: Sendable {
+  struct State: ~Copyable {
+    var machine: ProducerMachine
+    var buffer: ProducerBuffer
+    var flushes: [Flush] = []
+    var spaceWaiters: [CheckedContinuation<Void, Never>] = []
+    /// First failure of a record that nobody waited for since the last `flush`.
+    var unreported: SkeinError?
+    /// Runs the pump of the current stream; nil between streams.
+    var pump: (@Sendable () -> Void)?
+    var isPumpDue = false
+    var isTimerDue = false
+    var isClosed = false
+    /// Topics that the broker says are not as we know them.
+    var staleTopics: Set<String> = []
+  }
+
+  /// Somebody waits until every batch up to `number` is over.
+  struct Flush {
+    let number: UInt64
+    var remaining: Int
+    let continuation: CheckedContinuation<SkeinError?, Never>
+  }
+
+  /// What is done after the lock is released.
+  struct Effects {
+    var completions: [ProducerMachine.Completion] = []
+    var abandoned: [(topic: String, partition: Int32, ticket: BatchTicket, error: SkeinError)] = []
+    var space: [CheckedContinuation<Void, Never>] = []
+    var flushed: [(CheckedContinuation<SkeinError?, Never>, SkeinError?)] = []
+    var pump: (@Sendable () -> Void)?
+  }
+
+  private let state: Mutex<State>
+  private let clock: any TimeSource
+  let deliveryHandler: (@Sendable (BatchDelivery) -> Void)?
+
+  init(configuration: ProducerConfiguration, clock: any TimeSource, random: any RandomSource) {
+    let machine = ProducerMachine(random: random, resequence: BatchRewriter.resequence)
+    let buffer = ProducerBuffer(configuration: configuration)
+    state = Mutex(State(machine: machine, buffer: buffer))
+    self.clock = clock
+    deliveryHandler = configuration.deliveryHandler
+  }
+
+  // MARK: Appending
+
+  /// Copies the record into its batch, or returns false when the buffer is full.
+  func append(
+    _ record: RecordInput, topic: Int,
+    waiter: CheckedContinuation<RecordMetadata?, any Error>? = nil
+  ) throws(SkeinError) -> Bool {
+    let now = clock.monotonicNanoseconds
+    let (outcome, effects) = state.withLock { state -> (Result<Bool, SkeinError>, Effects?) in
+      if let failure = state.machine.failure { return (.failure(failure), nil) }
+      guard !state.isClosed else { return (.failure(Self.closedError), nil) }
+      do throws(SkeinError) {
+        switch try state.buffer.append(
+          record, topic: topic, waiter: waiter, now: now, machine: &state.machine)
+        {
+        case .full: return (.success(false), nil)
+        case .taken(let sealed, let opened):
+          guard sealed || (opened && !state.isTimerDue) else { return (.success(true), nil) }
+          return (.success(true), Self.effects(&state, []))
+        }
+      } catch { return (.failure(error), nil) }
+    }
+    if let effects { perform(effects) }
+    return try outcome.get()
+  }
+
+  /// Suspends until bytes of the buffer are free again (or the producer is over).
+  func waitForSpace() async {
+    await withCheckedContinuation { continuation in
+      let isFree = state.withLock { state in
+        let limit = state.buffer.configuration.bufferBytes
+        if state.isClosed || state.machine.failure != nil || state.buffer.used * 8 <= limit * 7 {
+          return true
+        }
+        state.spaceWaiters.append(continuation)
+        return false
+      }
+      if isFree { continuation.resume() }
+    }
+  }
+
+  /// Seals everything and waits until all of it is acknowledged or failed. Returns the first failure
+  /// of a record that nobody waited for since the last flush.
+  func flush() async -> SkeinError? {
+    await withCheckedContinuation { continuation in
+      let effects = state.withLock { state in
+        state.buffer.ripenAll()
+        // Sealed at once, also behind a full window: `number` must cover everything appended.
+        state.buffer.sealAll(machine: &state.machine)
+        state.flushes.append(
+          Flush(
+            number: state.buffer.lastNumber, remaining: state.machine.outstanding,
+            continuation: continuation))
+        return Self.effects(&state, [])
+      }
+      perform(effects)
+    }
+  }
+
+  // MARK: Topics
+
+  /// Registers or refreshes a topic; returns its index.
+  func register(
+    _ name: String, known: Int?, partitioner: BuiltInPartitioner, generation: UInt32, partitions: Int32
+  ) -> Int {
+    state.withLock { state in
+      if let known {
+        state.buffer.refresh(
+          topic: known, partitioner: partitioner, generation: generation, partitions: partitions,
+          machine: &state.machine)
+        return known
+      }
+      return state.buffer.addTopic(
+        name: name, partitioner: partitioner, generation: generation, partitions: partitions,
+        machine: &state.machine)
+    }
+  }
+
+  /// Topics to describe again, with their index; each is named once per refusal.
+  func takeStaleTopics() -> [(index: Int, name: String)] {
+    state.withLock { state in
+      guard !state.staleTopics.isEmpty else { return [] }
+      defer { state.staleTopics.removeAll() }
+      return state.buffer.topics.enumerated().filter { state.staleTopics.contains($1.name) }
+        .map { ($0, $1.name) }
+    }
+  }
+
+  // MARK: The stream's events
+
+  var failure: SkeinError? { state.withLock { $0.machine.failure } }
+  var hasOutstanding: Bool {
+    state.withLock { $0.machine.outstanding > 0 || $0.buffer.hasOpenBatches }
+  }
+
+  /// - Parameter pump: schedules `pump` on the stream's loop; called from any thread.
+  func streamOpened(
+    producerID: Int64, producerEpoch: Int16, window: Int, limits: BatchLimits,
+    pump: @escaping @Sendable () -> Void
+  ) {
+    let effects = state.withLock { state in
+      state.buffer.producerID = producerID
+      state.buffer.producerEpoch = producerEpoch
+      state.buffer.limits = limits
+      state.machine.streamOpened(window: min(window, state.buffer.configuration.maxInFlightBatches))
+      state.pump = pump
+      state.isPumpDue = false
+      state.isTimerDue = false
+      return Self.effects(&state, [])
+    }
+    perform(effects)
+  }
+
+  func streamLost() {
+    perform(
+      state.withLock { state in
+        state.pump = nil
+        let completions = state.machine.streamLost()
+        return Self.effects(&state, completions)
+      })
+  }
+
+  /// What to send next, sealing ripe batches on the way; nil when nothing may leave now.
+  func nextSending() -> ProducerMachine.Sending? {
+    let (sending, effects) = state.withLock { state -> (ProducerMachine.Sending?, Effects?) in
+      if let sending = state.machine.nextSending() { return (sending, nil) }
+      guard state.buffer.sealRipe(machine: &state.machine) else {
+        return (nil, state.buffer.spoiled.isEmpty ? nil : Self.effects(&state, []))
+      }
+      return (state.machine.nextSending(), nil)
+    }
+    if let effects { perform(effects) }
+    return sending
+  }
+
+  /// Begins a run of the pump: marks what has lingered. Returns when to run again for it.
+  func pumpBegins() -> Int64? {
+    let now = clock.monotonicNanoseconds
+    return state.withLock { state in
+      state.isPumpDue = false
+      let due = state.buffer.ripen(now: now)
+      state.isTimerDue = due != nil
+      return due
+    }
+  }
+
+  func answered(_ answers: [(UInt64, ProducerMachine.Answer)]) {
+    let now = clock.monotonicNanoseconds
+    perform(
+      state.withLock { state in
+        var completions: [ProducerMachine.Completion] = []
+        for (id, answer) in answers {
+          completions += state.machine.answered(id, answer, now: now).completions
+        }
+        return Self.effects(&state, completions)
+      })
+  }
+
+  /// Housekeeping: back-offs and delivery deadlines.
+  func tick() {
+    let now = clock.monotonicNanoseconds
+    perform(
+      state.withLock { state in
+        // While there is no stream nothing is sealed by the pump; deadlines count all the same.
+        if !state.machine.isConnected { state.buffer.sealOverdue(now: now, machine: &state.machine) }
+        let completions = state.machine.tick(now: now)
+        return Self.effects(&state, completions)
+      })
+  }
+
+  func fail(_ error: SkeinError) {
+    perform(
+      state.withLock { state in
+        let completions = state.machine.fail(error)
+        return Self.effects(&state, completions)
+      })
+  }
+
+  /// Nothing is taken any more.
+  func close() {
+    perform(
+      state.withLock { state in
+        state.isClosed = true
+        return Self.effects(&state, [])
+      })
+  }
+
+  static let closedError = SkeinError(
+    .cancelled, "the producer is closed; nothing was sent. Make a new one.", outcome: .definite)
+}

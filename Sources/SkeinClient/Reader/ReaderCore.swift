@@ -1,0 +1,203 @@
+import RecordFormat
+import SkeinCore
+import Synchronization
+
+/// Machine and buffer of one reader behind one lock: the event loop puts whole messages in, the
+/// consumer takes batches out. The lock is held for bookkeeping only; checking CRCs and decoding
+/// happen at the consumer, outside of it.
+final class ReaderCore: Sendable {
+  /// A message of the broker: batches of one partition, laid end to end.
+  struct Chunk {
+    let topic: String
+    let partition: Int32
+    let bytes: SharedBytes
+    let visible: Range<Int64>
+    let highWatermark: Int64
+    let nextOffset: Int64
+    let leaderEpoch: Int32
+    let charge: ReaderMachine.Amount
+  }
+
+  enum Item {
+    case chunk(Chunk)
+    case failure(SkeinError)
+  }
+
+  struct State {
+    var machine: ReaderMachine
+    var queue = FIFO<Item>()
+    /// The chunk being taken apart, and how far.
+    var current: (chunk: Chunk, position: Int)?
+    var waiter: CheckedContinuation<Void, Never>?
+    var isClosed = false
+    /// The supervisor gave up: said once, then the end.
+    var grant: (@Sendable (ReaderMachine.Amount) -> Void)?
+  }
+
+  /// What a consumer finds.
+  enum Take {
+    case batch(bytes: SharedBytes, header: BatchHeader, chunk: Chunk)
+    case failure(SkeinError)
+    case nothingYet
+    case end
+  }
+
+  private let state: Mutex<State>
+
+  init(machine: ReaderMachine) { state = Mutex(State(machine: machine)) }
+
+  // MARK: The consumer's side
+
+  /// The next batch, if there is one; grants credit for a chunk as it is taken.
+  func take() -> Take {
+    let (take, grant) = state.withLock { state -> (Take, (() -> Void)?) in
+      while true {
+        if let (chunk, position) = state.current {
+          if let found = Self.next(in: chunk, at: position) {
+            switch found {
+            case .success(let (range, header)):
+              state.current = (chunk, range.upperBound)
+              guard header.nextOffset > chunk.visible.lowerBound else { continue }
+              return (.batch(bytes: chunk.bytes.slice(range), header: header, chunk: chunk), nil)
+            case .failure(let error):
+              // Its length cannot be trusted: the rest of the chunk is lost to the consumer, said aloud.
+              state.current = nil
+              return (.failure(error), nil)
+            }
+          }
+          state.current = nil
+        }
+        guard let item = state.queue.popFirst() else {
+          return (state.machine.isDone || state.isClosed ? .end : .nothingYet, nil)
+        }
+        switch item {
+        case .failure(let error): return (.failure(error), nil)
+        case .chunk(let chunk):
+          state.current = (chunk, 0)
+          state.machine.taken(chunk.charge)
+          // Sent under the lock, so that totals leave in the order in which they were made.
+          if let amount = state.machine.nextGrant() { state.grant?(amount) }
+        }
+      }
+    }
+    grant?()
+    return take
+  }
+
+  private static func next(
+    in chunk: Chunk, at position: Int
+  ) -> Result<(Range<Int>, BatchHeader), SkeinError>? {
+    guard position < chunk.bytes.count else { return nil }
+    return chunk.bytes.slice(position..<chunk.bytes.count).withUnsafeBytes { bytes in
+      var splitter = BatchSplitter(bytes)
+      do throws(BatchError) {
+        guard let batch = try splitter.next() else { return nil }
+        return .success((position..<position + batch.range.upperBound, batch.header))
+      } catch {
+        return .failure(undecodable(chunk, error))
+      }
+    }
+  }
+
+  static func undecodable(_ chunk: Chunk, _ error: BatchError) -> SkeinError {
+    SkeinError(
+      .batchUndecodable,
+      "\(chunk.topic)/\(chunk.partition): \(error.fault.message); go on at \(chunk.nextOffset)",
+      metadata: [
+        "topic": chunk.topic, "partition": String(chunk.partition),
+        "next_offset": String(chunk.nextOffset),
+      ], cause: error)
+  }
+
+  /// Suspends until `take` may find something, or the task is cancelled.
+  func wait() async {
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let previous = state.withLock { state -> CheckedContinuation<Void, Never>? in
+          let isReady = !state.queue.isEmpty || state.machine.isDone || state.isClosed || Task.isCancelled
+          if isReady { return continuation }
+          defer { state.waiter = continuation }
+          // Two consumers at once: the earlier one looks again, so neither is lost.
+          return state.waiter
+        }
+        previous?.resume()
+      }
+    } onCancel: {
+      wake()
+    }
+  }
+
+  private func wake() {
+    state.withLock { state in
+      defer { state.waiter = nil }
+      return state.waiter
+    }?.resume()
+  }
+
+  /// Next offset per partition as far as received.
+  var positions: [(topic: String, partition: Int32, next: Int64, epoch: Int32)] {
+    state.withLock { $0.machine.slots.map { ($0.topic, $0.partition, $0.next, $0.epoch) } }
+  }
+
+  // MARK: The stream's side
+
+  var isOver: Bool { state.withLock { $0.machine.isDone || $0.isClosed } }
+
+  /// A stream begins: what to read, and the first credit.
+  /// - Parameter grant: sends a credit; called under the lock, must only schedule.
+  func streamOpened(
+    grant: @escaping @Sendable (ReaderMachine.Amount) -> Void
+  ) -> (slots: [ReaderMachine.Slot], credit: ReaderMachine.Amount) {
+    state.withLock { state in
+      state.grant = grant
+      let credit = state.machine.streamOpened()
+      return (state.machine.slots.filter { !$0.isDone }, credit)
+    }
+  }
+
+  func streamLost() {
+    state.withLock { state in
+      state.grant = nil
+      state.machine.streamLost()
+    }
+  }
+
+  /// - Throws: the broker broke the contract.
+  func arrived(
+    _ arrival: ReaderMachine.Arrival, bytes: SharedBytes, highWatermark: Int64
+  ) throws(SkeinError) {
+    let verdict = state.withLock { state in
+      let verdict = state.machine.arrived(arrival)
+      if case .deliver(_, let from, let until, let charge) = verdict, from < until {
+        state.queue.append(
+          .chunk(
+            Chunk(
+              topic: arrival.topic, partition: arrival.partition, bytes: bytes, visible: from..<until,
+              highWatermark: highWatermark, nextOffset: arrival.nextOffset,
+              leaderEpoch: arrival.leaderEpoch, charge: charge)))
+      }
+      if let amount = state.machine.nextGrant() { state.grant?(amount) }
+      return verdict
+    }
+    if case .broken(let error) = verdict { throw error }
+    wake()
+  }
+
+  /// One partition is over; the consumer learns why, in order.
+  func failed(topic: String, partition: Int32, _ error: SkeinError) {
+    state.withLock { state in
+      state.machine.finish(topic: topic, partition: partition)
+      state.queue.append(.failure(error))
+    }
+    wake()
+  }
+
+  /// Everything is over; a nil error is a wish of this side.
+  func close(_ error: SkeinError?) {
+    state.withLock { state in
+      if let error, !state.isClosed { state.queue.append(.failure(error)) }
+      state.isClosed = true
+    }
+    wake()
+  }
+}

@@ -1,0 +1,124 @@
+import SkeinCore
+
+/// The reader without I/O, clock or lock: positions per partition, and credits (stream rule 2).
+///
+/// Credits are cumulative totals per stream. Invariant: what is on its way plus what waits for the
+/// consumer never exceeds the window by more than one message of the broker: the total granted is
+/// `received + window - held`. A grant is sent when it is worth a message (a quarter of the window),
+/// so that small takes do not become small messages.
+struct ReaderMachine {
+  /// One partition that is read.
+  struct Slot {
+    let topic: String
+    let partition: Int32
+    /// Where the next stream goes on: after everything received.
+    var next: Int64
+    /// Leader epoch of the last batch received; 0 = none yet.
+    var epoch: Int32 = 0
+    /// Reading ends before this offset; nil: never.
+    let stop: Int64?
+    /// Reached its stop, or failed for good.
+    var isDone: Bool
+  }
+
+  /// Records and stored bytes.
+  struct Amount: Equatable {
+    var records: Int64 = 0
+    var bytes: Int64 = 0
+  }
+
+  /// What the broker said about the batches of one message.
+  struct Arrival {
+    var topic: String
+    var partition: Int32
+    var nextOffset: Int64
+    var leaderEpoch: Int32
+    /// Charged on this stream so far, this message included.
+    var total: Amount
+  }
+
+  /// What to do with an arrival.
+  enum Verdict {
+    /// Hand it to the consumer: records from `from`, before `until`. Give back `charge` when taken.
+    case deliver(slot: Int, from: Int64, until: Int64, charge: Amount)
+    /// Nothing new (a repeat, or not ours any more).
+    case skip
+    case broken(SkeinError)
+  }
+
+  private(set) var slots: [Slot]
+  private let window: Amount
+  /// Received and not yet taken by the consumer, over all streams.
+  private(set) var held = Amount()
+  /// Totals of the current stream.
+  private(set) var granted = Amount()
+  private(set) var received = Amount()
+  private(set) var isConnected = false
+  private var index: [String: [Int32: Int]] = [:]
+
+  init(slots: [Slot], window: Amount) {
+    self.slots = slots
+    self.window = window
+    for (at, slot) in slots.enumerated() { index[slot.topic, default: [:]][slot.partition] = at }
+  }
+
+  var isDone: Bool { slots.allSatisfy(\.isDone) }
+
+  /// A stream begins: totals start over. The first grant is an eighth of the window, or less if more
+  /// is still held; the rest follows with the first message.
+  mutating func streamOpened() -> Amount {
+    isConnected = true
+    received = Amount()
+    granted = Amount(
+      records: max(0, min(max(1, window.records / 8), window.records - held.records)),
+      bytes: max(0, min(max(1, window.bytes / 8), window.bytes - held.bytes)))
+    return granted
+  }
+
+  mutating func streamLost() { isConnected = false }
+
+  /// Batches came.
+  mutating func arrived(_ arrival: Arrival) -> Verdict {
+    let charge = Amount(
+      records: arrival.total.records - received.records, bytes: arrival.total.bytes - received.bytes)
+    guard charge.records >= 0, charge.bytes >= 0 else {
+      return .broken(SkeinError(.internalError, "the broker's totals on the read stream went back"))
+    }
+    received = arrival.total
+    guard let at = index[arrival.topic]?[arrival.partition], !slots[at].isDone else { return .skip }
+    // A repeat is harmless; a broker that does not move on is not.
+    guard arrival.nextOffset > slots[at].next else { return .skip }
+    let from = slots[at].next
+    slots[at].next = arrival.nextOffset
+    slots[at].epoch = arrival.leaderEpoch
+    if let stop = slots[at].stop, arrival.nextOffset >= stop { slots[at].isDone = true }
+    held.records += charge.records
+    held.bytes += charge.bytes
+    return .deliver(slot: at, from: from, until: slots[at].stop ?? .max, charge: charge)
+  }
+
+  /// The consumer took what was charged so.
+  mutating func taken(_ charge: Amount) {
+    held.records -= charge.records
+    held.bytes -= charge.bytes
+  }
+
+  /// The partition is over, for a reason that trying again does not change.
+  mutating func finish(topic: String, partition: Int32) {
+    if let at = index[topic]?[partition] { slots[at].isDone = true }
+  }
+
+  /// The next grant, if it is worth a message.
+  mutating func nextGrant() -> Amount? {
+    guard isConnected else { return nil }
+    let due = Amount(
+      records: max(granted.records, received.records + window.records - held.records),
+      bytes: max(granted.bytes, received.bytes + window.bytes - held.bytes))
+    guard
+      due.records - granted.records >= max(1, window.records / 4)
+        || due.bytes - granted.bytes >= max(1, window.bytes / 4)
+    else { return nil }
+    granted = due
+    return due
+  }
+}
