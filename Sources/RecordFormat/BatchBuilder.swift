@@ -128,6 +128,7 @@ public struct BatchBuilder: ~Copyable, @unchecked Sendable {
       let target = SharedBytes.Storage(capacity: BatchHeader.size + compressed.count)
       Self.copy(compressed, to: target.base + BatchHeader.size)
       batch = SharedBytes(target, offset: 0, count: target.capacity)
+      deflater?.trim()
     } else if used > storage.capacity / 2 {
       // The batch takes the buffer with it; the next append allocates another.
       batch = SharedBytes(storage, offset: 0, count: used)
@@ -135,6 +136,7 @@ public struct BatchBuilder: ~Copyable, @unchecked Sendable {
     } else {
       // Mostly empty: a copy of the right size is cheaper than the memory it would pin.
       batch = SharedBytes(copying: UnsafeRawBufferPointer(start: storage.base, count: used))
+      if storage.capacity > initialCapacity { self.storage = nil }
     }
     batch.withUnsafeMutableBytesBeforeSharing { Self.seal($0, &header) }
     removeAll()

@@ -122,7 +122,7 @@ extension BatchHeader {
   public var lastOffset: Int64 { baseOffset &+ Int64(lastOffsetDelta) }
   /// The offset after the last record: where a reader goes on.
   public var nextOffset: Int64 { lastOffset &+ 1 }
-  /// Sequence number of the last record; 2^31-1 is followed by 0 (P3).
+  /// Sequence number of the last record; 2^31-1 is followed by 0 (P3). Idempotent batches only.
   public var lastSequence: Int32 {
     Int32((Int64(baseSequence) + Int64(lastOffsetDelta)) & 0x7fff_ffff)
   }

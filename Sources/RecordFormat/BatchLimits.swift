@@ -11,7 +11,7 @@ public struct BatchLimits: Sendable, Hashable {
   public var maxRecords: Int
   /// Headers of one record.
   public var maxHeaders: Int
-  /// The records section of one batch once decompressed. Must be at least `maxBatchBytes`.
+  /// The records section of one batch once decompressed.
   public var maxInflatedBytes: Int
   /// Decompressed bytes per compressed byte, for batches that inflate beyond `ratioFreeBytes`.
   public var maxRatio: Int

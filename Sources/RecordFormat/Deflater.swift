@@ -6,6 +6,9 @@ final class Deflater {
   private var zstd: ZstdCompressor?
   private var gzip: GzipCompressor?
 
+  /// Gives back what an unusually large batch needed.
+  func trim() { scratch.shrink(above: Scratch.keptBytes) }
+
   /// The compressed bytes, valid until the next call; nil when the codec cannot (no memory).
   func compress(_ source: UnsafeRawBufferPointer, codec: Codec) -> UnsafeRawBufferPointer? {
     let count: Int?

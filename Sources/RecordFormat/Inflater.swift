@@ -3,9 +3,6 @@
 /// Not `Sendable`: it belongs to one `BatchReader`.
 @usableFromInline
 final class Inflater {
-  /// What is kept between batches; more is given back.
-  static let keptBytes = 4 * 1024 * 1024
-
   private var scratch = Scratch()
   private var zstd: ZstdDecompressor?
   private var gzip: GzipDecompressor?
@@ -23,7 +20,7 @@ final class Inflater {
   }
 
   /// Gives back what an unusually large batch needed.
-  func trim() { scratch.shrink(above: Self.keptBytes) }
+  func trim() { scratch.shrink(above: Scratch.keptBytes) }
 
   private func decompress(
     _ source: UnsafeRawBufferPointer, codec: Codec, limit: Int

@@ -1,6 +1,9 @@
 /// Memory that a codec works into: grows by need up to a limit, is reused across batches, and is
 /// never sized by a number that came from outside.
 struct Scratch: ~Copyable {
+  /// What codecs keep between batches; more is given back.
+  static let keptBytes = 4 * 1024 * 1024
+
   private(set) var base: UnsafeMutableRawPointer
   private(set) var capacity: Int
 
@@ -29,4 +32,11 @@ struct Scratch: ~Copyable {
   func prefix(_ count: Int) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: base, count: count)
   }
+}
+
+/// How far a decompressor extends its output when that is full: by four, from 64 KiB, up to the
+/// limit. So memory is at most four times what real data has filled.
+enum InflateGrowth {
+  static let first = 64 * 1024
+  static func next(_ capacity: Int, limit: Int) -> Int { min(limit, max(first, capacity * 4)) }
 }

@@ -57,10 +57,3 @@ struct ZstdCompressor: ~Copyable {
     return ZSTD_isError(result) == 0 ? result : nil
   }
 }
-
-/// How far a decompressor extends its output when that is full: by four, from 64 KiB, up to the
-/// limit. So memory is at most four times what real data has filled.
-enum InflateGrowth {
-  static let first = 64 * 1024
-  static func next(_ capacity: Int, limit: Int) -> Int { min(limit, max(first, capacity * 4)) }
-}

@@ -60,6 +60,9 @@ import Testing
       .badRecord(index: 1, flaw: .truncated), .batchCorrupt, from: batch(records: records, count: 2))
     expect(
       .badRecord(index: 1, flaw: .moreThanCounted), .batchCorrupt, from: batch(records: records + [0]))
+    #expect(throws: BatchError.badRecord(index: 1, flaw: .moreThanCounted)) {
+      try read(batch(records: records + [0]))
+    }
   }
 
   @Test func lengthsThatDoNotFit() {
