@@ -117,6 +117,10 @@ let tests: [Target] = [
     name: "Simulation",
     dependencies: ["SkeinCore", "RecordFormat", "CommitLog"],
     path: "Tests/Simulation", swiftSettings: strict),
+  .executableTarget(
+    name: "KillDriver",
+    dependencies: ["SkeinClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+    path: "Tests/kill/driver", swiftSettings: strict),
   .testTarget(name: "ArchitectureTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(name: "SkeinCoreTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(

@@ -1,0 +1,39 @@
+import Logging
+import MetadataStore
+import NIOCore
+import SkeinCore
+import Transport
+
+extension Broker {
+  /// Does the broker's periodic and administrative work until `stop` is called elsewhere.
+  /// Run it once, beside the caller's signal handling, in a task group.
+  package func run() async {
+    await withTaskGroup { group in
+      let maintenance = context.maintenance
+      group.addTask { [context] in
+        await context.admin.run()
+        maintenance.cancel()
+      }
+      group.addTask { [context, configuration] in
+        while await maintenance.wait(milliseconds: configuration.maintenanceMilliseconds) {
+          await context.workers.maintain()
+        }
+      }
+    }
+  }
+
+  /// Stops in order: nothing accepted is lost, every open stream is told. Returns when all is closed.
+  package func stop() async {
+    context.health.enter(.draining)
+    context.logger.info("draining")
+    context.streams.goAway(deadlineMilliseconds: configuration.drainMilliseconds)
+    await server.drain(deadline: .now() + .milliseconds(configuration.drainMilliseconds))
+    await server.close()
+    await operations.close()
+    context.admin.finish()
+    await context.workers.stop()
+    await store.close()
+    try? await group.shutdownGracefully()
+    context.logger.info("stopped")
+  }
+}

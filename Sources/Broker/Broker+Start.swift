@@ -1,0 +1,190 @@
+import CommitLog
+import DiskIO
+package import Logging
+import MetadataStore
+import NIOCore
+import NIOPosix
+package import SkeinCore
+import Transport
+
+extension Broker {
+  /// Starts a broker; returns when it serves.
+  ///
+  /// - Parameters:
+  ///   - onFatal: called at most once, on any thread, when the log directory went offline (R56): the
+  ///     broker answers errors from then on and should be restarted, which recovers what is durable.
+  /// - Throws: `Fault` with what is wrong and the cure.
+  package static func start(
+    _ configuration: BrokerConfiguration, time: any TimeSource, random: any RandomSource,
+    logger: Logger, onFatal: @escaping @Sendable (Fault) -> Void = { _ in }
+  ) async throws -> Broker {
+    let group = MultiThreadedEventLoopGroup(
+      numberOfThreads: configuration.eventLoops == 0 ? System.coreCount : configuration.eventLoops)
+    var opened = OpenedParts()
+    do {
+      return try await start(
+        configuration, group: group, time: time, random: random, logger: logger, onFatal: onFatal,
+        opened: &opened)
+    } catch {
+      await opened.close()
+      try? await group.shutdownGracefully()
+      throw error
+    }
+  }
+
+  /// What must be closed when a later step of the start fails.
+  private struct OpenedParts {
+    var store: (any MetadataStore)?
+    var workers: LogWorkers?
+    var server: GRPCServer?
+
+    func close() async {
+      await server?.close()
+      await workers?.stop()
+      await store?.close()
+    }
+  }
+
+  private static func start(
+    _ configuration: BrokerConfiguration, group: MultiThreadedEventLoopGroup,
+    time: any TimeSource, random: any RandomSource, logger: Logger,
+    onFatal: @escaping @Sendable (Fault) -> Void, opened: inout OpenedParts
+  ) async throws -> Broker {
+    let data = try PrivateDirectory(preparing: configuration.dataDirectory)
+    let budget = MemoryBudget(limit: configuration.memoryBudget)
+
+    let store = try await SQLiteStore.open(
+      disk: try FileDisk(root: data.folder("metadata").path), path: "metadata.db", time: time, random: random)
+    opened.store = store
+    let keys = MetadataKeys(cluster: configuration.clusterID)
+    let registry = TopicRegistry(store: store, keys: keys, time: time, random: random)
+    let (topics, deleted) = try await registry.load()
+
+    let directory = try LogDirectory.open(
+      disk: try FileDisk(root: data.folder("log").path),
+      configuration: LogConfiguration(configuration), time: time, random: random)
+    let workers = LogWorkers(directory: directory, logger: logger)
+    opened.workers = workers
+    let report = directory.recovery
+    logger.info(
+      "log recovered",
+      metadata: [
+        "clean": "\(report.wasClean)", "torn": "\(report.torn)", "epoch": "\(report.leaderEpoch)",
+      ])
+    for key in report.corruptPartitions {
+      logger.error("partition is corrupt and offline", metadata: ["partition": "\(key)"])
+    }
+
+    let shards = group.makeIterator().map { loop in
+      PartitionShard(
+        loop: loop, directory: directory, time: time, ioPool: workers.readPool,
+        notifyFlusher: { workers.notifyFlusher() })
+    }
+    let partitions = PartitionMap(shards: shards)
+    let health = HealthState()
+    let metrics = BrokerMetrics()
+    workers.start(
+      advanced: { advances in
+        metrics.syncs.add(1)
+        metrics.batchesSynced.add(advances.count)
+        partitions.advance(advances)
+      },
+      failure: { error in
+        health.enter(.failed)
+        partitions.failAll(error.fault)
+        onFatal(error.fault)
+      })
+
+    let context = BrokerContext(
+      identity: BrokerIdentity(
+        clusterID: configuration.clusterID, brokerID: configuration.brokerID, version: version,
+        startedMilliseconds: time.wallMilliseconds),
+      limits: configuration.limits, registry: registry, partitions: partitions, workers: workers,
+      producerIDs: ProducerIDs(store: store, key: keys.producerIDs), admin: AdminQueue(),
+      metrics: metrics, health: health, time: time, logger: logger)
+    try await context.producerIDs.fetchBlock()
+    try await restore(topics, deleted: deleted, context)
+
+    let router = Router(
+      context: context, health: HealthService(health: health, services: Router.services))
+    let server = try GRPCServer(
+      configuration: ServerConfiguration(
+        tls: configuration.tls, limits: TransportLimits(configuration.limits), budget: budget,
+        log: { event in
+          metrics.count(event)
+          logger.log(event)
+        }), group: group, router: { router.handler(for: $0) })
+    opened.server = server
+    let port = try await server.bind(host: configuration.host, port: configuration.port)
+    health.bound(to: hostPort(configuration.host, port))
+    let operations = try await OperationsServer.start(
+      host: configuration.operationsHost, port: configuration.operationsPort, group: group,
+      health: health, metrics: { try await MetricsPage.render(context, budget: budget) })
+    health.enter(.ready)
+    return Broker(
+      configuration: configuration, context: context, store: store, server: server,
+      operations: operations, group: group, budget: budget, port: port)
+  }
+
+  /// Removes what was deleted, sets aside what nobody knows, serves every known partition.
+  private static func restore(
+    _ topics: [Topic], deleted: [TopicID], _ context: BrokerContext
+  ) async throws {
+    let directory = context.workers.directory
+    for id in deleted { directory.deleteTopic(id) }
+    try await context.workers.flushNow()
+    let unknown = try await context.workers.perform {
+      try directory.reconcile(topics: Set(topics.map(\.id)))
+    }
+    for id in unknown {
+      context.logger.warning("unknown topic set aside", metadata: ["topic_id": "\(id)"])
+    }
+    for id in deleted { try await context.registry.forget(id) }
+    for topic in topics { try await context.open(topic) }
+    context.logger.info(
+      "topics opened",
+      metadata: [
+        "topics": "\(topics.count)", "partitions": "\(context.registry.counts.partitions)",
+      ])
+  }
+}
+
+extension LogConfiguration {
+  /// Files in the ring; each must exceed the largest batch.
+  private static let journalFiles = 8
+
+  init(_ configuration: BrokerConfiguration) {
+    self.init(clusterID: configuration.clusterID)
+    journal.fileSize = configuration.journalBytes / Int64(Self.journalFiles)
+    journal.fileCount = Self.journalFiles
+    reserveBytes = configuration.diskReserveBytes
+    #if DEBUG
+      if configuration.acknowledgesBeforeSync { breakages.insert(.acknowledgeBeforeSync) }
+    #endif
+  }
+}
+
+extension TransportLimits {
+  init(_ limits: BrokerLimits) {
+    self.init()
+    maxMessageBytes = limits.maxMessageBytes
+    maxConcurrentCalls = UInt32(limits.maxStreams)
+  }
+}
+
+extension BrokerMetrics {
+  func count(_ event: TransportEvent) {
+    if event.kind == .handshakeFailed { handshakeFailures.add(1) }
+  }
+}
+
+extension Logger {
+  /// Who was refused, and why, in the words of the transport.
+  func log(_ event: TransportEvent) {
+    warning(
+      "connection",
+      metadata: [
+        "event": "\(event.kind.rawValue)", "peer": "\(event.remoteAddress)", "why": "\(event.detail)",
+      ])
+  }
+}

@@ -1,0 +1,49 @@
+package import Transport
+
+/// Everything that a broker can be told, with its defaults. One adapter in `skeind` fills it from
+/// file, environment and flags.
+package struct BrokerConfiguration: Sendable {
+  /// Where journal, segments and metadata live. Must be a folder of the broker's own.
+  package var dataDirectory: String
+  /// gRPC over TLS. Port 0 = any free one.
+  package var host = "127.0.0.1"
+  package var port = 7600
+  /// Operations over HTTP.
+  package var operationsHost = "127.0.0.1"
+  package var operationsPort = 7601
+  package var tls: ServerTLS
+  package var clusterID = "local"
+  package var brokerID: Int32 = 1
+  /// Event loops; 0 = one per core.
+  package var eventLoops = 0
+  /// Bytes that buffers for clients may hold at once.
+  package var memoryBudget = 512 << 20
+  package var limits = BrokerLimits()
+  /// The journal ring's size in bytes.
+  package var journalBytes: Int64 = 256 << 20
+  /// Produce is refused while less than this is free on the disk, in bytes (R57).
+  package var diskReserveBytes: Int64 = 1 << 30
+  /// Milliseconds that a stop waits for open calls.
+  package var drainMilliseconds: Int64 = 10_000
+  /// Milliseconds between two rounds of upkeep (retention, roll by time, checkpoint).
+  package var maintenanceMilliseconds: Int64 = 5_000
+  #if DEBUG
+    /// A deliberate defect for the kill test, which must see that it can fail.
+    package var acknowledgesBeforeSync = false
+  #endif
+
+  package init(dataDirectory: String, tls: ServerTLS) {
+    self.dataDirectory = dataDirectory
+    self.tls = tls
+  }
+  /// The server's certificate chain, its key, and the authorities of clients as PEM files.
+  package init(
+    dataDirectory: String, certificateFile: String, keyFile: String, clientAuthoritiesFile: String
+  ) {
+    self.init(
+      dataDirectory: dataDirectory,
+      tls: ServerTLS(
+        certificateChain: .file(certificateFile), privateKey: .file(keyFile),
+        clientAuthorities: .file(clientAuthoritiesFile)))
+  }
+}

@@ -1,0 +1,89 @@
+import CommitLog
+import SkeinCore
+
+/// The Prometheus text page (exposition format 0.0.4).
+struct MetricsPage {
+  private var text = ""
+
+  mutating func add(_ name: String, _ type: String, _ help: String, _ value: some CustomStringConvertible) {
+    describe(name, type, help)
+    text += "\(name) \(value)\n"
+  }
+
+  mutating func describe(_ name: String, _ type: String, _ help: String) {
+    text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
+  }
+
+  mutating func sample(_ name: String, _ labels: [(String, String)], _ value: some CustomStringConvertible) {
+    let rendered = labels.map { "\($0.0)=\"\(Self.escape($0.1))\"" }.joined(separator: ",")
+    text += "\(name){\(rendered)} \(value)\n"
+  }
+
+  /// The format's escapes: backslash, quote, newline.
+  static func escape(_ value: String) -> String {
+    var out = ""
+    for character in value.unicodeScalars {
+      switch character {
+      case "\\": out += "\\\\"
+      case "\"": out += "\\\""
+      case "\n": out += "\\n"
+      default: out.unicodeScalars.append(character)
+      }
+    }
+    return out
+  }
+
+  /// Topics named one by one on the page; of more only the totals are given, so that a scrape stays
+  /// bounded.
+  static let maximumTopics = 1_000
+
+  static func render(_ context: BrokerContext, budget: MemoryBudget) async throws -> String {
+    var page = MetricsPage()
+    let metrics = context.metrics
+    let counts = context.registry.counts
+    page.add("skein_ready", "gauge", "1 when the broker serves.", context.health.isReady ? 1 : 0)
+    page.add("skein_records_in_total", "counter", "Records acknowledged.", metrics.recordsIn.value)
+    page.add("skein_bytes_in_total", "counter", "Bytes of acknowledged batches.", metrics.bytesIn.value)
+    page.add("skein_bytes_out_total", "counter", "Bytes of batches sent to readers.", metrics.bytesOut.value)
+    page.add("skein_calls_total", "counter", "gRPC calls accepted.", metrics.calls.value)
+    page.add(
+      "skein_calls_refused_total", "counter", "gRPC calls refused before they reached a service.",
+      metrics.callsRefused.value)
+    page.add(
+      "skein_handshake_failures_total", "counter", "TLS handshakes that failed.",
+      metrics.handshakeFailures.value)
+    page.add("skein_publish_streams", "gauge", "Open PublishStream calls.", metrics.publishStreams.value)
+    page.add("skein_read_streams", "gauge", "Open Read calls.", metrics.readStreams.value)
+    page.add("skein_log_syncs_total", "counter", "Group commits.", metrics.syncs.value)
+    page.add("skein_memory_reserved_bytes", "gauge", "Reserved of the memory budget.", budget.reserved)
+    page.add("skein_memory_limit_bytes", "gauge", "The memory budget.", budget.limit)
+    page.add("skein_topics", "gauge", "Topics.", counts.topics)
+    page.add("skein_partitions", "gauge", "Partitions.", counts.partitions)
+    try await page.addPartitions(context)
+    return page.text
+  }
+
+  private mutating func addPartitions(_ context: BrokerContext) async throws {
+    var rows: [(labels: [(String, String)], state: PartitionState)] = []
+    for topic in context.registry.all.sorted(by: { $0.name < $1.name }).prefix(Self.maximumTopics) {
+      guard topic.partitions <= 1_000, rows.count < 10_000 else { continue }
+      for state in try await context.partitionStates(of: topic, Array(0..<topic.partitions)) {
+        rows.append(
+          (
+            [
+              ("tenant", topic.tenant.rawValue), ("topic", topic.name),
+              ("partition", String(state.partition)),
+            ], state
+          ))
+      }
+    }
+    describe("skein_partition_high_watermark", "gauge", "Offset of the next committed record.")
+    for row in rows { sample("skein_partition_high_watermark", row.labels, row.state.highWatermark) }
+    describe("skein_partition_log_start_offset", "gauge", "First offset that can be read.")
+    for row in rows { sample("skein_partition_log_start_offset", row.labels, row.state.logStart) }
+    describe("skein_partition_size_bytes", "gauge", "Bytes on disk.")
+    for row in rows { sample("skein_partition_size_bytes", row.labels, row.state.sizeBytes) }
+    describe("skein_partition_offline", "gauge", "1 when the partition is not served.")
+    for row in rows where row.state.fault != nil { sample("skein_partition_offline", row.labels, 1) }
+  }
+}

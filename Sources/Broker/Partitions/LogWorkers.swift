@@ -1,0 +1,133 @@
+import CommitLog
+import Logging
+import NIOCore
+import NIOPosix
+import SkeinCore
+import Synchronization
+
+/// The threads behind a log directory: one flusher (R47, R48), one for write-behind and upkeep, and
+/// a small pool for cold reads. The steps themselves are `LogDirectory`'s; here is only when they run.
+///
+/// No timer drives the flusher: the next sync starts when the last one has returned and takes all
+/// that was submitted meanwhile.
+final class LogWorkers: Sendable {
+  /// Readers of cold segments.
+  static let readThreads = 2
+
+  let directory: LogDirectory
+  let readPool = NIOThreadPool(numberOfThreads: LogWorkers.readThreads)
+  private let flushPool = NIOThreadPool(numberOfThreads: 1)
+  private let behindPool = NIOThreadPool(numberOfThreads: 1)
+  private let flushScheduled = Atomic<Bool>(false)
+  private let behindScheduled = Atomic<Bool>(false)
+  private let failed = Atomic<Bool>(false)
+  private let logger: Logger
+  private let onAdvance: Mutex<@Sendable ([DurableAdvance]) -> Void> = Mutex({ _ in })
+  private let onFailure: Mutex<@Sendable (LogError) -> Void> = Mutex({ _ in })
+
+  init(directory: LogDirectory, logger: Logger) {
+    self.directory = directory
+    self.logger = logger
+  }
+
+  /// - Parameters:
+  ///   - advanced: called on the flusher's thread after each sync.
+  ///   - failure: called once, on a worker's thread, when the directory went offline (R56).
+  func start(
+    advanced: @escaping @Sendable ([DurableAdvance]) -> Void,
+    failure: @escaping @Sendable (LogError) -> Void
+  ) {
+    onAdvance.withLock { $0 = advanced }
+    onFailure.withLock { $0 = failure }
+    readPool.start()
+    flushPool.start()
+    behindPool.start()
+  }
+
+  /// Something was submitted. Any thread; cheap when a flush is scheduled already.
+  func notifyFlusher() {
+    guard !flushScheduled.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    flushPool.submit { [self] state in
+      guard case .active = state else { return }
+      // Cleared before the step takes the queue: what is submitted after that schedules again.
+      flushScheduled.store(false, ordering: .sequentiallyConsistent)
+      flushOnce()
+    }
+  }
+
+  private func flushOnce() {
+    guard !failed.load(ordering: .relaxed) else { return }
+    let advance = onAdvance.withLock { $0 }
+    do throws(LogError) {
+      let advances = try directory.flushStep()
+      if !advances.isEmpty { advance(advances) }
+      notifyWriteBehind()
+    } catch {
+      fail(error)
+    }
+  }
+
+  /// There may be something to write behind. Any thread.
+  func notifyWriteBehind() {
+    guard !behindScheduled.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    behindPool.submit { [self] state in
+      guard case .active = state else { return }
+      behindScheduled.store(false, ordering: .sequentiallyConsistent)
+      guard !failed.load(ordering: .relaxed) else { return }
+      do throws(LogError) {
+        if try directory.writeBehindStep() { notifyWriteBehind() }
+        notifyFlusher()  // it may have waited for room in the journal
+      } catch {
+        fail(error)
+      }
+    }
+  }
+
+  /// Runs upkeep (roll by time, retention, checkpoint) on the write-behind thread and waits for it.
+  func maintain() async {
+    await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+      behindPool.submit { [self] state in
+        defer { continuation.resume() }
+        guard case .active = state, !failed.load(ordering: .relaxed) else { return }
+        do throws(LogError) {
+          if try directory.maintenanceStep() { notifyFlusher() }
+        } catch {
+          fail(error)
+        }
+      }
+    }
+    notifyWriteBehind()
+  }
+
+  /// Commits everything submitted so far, on the flusher's thread.
+  func flushNow() async throws {
+    try await flushPool.runIfActive { [self] in flushOnce() }
+  }
+
+  /// Runs a blocking piece of log work off the event loops.
+  func perform<T: Sendable>(_ work: @escaping @Sendable () throws -> T) async throws -> T {
+    try await behindPool.runIfActive(work)
+  }
+
+  private func fail(_ error: LogError) {
+    guard !failed.exchange(true, ordering: .relaxed) else { return }
+    logger.critical("log directory offline", metadata: ["error": "\(error)"])
+    onFailure.withLock { $0 }(error)
+  }
+
+  /// Writes everything behind, closes the directory cleanly, stops the threads. After the last append.
+  func stop() async {
+    do {
+      if !failed.load(ordering: .relaxed) {
+        try await flushNow()
+        let last = try await behindPool.runIfActive { [directory] in try directory.close() }
+        if !last.isEmpty { onAdvance.withLock { $0 }(last) }
+      }
+    } catch {
+      logger.error("log directory did not close cleanly", metadata: ["error": "\(error)"])
+    }
+    try? await flushPool.shutdownGracefully()
+    try? await behindPool.shutdownGracefully()
+    try? await readPool.shutdownGracefully()
+  }
+}

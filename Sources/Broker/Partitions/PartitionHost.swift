@@ -1,0 +1,124 @@
+import CommitLog
+import NIOCore
+import RecordFormat
+import SkeinCore
+
+/// One served partition: its log, the appends that wait for durability, and the readers that wait
+/// for records. Confined to the event loop of its `PartitionShard`.
+final class PartitionHost {
+  let log: PartitionLog
+  /// Appends not yet durable, in the order of their end offsets.
+  private var pending = CircularBuffer<PendingAppend>()
+  private var waiters: [ReadWaiter] = []
+
+  private struct PendingAppend {
+    let end: Offset
+    let base: Offset
+    let duplicate: Bool
+    let appendedAt: Int64
+    let request: AppendRequest
+  }
+
+  init(log: PartitionLog) { self.log = log }
+
+  var key: TopicPartition { log.key }
+
+  // MARK: Appending
+
+  /// Appends one batch. Answers at once what can be answered at once; the rest waits for the sync.
+  /// - Returns: what must be submitted to the log directory, if anything was appended.
+  func append(
+    _ request: AppendRequest, at now: Int64, answers: inout ShardOutbox
+  ) -> PendingEntry? {
+    do throws(Fault) {
+      let outcome = try log.append(
+        request.batch, header: request.header, generation: request.generation,
+        currentGeneration: request.currentGeneration)
+      let appendedAt = now
+      switch outcome {
+      case .appended(let base, let last, let entry):
+        let end = last.advanced(by: 1)
+        if request.waitsForCommit && log.highWatermark < end {
+          pending.append(
+            PendingAppend(
+              end: end, base: base, duplicate: false, appendedAt: appendedAt, request: request))
+        } else {
+          answers.add(request, .committed(base: base, duplicate: false, synced: 0), appendedAt)
+        }
+        return entry
+      case .duplicate(let base, let last, _):
+        let end = last.advanced(by: 1)
+        if log.highWatermark >= end {  // P4: only once the original is committed
+          answers.add(request, .committed(base: base, duplicate: true, synced: 0), appendedAt)
+        } else {
+          insert(
+            PendingAppend(
+              end: end, base: base, duplicate: true, appendedAt: appendedAt, request: request))
+        }
+        return nil
+      case .duplicateOutsideWindow:
+        answers.add(request, .committed(base: nil, duplicate: true, synced: 0), appendedAt)
+        return nil
+      }
+    } catch {
+      answers.add(request, .refused(error), now)
+      return nil
+    }
+  }
+
+  /// A duplicate of a batch that is still in flight goes behind its original.
+  private func insert(_ append: PendingAppend) {
+    var index = pending.endIndex
+    while index > pending.startIndex {
+      let before = pending.index(before: index)
+      if pending[before].end <= append.end { break }
+      index = before
+    }
+    pending.insert(append, at: index)
+  }
+
+  /// More of the log is durable: answers what waited for it and wakes readers.
+  func apply(_ advance: DurableAdvance, answers: inout ShardOutbox) {
+    log.apply(advance)
+    let committed = log.highWatermark
+    while let first = pending.first, first.end <= committed {
+      pending.removeFirst()
+      answers.add(
+        first.request,
+        .committed(
+          base: first.base, duplicate: first.duplicate, synced: max(0, advance.syncedAt - first.appendedAt)),
+        first.appendedAt)
+    }
+    wakeReaders()
+  }
+
+  /// Fails everything that waits: the directory is offline or the topic was deleted.
+  func failAll(_ fault: Fault, answers: inout ShardOutbox) {
+    while let first = pending.popFirst() {
+      answers.add(first.request, .refused(fault), first.appendedAt)
+    }
+    let woken = waiters
+    waiters = []
+    for waiter in woken { waiter.fire() }
+  }
+
+  // MARK: Reading
+
+  /// Calls `waiter` once, when the high watermark passes `offset`; at once if it has already.
+  func wait(past offset: Offset, _ waiter: ReadWaiter) {
+    guard log.highWatermark <= offset else { return waiter.fire() }
+    // Cancelled ones leave when the list grows, so that a client that comes and goes on an idle
+    // partition holds a bounded amount.
+    if waiters.count >= 16, waiters.count & (waiters.count - 1) == 0 {
+      waiters.removeAll { $0.isCancelled }
+    }
+    waiters.append(waiter)
+  }
+
+  func wakeReaders() {
+    guard !waiters.isEmpty else { return }
+    let woken = waiters
+    waiters.removeAll(keepingCapacity: true)
+    for waiter in woken { waiter.fire() }
+  }
+}

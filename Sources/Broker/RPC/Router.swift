@@ -1,0 +1,67 @@
+import Logging
+import SkeinCore
+import Transport
+
+/// Chooses the handler of a call: service, principal, method. Threading: any connection's loop.
+struct Router: Sendable {
+  let context: BrokerContext
+  let health: HealthService
+
+  static let services: Set<String> = [
+    "skein.v1.Producer", "skein.v1.Consumer", "skein.v1.Topics", "skein.v1.Cluster",
+    "grpc.health.v1.Health",
+  ]
+
+  func handler(for call: Call) -> (any CallHandler)? {
+    let parts = call.path.split(separator: "/", omittingEmptySubsequences: false)
+    guard parts.count == 3, parts[0].isEmpty else { return nil }
+    let service = String(parts[1])
+    let method = String(parts[2])
+    if service == "grpc.health.v1.Health" { return health.handler(method: method, call: call) }
+    guard Self.services.contains(service) else { return nil }
+    do throws(Fault) {
+      let principal = try Principal(subjectAlternativeURIs: call.peer.subjectAlternativeURIs)
+      guard principal.tenant == .default else {
+        throw Fault(
+          .permissionDenied,
+          "principal \"\(principal.name)\" belongs to tenant \"\(principal.tenant.rawValue)\", which this broker does not have"
+        )
+      }
+      guard context.health.phase == .ready else {
+        throw context.health.phase == .starting
+          ? Fault(.notReady, "the broker is still starting; retry after 1 s", retryAfterMilliseconds: 1_000)
+          : Fault(
+            .draining, "the broker is stopping; connect again after 1 s", retryAfterMilliseconds: 1_000)
+      }
+      context.metrics.calls.add(1)
+      switch service {
+      case "skein.v1.Producer":
+        return ProducerService(context: context).handler(method: method, call: call, principal: principal)
+      case "skein.v1.Consumer":
+        return ConsumerService(context: context).handler(method: method, call: call, principal: principal)
+      case "skein.v1.Topics":
+        return TopicsService(context: context).handler(method: method, call: call, principal: principal)
+      case "skein.v1.Cluster":
+        return ClusterService(context: context).handler(method: method, call: call, principal: principal)
+      default: return nil
+      }
+    } catch {
+      context.metrics.callsRefused.add(1)
+      return RefusedHandler(call, error)
+    }
+  }
+}
+
+/// Answers a call that may not proceed.
+private final class RefusedHandler: CallHandler {
+  private let call: Call
+
+  init(_ call: Call, _ fault: Fault) {
+    self.call = call
+    call.finish(GRPCStatus(fault))
+  }
+
+  func received(_ message: SharedBytes) { call.release(message.count) }
+
+  func closed(_ status: GRPCStatus, _ trailers: Metadata) {}
+}

@@ -1,0 +1,78 @@
+import CommitLog
+import Logging
+import RecordFormat
+import SkeinCore
+
+/// What the services share. Immutable after start; every member is safe from any thread.
+final class BrokerContext: Sendable {
+  let identity: BrokerIdentity
+  let limits: BrokerLimits
+  let registry: TopicRegistry
+  let partitions: PartitionMap
+  let workers: LogWorkers
+  let producerIDs: ProducerIDs
+  let admin: AdminQueue
+  let streams = DrainRegistry()
+  let maintenance = Pause()
+  let metrics: BrokerMetrics
+  let health: HealthState
+  let time: any TimeSource
+  let logger: Logger
+
+  init(
+    identity: BrokerIdentity, limits: BrokerLimits, registry: TopicRegistry,
+    partitions: PartitionMap, workers: LogWorkers, producerIDs: ProducerIDs, admin: AdminQueue,
+    metrics: BrokerMetrics, health: HealthState, time: any TimeSource, logger: Logger
+  ) {
+    self.identity = identity
+    self.limits = limits
+    self.registry = registry
+    self.partitions = partitions
+    self.workers = workers
+    self.producerIDs = producerIDs
+    self.admin = admin
+    self.metrics = metrics
+    self.health = health
+    self.time = time
+    self.logger = logger
+  }
+}
+
+/// Who this broker is.
+package struct BrokerIdentity: Sendable {
+  package var clusterID: String
+  package var brokerID: Int32
+  package var version: String
+  package var startedMilliseconds: Int64
+}
+
+/// Limits in force, announced on every stream and by Cluster/Describe. Bytes unless stated.
+package struct BrokerLimits: Sendable, Hashable {
+  /// One gRPC message, either way.
+  package var maxMessageBytes = 16 << 20
+  /// Key, value and headers of one record.
+  package var maxRecordBytes = 8 << 20
+  /// Records in one unary Publish.
+  package var maxRecordsPerPublish = 100_000
+  /// Batches in flight from one producer to one partition (P7).
+  package var maxInFlightBatches = 32
+  /// Open calls on one connection.
+  package var maxStreams = 1_000
+  /// One Fetch answer unless the request says otherwise; and at most. Stock clients receive 4 MiB.
+  package var defaultFetchBytes = 1 << 20
+  package var maxFetchBytes = 15 << 20
+  /// Partitions in one Fetch or Read.
+  package var maxFetchPartitions = 1_000
+  /// Milliseconds that a Fetch may wait.
+  package var maxFetchWait: Int64 = 60_000
+
+  package init() {}
+
+  /// What a batch may hold, for a topic that accepts `maxBatchBytes`.
+  func batchLimits(_ settings: TopicSettings) -> BatchLimits {
+    var limits = BatchLimits()
+    limits.maxBatchBytes = Int(settings.maxBatchBytes)
+    limits.maxRecordBytes = maxRecordBytes
+    return limits
+  }
+}

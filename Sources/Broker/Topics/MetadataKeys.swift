@@ -1,0 +1,30 @@
+import SkeinCore
+
+/// Where things are in the metadata store. Tenant first, so that a missing check fails closed.
+struct MetadataKeys: Sendable {
+  private let root: String
+
+  init(cluster: String) { root = "/skein/\(cluster)" }
+
+  var tenants: [UInt8] { Array("\(root)/t/".utf8) }
+  var deletedTopics: [UInt8] { Array("\(root)/sys/deleted-topics/".utf8) }
+  /// The next free producer id, as decimal text (P1).
+  var producerIDs: [UInt8] { Array("\(root)/sys/producer-ids".utf8) }
+
+  func topic(_ name: String, of tenant: TenantName) -> [UInt8] {
+    Array("\(root)/t/\(tenant.rawValue)/topics/\(name)".utf8)
+  }
+
+  func deleted(_ id: TopicID) -> [UInt8] { deletedTopics + Array(id.description.utf8) }
+
+  /// The tenant and name in a topic's key.
+  func parseTopic(_ key: [UInt8]) -> (TenantName, String)? {
+    guard key.starts(with: tenants) else { return nil }
+    let parts = key.dropFirst(tenants.count).split(separator: UInt8(ascii: "/"))
+    guard parts.count == 3, parts[1].elementsEqual("topics".utf8) else { return nil }
+    return (
+      TenantName(rawValue: String(decoding: parts[0], as: UTF8.self)),
+      String(decoding: parts[2], as: UTF8.self)
+    )
+  }
+}

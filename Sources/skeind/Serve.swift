@@ -1,0 +1,168 @@
+import ArgumentParser
+import Broker
+import Dispatch
+import Foundation
+import Logging
+import SkeinCore
+
+/// `skeind serve`, the default.
+struct Serve: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "serve", abstract: "Run the broker (the default).")
+
+  @OptionGroup var options: SettingsOptions
+
+  func run() async throws {
+    let development: DevelopmentFolder?
+    let settings: Settings
+    do throws(Fault) {
+      development = try options.developmentFolder()
+      settings = try options.settings(development)
+    } catch {
+      Failure.exit(error.message, code: 2)
+    }
+    let level = Logger.Level(rawValue: settings["log.level"]) ?? .info
+    LoggingSystem.bootstrap { StructuredLogHandler(label: $0, level: level) }
+    let logger = Logger(label: "skeind")
+    // Writing to a closed socket or pipe is an error to handle, not a reason to die.
+    signal(SIGPIPE, SIG_IGN)
+    let signals = TerminationSignals()
+    do {
+      let broker = try await Broker.start(
+        try BrokerConfiguration(settings), time: SystemTime(), random: SystemRandom(), logger: logger,
+        onFatal: { fault in signals.raise(fatal: fault) })
+      try development?.writeContext(address: broker.address)
+      FileHandle.standardOutput.write(
+        Data("skeind ready grpc=\(broker.address) operations=\(broker.operationsAddress)\n".utf8))
+      let outcome = await withTaskGroup(of: Void.self) { group in
+        group.addTask { await broker.run() }
+        let outcome = await signals.wait()
+        await broker.stop()
+        return outcome
+      }
+      if case .fatal(let fault) = outcome { Failure.exit(fault.message, code: 1) }
+    } catch let fault as Fault {
+      Failure.exit(fault.message, code: 1)
+    } catch {
+      Failure.exit("\(error)", code: 1)
+    }
+  }
+}
+
+/// `skeind check-config`.
+struct CheckConfig: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "check-config", abstract: "Show the settings in force and where each came from.")
+
+  @OptionGroup var options: SettingsOptions
+
+  func run() throws {
+    do throws(Fault) {
+      let settings = try options.settings(try options.developmentFolder())
+      for definition in SettingDefinition.all {
+        guard let value = settings.values[definition.key] else { continue }
+        print("\(definition.key): \(value.text)  # \(value.source)")
+      }
+    } catch {
+      Failure.exit(error.message, code: 2)
+    }
+  }
+}
+
+extension SettingsOptions {
+  func developmentFolder() throws(Fault) -> DevelopmentFolder? {
+    guard let dev else { return nil }
+    return try DevelopmentFolder(dev)
+  }
+
+  func settings(_ development: DevelopmentFolder?) throws(Fault) -> Settings {
+    var file: (name: String, text: String)?
+    if let config {
+      guard let data = FileManager.default.contents(atPath: config) else {
+        throw Fault(.invalidRequest, "cannot read the settings file \(config); check the path")
+      }
+      guard let text = String(data: data, encoding: .utf8) else {
+        throw Fault(.invalidRequest, "\(config) is not UTF-8 text")
+      }
+      file = (config, text)
+    }
+    let flags: [String: String]
+    do {
+      flags = try values()
+    } catch {
+      throw Fault(.invalidRequest, "\(error)")
+    }
+    return try Settings(
+      flags: flags, environment: ProcessInfo.processInfo.environment, file: file,
+      standards: development?.settings ?? [:])
+  }
+}
+
+extension BrokerConfiguration {
+  init(_ settings: Settings) throws(Fault) {
+    guard let listen = settings.address("listen"), let operations = settings.address("operations") else {
+      throw Fault(.internalError, "addresses were not checked")
+    }
+    self.init(
+      dataDirectory: settings["data.directory"], certificateFile: settings["tls.certificate"],
+      keyFile: settings["tls.key"], clientAuthoritiesFile: settings["tls.client-authorities"])
+    host = listen.host
+    port = listen.port
+    operationsHost = operations.host
+    operationsPort = operations.port
+    clusterID = settings["cluster.id"]
+    brokerID = Int32(clamping: settings.integer("broker.id"))
+    eventLoops = Int(settings.integer("event-loops"))
+    memoryBudget = Int(settings.integer("memory.budget-bytes"))
+    journalBytes = settings.integer("journal.bytes")
+    diskReserveBytes = settings.integer("disk.reserve-bytes")
+    drainMilliseconds = settings.integer("drain.ms")
+    maintenanceMilliseconds = settings.integer("maintenance.ms")
+    #if DEBUG
+      // For the kill test, which must see that it can fail.
+      acknowledgesBeforeSync = ProcessInfo.processInfo.environment["SKEIN_BREAKAGE"] == "ack-before-sync"
+    #endif
+  }
+}
+
+/// Ends the program with a message on stderr.
+enum Failure {
+  static func exit(_ message: String, code: Int32) -> Never {
+    FileHandle.standardError.write(Data("skeind: \(message)\n".utf8))
+    Foundation.exit(code)
+  }
+}
+
+/// SIGTERM and SIGINT, and the broker's own reason to stop. Threading: any thread.
+///
+/// `@unchecked Sendable`: `sources` is set once and only kept alive.
+final class TerminationSignals: @unchecked Sendable {
+  enum Outcome: Sendable {
+    case signal
+    case fatal(Fault)
+  }
+
+  private let stream: AsyncStream<Outcome>
+  private let continuation: AsyncStream<Outcome>.Continuation
+  private let sources: [any DispatchSourceSignal]
+
+  init() {
+    let (stream, continuation) = AsyncStream<Outcome>.makeStream(bufferingPolicy: .bufferingOldest(1))
+    self.stream = stream
+    self.continuation = continuation
+    sources = [SIGTERM, SIGINT].map { number in
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      source.setEventHandler { continuation.yield(.signal) }
+      source.resume()
+      return source
+    }
+  }
+
+  func raise(fatal fault: Fault) { continuation.yield(.fatal(fault)) }
+
+  func wait() async -> Outcome {
+    for await outcome in stream { return outcome }
+    return .signal
+  }
+}

@@ -1,0 +1,98 @@
+/// Every setting of the broker: the one list behind parsing, `check-config` and Docs/settings.md.
+struct SettingDefinition: Sendable {
+  enum Kind: Sendable {
+    case text
+    case address
+    case integer(ClosedRange<Int64>)
+    case choice([String])
+  }
+
+  let key: String
+  let kind: Kind
+  /// Nil: must be given (with --dev, the development folder gives it).
+  let standard: String?
+  let meaning: String
+
+  /// What is allowed, in words.
+  var allowed: String {
+    switch kind {
+    case .text: "a non-empty text"
+    case .address: "host:port, port 0 to 65535"
+    case .integer(let range): "\(range.lowerBound) to \(range.upperBound)"
+    case .choice(let values): values.joined(separator: ", ")
+    }
+  }
+
+  func accepts(_ value: String) -> Bool {
+    switch kind {
+    case .text: !value.isEmpty
+    case .address: HostPort(value) != nil
+    case .integer(let range): Int64(value).map(range.contains) ?? false
+    case .choice(let values): values.contains(value)
+    }
+  }
+
+  static let all: [SettingDefinition] = [
+    .init(
+      key: "data.directory", kind: .text, standard: nil, meaning: "Where journal, segments and metadata live."
+    ),
+    .init(key: "listen", kind: .address, standard: "127.0.0.1:7600", meaning: "gRPC over TLS."),
+    .init(
+      key: "operations", kind: .address, standard: "127.0.0.1:7601",
+      meaning: "/healthz, /readyz and /metrics over HTTP; /metrics names topics, so keep it on loopback."),
+    .init(
+      key: "tls.certificate", kind: .text, standard: nil,
+      meaning: "File: the server's certificate, then intermediates (PEM)."),
+    .init(
+      key: "tls.key", kind: .text, standard: nil,
+      meaning: "File: the server's private key (PEM, P-256 recommended)."),
+    .init(
+      key: "tls.client-authorities", kind: .text, standard: nil,
+      meaning: "File: the authorities that sign client certificates (PEM)."),
+    .init(
+      key: "cluster.id", kind: .text, standard: "local",
+      meaning: "Name of the cluster; a data directory of another one is refused."),
+    .init(key: "broker.id", kind: .integer(1...1_000_000), standard: "1", meaning: "Number of this broker."),
+    .init(
+      key: "event-loops", kind: .integer(0...256), standard: "0",
+      meaning: "Event loop threads; 0 = one per core."),
+    .init(
+      key: "memory.budget-bytes", kind: .integer(67_108_864...1_099_511_627_776), standard: "536870912",
+      meaning: "What buffers for clients may hold at once, in bytes; beyond it clients are throttled."),
+    .init(
+      key: "journal.bytes", kind: .integer(67_108_864...68_719_476_736), standard: "268435456",
+      meaning: "Size of the journal ring, in bytes. Takes effect when the directory is made."),
+    .init(
+      key: "disk.reserve-bytes", kind: .integer(0...1_099_511_627_776), standard: "1073741824",
+      meaning: "Produce is refused while less than this is free, in bytes."),
+    .init(
+      key: "drain.ms", kind: .integer(0...600_000), standard: "10000",
+      meaning: "How long a stop waits for open calls, in milliseconds."),
+    .init(
+      key: "maintenance.ms", kind: .integer(100...3_600_000), standard: "5000",
+      meaning: "Time between two rounds of retention and checkpoint, in milliseconds."),
+    .init(
+      key: "log.level", kind: .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
+      standard: "info", meaning: "The least severe events that are logged."),
+  ]
+}
+
+/// host:port; an IPv6 address stands in brackets.
+struct HostPort: Sendable, Hashable {
+  let host: String
+  let port: Int
+
+  init?(_ text: String) {
+    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...])
+    else { return nil }
+    var host = String(text[..<colon])
+    if host.hasPrefix("["), host.hasSuffix("]") {
+      host = String(host.dropFirst().dropLast())
+    } else if host.contains(":") {
+      return nil
+    }
+    guard !host.isEmpty else { return nil }
+    self.host = host
+    self.port = Int(port)
+  }
+}
