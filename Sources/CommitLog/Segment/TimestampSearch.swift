@@ -34,11 +34,17 @@ struct TimestampFinder {
       from = max(segment.end, from)
     }
     // Segments were searched up to `from`; what is newer is still in memory.
-    let entry = store.state.withLock {
+    while let entry = inMemory(from) {
+      if let found = try record(in: entry.batch) { return found }
+      from = entry.end
+    }
+    return nil
+  }
+
+  private func inMemory(_ from: Int64) -> TailEntry? {
+    store.state.withLock {
       $0.tail.first(timestampAtLeast: search.timestamp, from: from, limit: search.limit)
     }
-    guard let entry else { return nil }
-    return try record(in: entry.batch)
   }
 
   /// The next segment that may hold such a record.
@@ -57,7 +63,7 @@ struct TimestampFinder {
       let plan = FileRead(store: store, from: next, limit: search.limit, maxBytes: 256 * 1024)
       let result = try reader.read(plan)
       for batch in result.batches {
-        if let found = try record(in: batch), found.offset.rawValue >= from { return found }
+        if let found = try record(in: batch) { return found }
       }
       guard result.next.rawValue > next else { return nil }
       next = result.next.rawValue
@@ -85,7 +91,8 @@ struct TimestampFinder {
         var found: TimestampFound?
         var reader = BatchReader(limits: BatchLimits())
         try reader.forEach(bytes) { record in
-          if found == nil, record.timestamp >= search.timestamp {
+          // A batch may begin before the log start.
+          if found == nil, record.timestamp >= search.timestamp, record.offset >= search.from {
             found = TimestampFound(
               offset: Offset(record.offset), timestamp: record.timestamp,
               leaderEpoch: LeaderEpoch(header.leaderEpoch))
