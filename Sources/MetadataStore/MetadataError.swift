@@ -6,7 +6,7 @@ package import SkeinCore
 /// before the next step, or repeat only what compares make harmless.
 package struct MetadataError: Error, Sendable, Hashable, CustomStringConvertible {
   package enum Kind: Sendable, Hashable {
-    /// The revision asked for is gone; the oldest that can be read is `at`.
+    /// The revision asked for is gone; the oldest that can be read is `at` (`.zero`: not told).
     case compacted(at: Revision)
     /// The revision asked for has not happened yet.
     case futureRevision

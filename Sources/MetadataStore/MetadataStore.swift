@@ -7,8 +7,8 @@
 ///
 /// **Errors.** Each call throws `MetadataError`, which says whether the change may have been made.
 /// **Threading.** Calls may come from any task at the same time. What one caller was told is seen by
-/// every call that begins later (linearizable). A call that was started runs to its end even when its
-/// task is cancelled.
+/// every call that begins later (linearizable). Cancelling a task does not take a call back: SQLite runs
+/// it to its end, on etcd it throws `.unavailable` with an unknown outcome.
 package protocol MetadataStore: AnyObject, Sendable {
   func range(_ request: RangeRequest) async throws(MetadataError) -> RangeResult
 

@@ -44,12 +44,6 @@ final class DiskVFS {
 
   /// True once a sync failed or bytes could not be read or written.
   var isFailed: Bool { shared.isFailed }
-
-  /// For the negative control of the power-cut tests: syncs return without doing anything.
-  var ignoresSync: Bool {
-    get { shared.ignoresSync }
-    set { shared.ignoresSync = newValue }
-  }
 }
 
 // MARK: What the callbacks see
@@ -60,7 +54,6 @@ private final class Shared {
   let random: any RandomSource
   var lastError: DiskError?
   var isFailed = false
-  var ignoresSync = false
 
   init(disk: any Disk, time: any TimeSource, random: any RandomSource) {
     self.disk = disk
@@ -166,7 +159,6 @@ extension DiskVFS {
       sync: { pointer in
         let file = File.at(pointer)
         let shared = file.shared
-        if shared.ignoresSync { return SQLITE_OK }
         let result = shared.perform(skein_ioerr_fsync) { () throws(DiskError) in
           try file.file.sync()
           if !file.isNameDurable {

@@ -35,9 +35,8 @@ final class SQLiteEngine {
       throw MetadataError(kind, "the metadata store cannot be locked: \(error)")
     }
     let vfs = try DiskVFS(disk: disk, time: time, random: random)
-    vfs.ignoresSync = configuration.ignoresSync
     connection = try SQLiteConnection(vfs: vfs, path: path)
-    try SQLiteSchema.prepare(connection)
+    try SQLiteSchema.prepare(connection, isDurable: configuration.isDurable)
     try load()
   }
 

@@ -44,10 +44,11 @@ enum SQLiteSchema {
     """
 
   /// Makes an open connection ready: settings, write-ahead log, tables of this version.
-  static func prepare(_ connection: SQLiteConnection) throws(MetadataError) {
+  static func prepare(_ connection: SQLiteConnection, isDurable: Bool) throws(MetadataError) {
     try connection.execute(settings)
     // Locking mode comes first: entering WAL without shared memory needs it.
-    try connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+    let synchronous = isDurable ? "FULL" : "OFF"
+    try connection.execute("PRAGMA synchronous = \(synchronous); PRAGMA journal_mode = WAL")
     let mode = try connection.prepare("PRAGMA journal_mode")
     guard try mode.step(), mode.blob(0) == Array("wal".utf8) else {
       throw MetadataError(.unreadable, "the metadata store cannot use a write-ahead log")

@@ -17,8 +17,9 @@ package final class SQLiteStore: MetadataStore {
     package var retainedRevisions: Int64 = 10_000
     /// Pages (of 4 KiB) in the write-ahead log after which it is copied into the database.
     package var checkpointPages = 1_000
-    /// For the negative control of the power-cut tests: answer without syncing. Loses data.
-    package var ignoresSync = false
+    /// False answers without syncing, and loses data with the power: only for the negative control of
+    /// the power-cut tests.
+    package var isDurable = true
 
     package init() {}
   }

@@ -1,0 +1,13 @@
+import MetadataStore
+import Testing
+
+/// What every metadata store does, on each of them. Serialized, because tests look at the revision
+/// of the whole store and all tests on etcd share one server.
+@Suite(.serialized)
+struct ConformanceTests {
+  func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
+
+  func isCompacted(_ kind: MetadataError.Kind?) -> Bool {
+    if case .compacted = kind { true } else { false }
+  }
+}
