@@ -76,7 +76,7 @@ for suite in "${suites[@]}"; do
     swift) run_swift ;;
     interop)
       Deploy/build.sh || { count interop 0 1 1; continue; }
-      run_script interop Tests/interop/run.sh
+      SKEIND=$PWD/.build/release/skeind run_script interop Tests/interop/run.sh -q
       ;;
     kill) run_script kill Tests/kill/run.sh ;;
     *) echo "unknown suite: $suite" >&2; exit 2 ;;
