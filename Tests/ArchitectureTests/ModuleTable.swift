@@ -69,6 +69,10 @@ enum ModuleTable {
 
     // The simulator stands beside the pure modules: it may see nothing that does real I/O.
     "Simulation": ModuleRow(uses: ["SkeinCore", "RecordFormat", "CommitLog"], isPure: true),
+
+    // The driver of the kill tests sees the SDK only, as a user would.
+    "KillDriver": ModuleRow(
+      uses: ["SkeinClient", "ArgumentParser"], toolchain: ["Foundation", "Synchronization"]),
   ]
 
   /// System libraries (module maps only); they depend on nothing.

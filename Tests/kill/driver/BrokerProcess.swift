@@ -1,0 +1,93 @@
+import Foundation
+
+/// The real broker as a child process: started, killed without mercy, started again on its port.
+struct BrokerProcess {
+  private let options: KillDriver
+  private let folder: String
+  private let log: String
+  private var process: Process?
+  private(set) var address = ""
+
+  init(_ options: KillDriver, folder: String, log: String) {
+    self.options = options
+    self.folder = folder
+    self.log = log
+  }
+
+  /// Starts it and waits for its ready line.
+  mutating func start() async throws {
+    try launch()
+    let deadline = ContinuousClock.now + .seconds(60)
+    while true {
+      let text = (try? String(contentsOfFile: output, encoding: .utf8)) ?? ""
+      if let ready = text.split(separator: "\n").first(where: { $0.hasPrefix("skeind ready") }),
+        let field = ready.split(separator: " ").first(where: { $0.hasPrefix("grpc=") })
+      {
+        address = String(field.dropFirst("grpc=".count))
+        return
+      }
+      guard process?.isRunning == true else {
+        throw TrialFailure("the broker ended while starting; see \(log)")
+      }
+      guard ContinuousClock.now < deadline else {
+        throw TrialFailure("no ready line within 60 s; see \(log)")
+      }
+      try await Task.sleep(for: .milliseconds(5))
+    }
+  }
+
+  /// Starts it without waiting. The first time it chooses a port, later it gets the same again.
+  mutating func launch() throws {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: options.skeind)
+    process.arguments = [
+      "--dev", folder, "--listen", address.isEmpty ? "127.0.0.1:0" : address, "--operations", "127.0.0.1:0",
+    ]
+    process.environment = options.variables
+    process.standardOutput = try Self.writing(output, truncating: true)
+    process.standardError = try Self.writing(log, truncating: false)
+    try process.run()
+    self.process = process
+  }
+
+  /// SIGKILL, and waits until the process is gone.
+  mutating func kill() async throws {
+    guard let process, process.isRunning else { throw TrialFailure("the broker was not running; see \(log)") }
+    Foundation.kill(process.processIdentifier, SIGKILL)
+    _ = await waitForEnd(process)
+  }
+
+  /// SIGTERM; a drained broker ends with 0.
+  mutating func terminate() async throws {
+    guard let process else { return }
+    process.terminate()
+    let status = await waitForEnd(process)
+    guard status == 0 else { throw TrialFailure("the broker ended with \(status) after SIGTERM; see \(log)") }
+  }
+
+  private var output: String { log + ".ready" }
+
+  private static func writing(_ path: String, truncating: Bool) throws -> FileHandle {
+    if truncating || !FileManager.default.fileExists(atPath: path) {
+      _ = FileManager.default.createFile(atPath: path, contents: nil)
+    }
+    guard let handle = FileHandle(forWritingAtPath: path) else { throw TrialFailure("cannot write \(path)") }
+    try handle.seekToEnd()
+    return handle
+  }
+}
+
+/// Waits off the cooperative threads.
+func waitForEnd(_ process: Process) async -> Int32 {
+  while process.isRunning { try? await Task.sleep(for: .milliseconds(2)) }
+  return process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
+}
+
+func runToEnd(_ program: String, _ arguments: [String], environment: [String: String]) async throws -> Int32 {
+  let process = Process()
+  process.executableURL = URL(fileURLWithPath: program)
+  process.arguments = arguments
+  process.environment = environment
+  try process.run()
+  return await waitForEnd(process)
+}

@@ -1,0 +1,59 @@
+import ArgumentParser
+import Foundation
+import SkeinClient
+
+/// Kills a real broker with SIGKILL at random moments while idempotent producers with retries write,
+/// and proves afterwards that every acknowledged record is there once, in order, unaltered.
+///
+/// Exit codes: 0 the promise held; 1 it was broken (the report says how); 2 the test itself could not
+/// run. `Tests/kill/run.sh` is the way to start it; Docs/testing.md says what each mode proves.
+@main
+struct KillDriver: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "KillDriver")
+
+  @Option(help: "The broker's program.") var skeind: String
+  @Option(help: "An empty folder for this run.") var directory: String
+  @Option(help: "How often to kill.") var rounds = 20
+  @Option(help: "Seed of the moments and payloads; 0 draws one.") var seed: UInt64 = 0
+  @Option(help: "Partitions of the topic.") var partitions: Int32 = 8
+  @Option(help: "Producers, each with a connection of its own.") var producers = 4
+  @Option(help: "Records a second and producer, at most.") var rate = 3_000
+  @Option(help: "Environment of the broker, KEY=VALUE; may be repeated.") var environment: [String] = []
+  @Option(help: "Shell command run after each kill, before the restart; DIR is the broker's folder.")
+  var afterKill: String?
+
+  func run() async throws {
+    setvbuf(stdout, nil, Int32(_IOLBF), 0)
+    signal(SIGPIPE, SIG_IGN)
+    let seed = self.seed == 0 ? UInt64.random(in: 1...UInt64.max) : self.seed
+    print("seed \(seed): \(rounds) kills, \(producers) producers, \(partitions) partitions")
+    do {
+      let report = try await Trial(self, seed: seed).run()
+      print(report.summary)
+      for line in report.examples { print("  \(line)") }
+      if report.isClean { return }
+      print("replay: --seed \(seed) (the moments repeat, the machine's timing does not)")
+      throw ExitCode(1)
+    } catch let code as ExitCode {
+      throw code
+    } catch {
+      print("the trial could not run: \(error)")
+      throw ExitCode(2)
+    }
+  }
+
+  var variables: [String: String] {
+    var all = ProcessInfo.processInfo.environment
+    for pair in environment {
+      let parts = pair.split(separator: "=", maxSplits: 1).map(String.init)
+      if parts.count == 2 { all[parts[0]] = parts[1] }
+    }
+    return all
+  }
+}
+
+/// What is wrong with the test's surroundings, not with the promise.
+struct TrialFailure: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
