@@ -12,14 +12,14 @@ import Wire
     let test = try await TestBroker.start()
     let connection = try await test.connect()
     let _: CreateTopicResponse = try await connection.call(
-      Topics.create, CreateTopicRequest(name: "orders", partitions: 4))
+      TopicsMethod.create, CreateTopicRequest(name: "orders", partitions: 4))
     let records = (0..<100).map {
       Record(
         key: bytes("key-\($0 % 7)"), value: bytes("value-\($0)"),
         headers: [Header(name: "n", value: bytes("\($0)"))])
     }
     let published: PublishResponse = try await connection.call(
-      Producer.publish, PublishRequest(topic: "orders", records: records))
+      ProducerMethod.publish, PublishRequest(topic: "orders", records: records))
     #expect(published.results.count == 100)
     #expect(published.results.allSatisfy { $0.error == nil })
     for (record, result) in zip(records, published.results) {
@@ -29,7 +29,7 @@ import Wire
     var seen: [String: [String]] = [:]
     for partition in Int32(0)..<4 {
       let fetched: FetchResponse = try await connection.call(
-        Consumer.fetch,
+        ConsumerMethod.fetch,
         FetchRequest(partitions: [FetchPartition(topic: "orders", partition: partition)], decoded: true))
       let part = try #require(fetched.partitions.first)
       #expect(part.error == nil)
@@ -54,10 +54,10 @@ import Wire
     let test = try await TestBroker.start()
     let connection = try await test.connect()
     let _: CreateTopicResponse = try await connection.call(
-      Topics.create,
+      TopicsMethod.create,
       CreateTopicRequest(name: "t", partitions: 2, settings: ["max.message.bytes": "2000"]))
     let response: PublishResponse = try await connection.call(
-      Producer.publish,
+      ProducerMethod.publish,
       PublishRequest(
         topic: "t",
         records: [
@@ -77,7 +77,7 @@ import Wire
     #expect(response.results[5].offset == 1)
     let unknown = await fault {
       let _: PublishResponse = try await connection.call(
-        Producer.publish, PublishRequest(topic: "nope", records: [Record(value: bytes("x"))]))
+        ProducerMethod.publish, PublishRequest(topic: "nope", records: [Record(value: bytes("x"))]))
     }
     #expect(unknown?.reason == .topicNotFound)
     await connection.close()
@@ -88,12 +88,12 @@ import Wire
     let test = try await TestBroker.start()
     let connection = try await test.connect()
     let _: CreateTopicResponse = try await connection.call(
-      Topics.create, CreateTopicRequest(name: "t", partitions: 1))
+      TopicsMethod.create, CreateTopicRequest(name: "t", partitions: 1))
     let _: PublishResponse = try await connection.call(
-      Producer.publish,
+      ProducerMethod.publish,
       PublishRequest(topic: "t", records: [Record(value: bytes("a")), Record(value: bytes("b"))]))
     let fetched: FetchResponse = try await connection.call(
-      Consumer.fetch,
+      ConsumerMethod.fetch,
       FetchRequest(partitions: [
         FetchPartition(topic: "t", partition: 0, offset: 3),
         FetchPartition(topic: "t", partition: 9, offset: 0),
@@ -114,18 +114,18 @@ import Wire
     let test = try await TestBroker.start()
     let connection = try await test.connect()
     let _: CreateTopicResponse = try await connection.call(
-      Topics.create, CreateTopicRequest(name: "t", partitions: 1))
+      TopicsMethod.create, CreateTopicRequest(name: "t", partitions: 1))
     let position = FetchPartition(topic: "t", partition: 0, offset: 0)
     let empty: FetchResponse = try await connection.call(
-      Consumer.fetch, FetchRequest(partitions: [position], maxWaitMs: 50, decoded: true))
+      ConsumerMethod.fetch, FetchRequest(partitions: [position], maxWaitMs: 50, decoded: true))
     #expect(empty.partitions.first?.records.isEmpty == true)
     #expect(empty.partitions.first?.error == nil)
 
     async let waiting: FetchResponse = connection.call(
-      Consumer.fetch, FetchRequest(partitions: [position], maxWaitMs: 15_000, decoded: true))
+      ConsumerMethod.fetch, FetchRequest(partitions: [position], maxWaitMs: 15_000, decoded: true))
     try await Task.sleep(for: .milliseconds(50))
     let _: PublishResponse = try await connection.call(
-      Producer.publish, PublishRequest(topic: "t", records: [Record(value: bytes("news"))]))
+      ProducerMethod.publish, PublishRequest(topic: "t", records: [Record(value: bytes("news"))]))
     let woken = try await waiting
     #expect(woken.partitions.first?.records.count == 1)
     await connection.close()
@@ -136,21 +136,21 @@ import Wire
     let test = try await TestBroker.start()
     let connection = try await test.connect()
     let _: CreateTopicResponse = try await connection.call(
-      Topics.create, CreateTopicRequest(name: "t", partitions: 1))
+      TopicsMethod.create, CreateTopicRequest(name: "t", partitions: 1))
     let _: PublishResponse = try await connection.call(
-      Producer.publish,
+      ProducerMethod.publish,
       PublishRequest(topic: "t", records: (0..<50).map { Record(value: bytes("r\($0)")) }))
     await connection.close()
     await test.stop()
     let again = try await TestBroker.start(folder: test.folder, identities: test.issuer)
     let second = try await again.connect()
     let fetched: FetchResponse = try await second.call(
-      Consumer.fetch,
+      ConsumerMethod.fetch,
       FetchRequest(partitions: [FetchPartition(topic: "t", partition: 0)], decoded: true))
     let values = fetched.partitions.first?.records.map { String(decoding: $0.value?.array ?? [], as: UTF8.self) }
     #expect(values == (0..<50).map { "r\($0)" })
     let more: PublishResponse = try await second.call(
-      Producer.publish, PublishRequest(topic: "t", records: [Record(value: bytes("next"))]))
+      ProducerMethod.publish, PublishRequest(topic: "t", records: [Record(value: bytes("next"))]))
     #expect(more.results.first?.offset == 50)
     await second.close()
     await again.remove()
@@ -160,28 +160,28 @@ import Wire
     let test = try await TestBroker.start()
     let connection = try await test.connect()
     let _: CreateTopicResponse = try await connection.call(
-      Topics.create, CreateTopicRequest(name: "t", partitions: 1))
+      TopicsMethod.create, CreateTopicRequest(name: "t", partitions: 1))
     for index in 0..<10 {
       let _: PublishResponse = try await connection.call(
-        Producer.publish, PublishRequest(topic: "t", records: [Record(value: bytes("r\(index)"))]))
+        ProducerMethod.publish, PublishRequest(topic: "t", records: [Record(value: bytes("r\(index)"))]))
     }
     let deleted: DeleteRecordsResponse = try await connection.call(
-      Topics.deleteRecords,
+      TopicsMethod.deleteRecords,
       DeleteRecordsRequest(
         topic: "t", partitions: [DeleteRecordsPartition(partition: 0, beforeOffset: 4)]))
     #expect(deleted.partitions.first?.error == nil)
     let earliest: ListOffsetsResponse = try await connection.call(
-      Topics.listOffsets, ListOffsetsRequest(topic: "t", spec: .earliest))
+      TopicsMethod.listOffsets, ListOffsetsRequest(topic: "t", spec: .earliest))
     #expect(earliest.partitions.first?.offset == 4)
     let latest: ListOffsetsResponse = try await connection.call(
-      Topics.listOffsets, ListOffsetsRequest(topic: "t", spec: .latest))
+      TopicsMethod.listOffsets, ListOffsetsRequest(topic: "t", spec: .latest))
     #expect(latest.partitions.first?.offset == 10)
     let below: FetchResponse = try await connection.call(
-      Consumer.fetch,
+      ConsumerMethod.fetch,
       FetchRequest(partitions: [FetchPartition(topic: "t", partition: 0, offset: 3)]))
     #expect(below.partitions.first?.error.map { Fault($0).reason } == .offsetOutOfRange)
     let beyond: DeleteRecordsResponse = try await connection.call(
-      Topics.deleteRecords,
+      TopicsMethod.deleteRecords,
       DeleteRecordsRequest(
         topic: "t", partitions: [DeleteRecordsPartition(partition: 0, beforeOffset: 99)]))
     #expect(beyond.partitions.first?.error.map { Fault($0).reason } == .offsetOutOfRange)

@@ -107,11 +107,11 @@ extension GRPCConnection {
   /// One unary call; throws the `Fault` of the reply.
   func call<Request: WireMessage, Response: WireMessage>(
     _ path: String, _ request: Request, as response: Response.Type = Response.self,
-    deadline: Duration = .seconds(20)
+    deadline: TimeAmount = .seconds(20)
   ) async throws -> Response {
     do {
       let reply = try await unary(
-        path: path, message: SharedBytes(request.encoded()), deadline: deadline)
+        path: path, message: OutboundMessage(head: request.encoded()), deadline: .now() + deadline)
       return try Response(decoding: reply, limits: .reply)
     } catch let failure as RPCFailure {
       throw Fault(

@@ -65,7 +65,7 @@ extension LogDirectory {
 
   // MARK: End
 
-  /// Makes everything durable and leaves the clean marker (R15). All other threads have stopped; the
+  /// Makes everything durable, leaves the clean marker (R15) and gives up the directory's lock. All other threads have stopped; the
   /// advances it still made are returned.
   package func close() throws(LogError) -> [DurableAdvance] {
     var advances: [DurableAdvance] = []
@@ -81,6 +81,7 @@ extension LogDirectory {
         try CleanMarker.write(epoch: partitions.leaderEpoch, disk: shared.disk)
       }
     }
+    lock.withLock { $0 = nil }
     return advances
   }
 

@@ -34,7 +34,8 @@ package final class LogDirectory: Sendable {
   package let identity: TopicID
   package let recovery: RecoveryReport
 
-  private let lock: any DiskLock
+  /// Held until `close`.
+  let lock: Mutex<(any DiskLock)?>
   /// The flusher thread's.
   nonisolated(unsafe) let flusher: Flusher
   /// The write-behind thread's.
@@ -94,7 +95,7 @@ package final class LogDirectory: Sendable {
     self.backlog = backlog
     self.partitions = partitions
     self.identity = identity
-    self.lock = lock
+    self.lock = Mutex(lock)
     self.flusher = flusher
     self.writeBehind = writeBehind
     self.maintenance = Maintenance(shared: shared, partitions: partitions, backlog: backlog)
