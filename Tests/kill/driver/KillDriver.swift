@@ -23,21 +23,20 @@ struct KillDriver: AsyncParsableCommand {
   var afterKill: String?
 
   func run() async throws {
-    setvbuf(stdout, nil, Int32(_IOLBF), 0)
     signal(SIGPIPE, SIG_IGN)
     let seed = self.seed == 0 ? UInt64.random(in: 1...UInt64.max) : self.seed
-    print("seed \(seed): \(rounds) kills, \(producers) producers, \(partitions) partitions")
+    say("seed \(seed): \(rounds) kills, \(producers) producers, \(partitions) partitions")
     do {
       let report = try await Trial(self, seed: seed).run()
-      print(report.summary)
-      for line in report.examples { print("  \(line)") }
+      say(report.summary)
+      for line in report.examples { say("  \(line)") }
       if report.isClean { return }
-      print("replay: --seed \(seed) (the moments repeat, the machine's timing does not)")
+      say("replay: --seed \(seed) (the moments repeat, the machine's timing does not)")
       throw ExitCode(1)
     } catch let code as ExitCode {
       throw code
     } catch {
-      print("the trial could not run: \(error)")
+      say("the trial could not run: \(error)")
       throw ExitCode(2)
     }
   }
@@ -57,3 +56,6 @@ struct TrialFailure: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }
 }
+
+/// A line on stdout at once, whatever it leads to.
+func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }

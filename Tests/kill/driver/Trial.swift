@@ -79,7 +79,7 @@ struct Trial {
     try await broker.start()
     let took = (ContinuousClock.now - started).components
     let milliseconds = took.seconds * 1000 + took.attoseconds / 1_000_000_000_000_000
-    print(
+    say(
       "kill \(round)/\(options.rounds)\(early ? " (in recovery)" : ""): \(ledger.acknowledged) acknowledged, ready again in \(milliseconds) ms"
     )
   }
