@@ -31,29 +31,24 @@ final class Arena {
   /// `size` bytes, aligned to 16, or nil beyond the budget.
   func allocate(_ size: Int) -> UnsafeMutableRawPointer? {
     defer { allocations += 1 }
-    if allocations == refusedAllocation {
-      isExhausted = true
-      return nil
-    }
-    guard size >= 0, size <= remaining || size <= (chunks.last?.capacity ?? 0) - used else {
-      isExhausted = true
-      return nil
-    }
+    guard allocations != refusedAllocation, size >= 0, size <= Int.max - 15 else { return refuse() }
     let rounded = (size + 15) & ~15
     if let chunk = chunks.last, rounded <= chunk.capacity - used {
       defer { used += rounded }
       return chunk.base + used
     }
-    guard rounded <= remaining else {
-      isExhausted = true
-      return nil
-    }
+    guard rounded <= remaining else { return refuse() }
     let chunk = SharedBytes.Storage(capacity: min(remaining, max(rounded, nextChunk)))
     chunks.append(chunk)
     remaining -= chunk.capacity
     nextChunk = min(chunk.capacity * 2, 1 << 20)
     used = rounded
     return chunk.base
+  }
+
+  private func refuse() -> UnsafeMutableRawPointer? {
+    isExhausted = true
+    return nil
   }
 
   /// Unpacks with this arena. `body` gets nil when the bytes are refused or the budget is spent.

@@ -118,12 +118,11 @@ import Testing
     var limits = WireLimits()
     limits.maxElements = .max
     expectMalformed(ReadRequest.self, field(1, empty), "decoding needs more than", limits: limits)
-
     let arena = Arena(budget: limits.arenaBudget(messageBytes: empty.count), expected: 3 * empty.count)
-    let refused = empty.withUnsafeBytes { buffer in
-      arena.unpack(CommitRequest.descriptor, UnsafeRawBufferPointer(buffer), as: UInt8.self) { $0 == nil }
+    let isRefused = empty.withUnsafeBytes { buffer in
+      arena.unpack(ReadOpen.descriptor, buffer, as: UInt8.self) { $0 == nil }
     }
-    _ = refused
+    #expect(isRefused && arena.isExhausted)
     #expect(arena.capacity <= 8 << 20)
   }
 
