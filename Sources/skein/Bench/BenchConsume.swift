@@ -1,0 +1,51 @@
+import ArgumentParser
+import SkeinClient
+import SkeinCore
+
+struct BenchConsume: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "consume", abstract: "Read from the beginning, checking and decoding every record.",
+    discussion: "Latency is the wait for each batch, from asking to having it.")
+  @OptionGroup var bench: BenchOptions
+  @Option(help: "How many (default: what is there at the start).") var records: Int?
+  @Option(help: "Stored bytes that may be on their way or waiting.") var bufferBytes = 8 * 1024 * 1024
+  @Option(help: "Stored bytes in one message of the broker at most.") var messageBytes = 256 * 1024
+
+  func run() async throws {
+    var configuration = ReaderConfiguration()
+    configuration.bufferBytes = bufferBytes
+    configuration.maxMessageBytes = messageBytes
+    configuration.stopsAtEnd = records == nil
+    let plan = configuration
+    let report = try await bench.connection.withClient { client in
+      let start = monotonicNow()
+      let reader = try await client.reader(topic: bench.topic, from: .beginning, plan)
+      let totals = try await read(reader)
+      let seconds = Double(monotonicNow() - start) / 1e9
+      await reader.close()
+      return BenchReport(
+        records: totals.records, bytes: totals.bytes, seconds: seconds, latency: totals.latency.summary)
+    }
+    try bench.show(report)
+  }
+
+  private func read(_ reader: Reader) async throws -> (records: Int64, bytes: Int64, latency: LatencyRecorder)
+  {
+    let latency = LatencyRecorder()
+    let limit = records.map(Int64.init) ?? .max
+    var (count, bytes, checksum) = (Int64(0), Int64(0), UInt64(0))
+    while count < limit {
+      let asked = monotonicNow()
+      guard let batch = try await reader.nextBatch() else { break }
+      latency.record(nanoseconds: monotonicNow() - asked)
+      try batch.forEachRecord { record in
+        count += 1
+        bytes += Int64(record.value?.count ?? 0)
+        // One byte of each record is used, so that decoding cannot be left out.
+        if let value = record.value, !value.isEmpty { checksum &+= UInt64(value[value.count / 2]) }
+      }
+    }
+    if checksum == .max { Console.note("") }
+    return (count, bytes, latency)
+  }
+}
