@@ -146,7 +146,7 @@ let tests: [Target] = [
     name: "BrokerTests",
     dependencies: [
       "SkeinCore", "RecordFormat", "CommitLog", "Wire", "Transport", "MetadataStore", "Broker",
-      "SkeinClient", "Simulation", "Certificates",
+      "SkeinClient", "Certificates",
     ] + nio, swiftSettings: strict),
 ]
 
