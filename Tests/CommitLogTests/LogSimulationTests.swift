@@ -32,3 +32,42 @@ import Testing
     #expect(total.fileReads > 0 && total.duplicates > 0 && total.deletes > 0)
   }
 }
+
+/// Each deliberate defect must be caught within a bounded number of seeds; otherwise a green run of
+/// the schedules above proves nothing.
+@Suite struct LogMutantTests {
+  struct Mutant: Sendable, CustomTestStringConvertible {
+    var name: String
+    var breakages: Set<LogBreakage> = []
+    var journal: JournalConfiguration.Breakage = []
+    var testDescription: String { name }
+  }
+
+  static let mutants: [Mutant] = [
+    Mutant(name: "acknowledge before the sync", breakages: [.acknowledgeBeforeSync]),
+    Mutant(name: "journal never syncs", journal: .noSync),
+    Mutant(name: "no directory sync", breakages: [.skipDirectorySync]),
+    Mutant(
+      name: "retry a failed sync and believe it", breakages: [.retryFailedSync], journal: .retryFailedSync),
+    Mutant(name: "corrupt journal middle cut as torn", journal: .cutCorruptMiddle),
+    Mutant(name: "producer snapshot forgotten", breakages: [.forgetProducerSnapshot]),
+    Mutant(name: "recycled before segments are synced", breakages: [.recycleBeforeSync]),
+    Mutant(name: "journal recycles on its own", journal: .recycleUnsynced),
+    Mutant(name: "segments unlinked before the checkpoint", breakages: [.unlinkBeforeCheckpoint]),
+    Mutant(name: "leader epoch kept", breakages: [.keepLeaderEpoch]),
+  ]
+
+  @Test(arguments: mutants) func isCaught(_ mutant: Mutant) throws {
+    let limit: UInt64 = 400
+    for seed in 0..<limit {
+      var options = LogSimulation.Options()
+      options.breakages = mutant.breakages
+      options.journalBreakage = mutant.journal
+      do { _ = try LogSimulation(seed: seed, options: options).run() } catch {
+        print("\(mutant.name): \(error)")
+        return
+      }
+    }
+    Issue.record("\(mutant.name): not caught within \(limit) seeds")
+  }
+}

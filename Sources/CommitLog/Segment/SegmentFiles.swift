@@ -75,12 +75,29 @@ final class SegmentFiles {
     }
     let limit = settings.segmentBytes
     if let active, !active.isSealed {
-      if Self.takes(active, batch, settings) { return (try open(active, of: store), active, limit) }
-      try seal(active, of: store)
+      do throws(DiskError) {
+        if Self.takes(active, batch, settings) { return (try open(active, of: store), active, limit) }
+        try seal(active, of: store)
+      } catch {
+        guard error.kind == .notFound else { throw error }
+        giveUp(active, of: store)
+      }
     }
     let created = try create(batch.base, in: store)
     store.state.withLock { $0.segments.append(created.segment) }
     return (created.writer, created.segment, limit)
+  }
+
+  /// Somebody removed the file. Only this partition suffers: it goes offline (R52), and what the
+  /// journal holds for it is kept in a new segment.
+  private func giveUp(_ segment: Segment, of store: PartitionStore) {
+    store.image.writer = nil
+    store.state.withLock { state in
+      if state.corruption == nil { state.corruption = "the file of segment \(segment.base) is missing" }
+      guard let last = state.segments.indices.last else { return }
+      state.segments[last].isSealed = true
+      state.segments[last].index = nil
+    }
   }
 
   private static func takes(_ active: Segment, _ batch: BatchFacts, _ settings: PartitionSettings) -> Bool {

@@ -81,12 +81,14 @@ extension LogSimulation {
       do {
         directory = try LogDirectory.open(
           disk: disk, configuration: configuration, time: time, random: random)
+        try checkEpoch()
         return
-      } catch {
+      } catch let error as LogError {
         // It may fail in the middle of recovery too.
         directory = nil
         switch error {
         case .offline, .full: break
+        // A damaged ring is refused as a whole; no promise is broken by that.
         default: throw error
         }
         disk.clearFaults()
@@ -126,8 +128,15 @@ extension LogSimulation {
     }
   }
 
+  /// Every start raises the leader epoch (R22).
+  private func checkEpoch() throws {
+    guard let epoch = directory?.recovery.leaderEpoch else { return }
+    if let last = leaderEpoch, epoch <= last { throw ShadowError("leader epoch \(epoch) after \(last)") }
+    leaderEpoch = epoch
+  }
+
   private func compareAll() throws {
-    for partition in settings.indices {
+    for partition in settings.indices where !quarantined.contains(partition) {
       let log = try log(partition)
       log.setSettings(settings[partition])
       guard log.logStart <= log.highWatermark, log.highWatermark <= log.durableEnd,
@@ -137,37 +146,69 @@ extension LogSimulation {
           "partition \(partition): \(log.logStart) <= \(log.highWatermark) <= \(log.durableEnd) <= \(log.logEnd)"
         )
       }
-      if let why = log.corruption {
-        statistics.corruptPartitions += 1
-        guard shadows[partition].isExcused else {
-          throw ShadowError("partition \(partition) is offline: \(why)")
-        }
-        continue
-      }
       shadows[partition].forgetVolatile(from: log.logEnd.rawValue)
-      do {
-        try compare(log, partition)
-      } catch let error as ShadowError {
+      do { try compare(log, partition) } catch let error as ShadowError {
         throw ShadowError("partition \(partition): \(error)")
       }
     }
+    damageSettlesAfter = 0
   }
 
   private func compare(_ log: PartitionLog, _ partition: Int) throws {
+    if let why = log.corruption {
+      guard shadows[partition].isExcused else { throw ShadowError("offline: \(why)") }
+      try acceptLoss(log, partition)
+    }
+    do throws(Fault) {
+      let present = try readEverything(log)
+      // Damage that nothing has followed may pass for a torn tail.
+      if damageSettlesAfter > 0 { forgetMissing(partition, present) }
+      do {
+        try shadows[partition].compare(present, start: log.logStart.rawValue, end: log.logEnd.rawValue)
+      } catch { throw Fault(.internalError, "\(error)") }
+    } catch {
+      guard error.reason == .dataCorrupt, shadows[partition].isExcused else { throw ShadowError("\(error)") }
+      try acceptLoss(log, partition)
+    }
+  }
+
+  /// The operator gives up what is damaged: the rest must be served, unaltered.
+  private func acceptLoss(_ log: PartitionLog, _ partition: Int) throws {
+    statistics.corruptPartitions += 1
+    guard let directory, directory.acceptLoss(log.key) else { throw ShadowError("nothing to accept") }
+    do throws(Fault) {
+      forgetMissing(partition, try readEverything(log))
+    } catch {
+      quarantined.insert(partition)
+    }
+  }
+
+  private func forgetMissing(_ partition: Int, _ present: [Int64: String]) {
+    shadows[partition].acceptLoss(keeping: present)
+    for index in producers.indices where producers[index].partition == partition {
+      producers[index].restart()
+    }
+  }
+
+  private func readEverything(_ log: PartitionLog) throws(Fault) -> [Int64: String] {
     var present: [Int64: String] = [:]
     var next = log.logStart
     let maxBytes = 200 + random.below(8000)
     while next < log.highWatermark {
       guard case .file(let plan) = try log.read(from: next, maxBytes: maxBytes), let directory else {
-        throw ShadowError("nothing to read at \(next)")
+        throw Fault(.internalError, "nothing to read at \(next)")
       }
       let result = try directory.read(plan)
-      guard result.next > next else { throw ShadowError("a read from \(next) leads to \(result.next)") }
-      for (offset, value) in try records(result.batches) where offset >= next.rawValue {
-        present[offset] = value
+      guard result.next > next else {
+        throw Fault(.internalError, "a read from \(next) leads to \(result.next)")
       }
+      do {
+        for (offset, value) in try records(result.batches) where offset >= next.rawValue {
+          present[offset] = value
+        }
+      } catch { throw Fault(.internalError, "\(error)") }
       next = result.next
     }
-    try shadows[partition].compare(present, start: log.logStart.rawValue, end: log.logEnd.rawValue)
+    return present
   }
 }

@@ -133,7 +133,9 @@ extension LogSimulation {
 
   func flush() throws {
     guard let directory else { return }
-    for advance in try directory.flushStep() { advance.log.apply(advance) }
+    let advances = try directory.flushStep()
+    if !advances.isEmpty { damageSettlesAfter -= 1 }
+    for advance in advances { advance.log.apply(advance) }
     settleAcknowledgements()
     if let pendingFailure { throw ShadowError("\(pendingFailure)") }
   }

@@ -66,6 +66,13 @@ package final class LogSimulation {
   /// Deletions whose acknowledgement waits.
   var deletions: [(partition: Int, start: Int64)] = []
   package var statistics = Statistics()
+  /// Of the last start that succeeded.
+  var leaderEpoch: LeaderEpoch?
+  /// Group commits that must still follow the last damage before a restart can be expected to notice
+  /// it: until then the damaged bytes may pass for a torn tail (R52).
+  var damageSettlesAfter = 0
+  /// Partitions whose segments are damaged: nothing is expected of them any more.
+  var quarantined: Set<Int> = []
   /// A comparison that failed where nothing could be thrown.
   var pendingFailure: Fault?
   var step = 0
@@ -164,7 +171,7 @@ package final class LogSimulation {
 
   /// What goes wrong from outside.
   private func trouble() throws {
-    switch random.below(8) {
+    switch random.below(options.damages ? 9 : 8) {
     case 0...2: disk.crash(atOperation: disk.operations + 1 + random.below(25))
     case 3:
       try powerFails()
@@ -174,9 +181,31 @@ package final class LogSimulation {
       disk.inject(DiskFault(.write, after: random.below(4), .error(.io)))
     case 6:
       disk.setCapacity(random.below(2) == 0 ? 0 : 160 << 10)
+    case 8:
+      damage()
     default:
       disk.kill()
       try reopen()
+    }
+  }
+
+  /// Flips a bit of what is stored, somewhere.
+  private func damage() {
+    let files = disk.allFiles().filter { $0 != "identity" && $0 != "lock" && $0 != "emergency" }
+    guard !files.isEmpty else { return }
+    let file = files[random.below(files.count)]
+    // Half of the damage goes where it is hardest to tell from a torn tail.
+    let path = random.chance(50) ? files.first { $0.hasPrefix("journal") } ?? file : file
+    // A ring without its identity is refused as a whole; that is not a partition's loss.
+    let first = path.hasPrefix("journal") ? Int(configuration.journal.blockSize) : 0
+    let size = disk.contents(path)?.count ?? 0
+    guard size > first else { return }
+    _ = disk.flipBit(path, byte: first + random.below(size - first), bit: random.below(8))
+    statistics.damages += 1
+    damageSettlesAfter = 3
+    for partition in shadows.indices {
+      shadows[partition].isExcused = true
+      if path.contains("checkpoint") { shadows[partition].forgetStarts() }
     }
   }
 
@@ -215,8 +244,14 @@ package final class LogSimulation {
         try writeBehind()
       }
     }
+    waiting.removeAll { isOffline(producers[$0.producer].partition) }
     guard waiting.isEmpty else { throw ShadowError("\(waiting.count) batches are never acknowledged") }
     try close()
+  }
+
+  /// The partition itself, for damage.
+  func isOffline(_ partition: Int) -> Bool {
+    quarantined.contains(partition) || (try? log(partition).corruption != nil) ?? false
   }
 
   var isOffline: Bool {

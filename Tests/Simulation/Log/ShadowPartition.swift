@@ -90,11 +90,13 @@ struct ShadowPartition {
       if isExcused { continue }
       throw ShadowError("offset \(offset) is missing between \(start) and \(end)")
     }
-    for (offset, value) in acknowledged where offset >= start && present[offset] != value {
+    for (offset, value) in acknowledged.sorted(by: { $0.key < $1.key })
+    where offset >= start && present[offset] != value {
       throw ShadowError(
         "acknowledged \(value.prefix(24)) is missing at \(offset), the log is \(start) ..< \(end)")
     }
-    for (offset, value) in seen where offset >= start && present[offset] != value {
+    for (offset, value) in seen.sorted(by: { $0.key < $1.key })
+    where offset >= start && present[offset] != value {
       throw ShadowError(
         "\(value.prefix(24)), read before, is missing at \(offset), the log is \(start) ..< \(end)")
     }
