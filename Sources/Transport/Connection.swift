@@ -256,7 +256,10 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   }
 
   func callEnded(_ call: Call) {
-    if call.stream > 0 { calls[call.stream] = nil }
+    if call.stream > 0 {
+      session?.detach(call.stream)
+      calls[call.stream] = nil
+    }
     unreleased -= call.unreleased
     repayCredit()
     lastCall = .now()

@@ -97,6 +97,11 @@ final class HTTP2Session {
     nghttp2_session_set_stream_user_data(pointer, stream, Unmanaged.passUnretained(call).toOpaque())
   }
 
+  /// Forgets the call: nghttp2 must not hand out its pointer once the connection has let go of it.
+  func detach(_ stream: Int32) {
+    nghttp2_session_set_stream_user_data(pointer, stream, nil)
+  }
+
   /// The new stream's id, or a negative error.
   func submitRequest(_ headers: HeaderBlock, call: Call) -> Int32 {
     var provider = nghttp2_data_provider(

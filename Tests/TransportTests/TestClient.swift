@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import SkeinCore
 import Synchronization
@@ -113,4 +114,13 @@ func eventually(_ what: String, _ condition: () -> Bool) async -> Bool {
   }
   print("never happened: \(what)")
   return false
+}
+
+extension NIODeadline {
+  /// Seconds since 1970, for comparing with a certificate.
+  static var wallSeconds: Double {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    return Double(now.tv_sec)
+  }
 }
