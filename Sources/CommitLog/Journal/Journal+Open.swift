@@ -24,15 +24,15 @@ extension Journal {
     var hole = holes.next()
     for (index, group) in chain.groups.enumerated() {
       while let found = hole, found.before == index {
-        let salvage = try JournalSalvage(found, &reader)
+        let salvage = try JournalSalvage(found, chain.runs, &reader)
         steps += salvage.intact.map { .entry($0) }
         corruptions += salvage.corruptions
         hole = holes.next()
       }
       steps.append(.group(group))
     }
-    var torn = chain.cut > 0
-    if !ring.created, case .damaged = try reader.entry(at: chain.end.offset) { torn = true }
+    let isBegun = try reader.isBegun(at: chain.end)
+    let torn = chain.cut > 0 || isBegun
 
     let recovery = JournalRecovery(
       torn: torn, corruptions: corruptions, created: ring.created, end: chain.end, steps: steps,

@@ -27,6 +27,7 @@ package final class Journal: @unchecked Sendable {
   let id: JournalID
   let files: JournalFiles
   let run: UInt32
+  let runStart: UInt64
   let breakage: JournalConfiguration.Breakage
   let shared: Mutex<Shared>
 
@@ -53,6 +54,7 @@ package final class Journal: @unchecked Sendable {
     self.id = id
     self.files = files
     self.run = run
+    self.runStart = written.sequence + 1
     self.breakage = breakage
     self.written = written
     self.durable = written
@@ -166,7 +168,9 @@ package final class Journal: @unchecked Sendable {
       position: piece.position, sequence: written.sequence, durableThrough: durable.sequence,
       previous: previous)
     for index in piece.entries { encoder.append(group[index]) }
-    encoder.finish(JournalCommit(head: head, entryCount: UInt32(piece.entries.count), rows: piece.rows))
+    encoder.finish(
+      JournalCommit(head: head, runStart: runStart, entryCount: UInt32(piece.entries.count), rows: piece.rows)
+    )
     encoder.pad(to: files.geometry.blockSize)
 
     let index = files.geometry.file(of: piece.position)

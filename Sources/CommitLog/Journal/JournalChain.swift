@@ -9,8 +9,6 @@ struct JournalChain: Sendable {
     var places: Range<Int64>
     /// Which sequence numbers are missing.
     var sequences: Range<UInt64>
-    /// The runs that its entries may have.
-    var runs: ClosedRange<UInt32>
     /// The place in `groups` of the group behind it.
     var before: Int
   }
@@ -23,6 +21,7 @@ struct JournalChain: Sendable {
   private(set) var end: JournalPosition
   /// The checksum that it must name.
   private(set) var previous: UInt32
+  let runs: JournalRuns
   /// The highest run seen anywhere in the ring.
   let lastRun: UInt32
   /// Whole groups behind the end that nobody was told about.
@@ -36,7 +35,9 @@ struct JournalChain: Sendable {
   init(_ found: [JournalGroup], geometry: JournalGeometry, breakage: JournalConfiguration.Breakage = []) {
     // Every claim about the head was true when it was written, durable or not.
     let head = found.map(\.head).max { $0.offset < $1.offset } ?? .start
-    let live = Self.live(found, head)
+    let runs = JournalRuns(found)
+    self.runs = runs
+    let live = Self.live(found, head, runs)
     let before = found.first { $0.lastSequence == head.sequence && $0.end <= head.offset }
     self.head = head
     self.end = head
@@ -48,17 +49,12 @@ struct JournalChain: Sendable {
     namedHead = found.filter { $0.position < end }.map(\.head).max { $0.offset < $1.offset } ?? .start
   }
 
-  /// Groups not before the head, in stream order, without those that an opening of the ring cut off:
-  /// they have a lower run than a group in front of them.
-  private static func live(_ found: [JournalGroup], _ head: JournalPosition) -> [JournalGroup] {
-    var run: UInt32 = 0
-    var live: [JournalGroup] = []
-    for group in found.sorted(by: { $0.position < $1.position }) where group.position >= head.offset {
-      guard group.run >= run else { continue }
-      run = group.run
-      live.append(group)
-    }
-    return live
+  /// Groups not before the head, in stream order, without those that an opening of the ring cut off.
+  private static func live(
+    _ found: [JournalGroup], _ head: JournalPosition, _ runs: JournalRuns
+  ) -> [JournalGroup] {
+    found.filter { $0.position >= head.offset && !runs.isCut(run: $0.run, sequence: $0.lastSequence) }
+      .sorted { $0.position < $1.position }
   }
 
   private mutating func walk(
@@ -70,7 +66,6 @@ struct JournalChain: Sendable {
       witness[index] = max(witness[index], witness[index + 1])
     }
     var chained = false  // what stood before the head may be overwritten
-    var run: UInt32 = 0
     for (index, group) in live.enumerated() {
       if group.firstSequence == end.sequence + 1 {
         let place = geometry.placement(at: end.offset, size: group.end - group.position)
@@ -84,15 +79,42 @@ struct JournalChain: Sendable {
         holes.append(
           Hole(
             places: end.offset..<max(end.offset, group.position),
-            sequences: end.sequence + 1..<group.firstSequence, runs: run...group.run,
+            sequences: end.sequence + 1..<group.firstSequence,
             before: groups.count))
       }
       groups.append(group)
       end = JournalPosition(offset: group.end, sequence: group.lastSequence)
       previous = group.checksum
-      run = group.run
       chained = true
       witnessed = max(witnessed, group.durableThrough)
     }
+  }
+}
+
+/// Which sequence numbers belong to which run of the journal. Each opening cuts what lies behind its
+/// end and gives the sequence numbers from there on to a new run; what it cut may still stand in the
+/// ring, whole, and must not come back.
+struct JournalRuns: Sendable {
+  /// Runs in order, each with the lowest start of it and all later ones.
+  private var starts: [(run: UInt32, lowest: UInt64)] = []
+
+  init(_ groups: [JournalGroup]) {
+    var byRun: [UInt32: UInt64] = [:]
+    for group in groups { byRun[group.run] = group.runStart }
+    starts = byRun.sorted { $0.key < $1.key }.map { (run: $0.key, lowest: $0.value) }
+    for index in starts.indices.dropLast().reversed() {
+      starts[index].lowest = min(starts[index].lowest, starts[index + 1].lowest)
+    }
+  }
+
+  /// Whether a later run has given this sequence number to another entry.
+  func isCut(run: UInt32, sequence: UInt64) -> Bool {
+    var low = 0
+    var high = starts.count
+    while low < high {
+      let middle = (low + high) / 2
+      if starts[middle].run <= run { low = middle + 1 } else { high = middle }
+    }
+    return low < starts.count && starts[low].lowest <= sequence
   }
 }

@@ -9,7 +9,7 @@ enum JournalFormat {
   static let fileMagic: UInt64 = 0x3147_4E49_524E_4B53
   static let headerSize = 104
   static let commitKind: UInt8 = 16
-  static let commitFixedSize = 24
+  static let commitFixedSize = 32
   static let commitRowSize = 32
   /// Leading payload bytes of a batch entry that the journal's own checksum covers: the frame and the
   /// batch's header, which name the rest by its CRC.
@@ -142,6 +142,8 @@ struct JournalCommit: Sendable, Hashable {
 
   /// The oldest place that recovery needs.
   var head: JournalPosition
+  /// The first sequence number of the run: entries of earlier runs from there on were cut.
+  var runStart: UInt64
   /// Entries of the group, this one not counted.
   var entryCount: UInt32
   var rows: [Row]
@@ -153,8 +155,9 @@ struct JournalCommit: Sendable, Hashable {
   func encode(into out: UnsafeMutableRawBufferPointer) {
     out.put(head.offset, at: 0)
     out.put(head.sequence, at: 8)
-    out.put(entryCount, at: 16)
-    out.put(UInt32(rows.count), at: 20)
+    out.put(runStart, at: 16)
+    out.put(entryCount, at: 24)
+    out.put(UInt32(rows.count), at: 28)
     var at = JournalFormat.commitFixedSize
     for row in rows {
       out.put(row.key.topic.high, at: at)
@@ -166,8 +169,9 @@ struct JournalCommit: Sendable, Hashable {
     }
   }
 
-  init(head: JournalPosition, entryCount: UInt32, rows: [Row]) {
+  init(head: JournalPosition, runStart: UInt64, entryCount: UInt32, rows: [Row]) {
     self.head = head
+    self.runStart = runStart
     self.entryCount = entryCount
     self.rows = rows
   }
@@ -175,12 +179,12 @@ struct JournalCommit: Sendable, Hashable {
   /// Nil unless the length agrees with the number of rows.
   init?(_ bytes: UnsafeRawBufferPointer) {
     guard bytes.count >= JournalFormat.commitFixedSize else { return nil }
-    let count = Int(bytes.get(UInt32.self, at: 20))
+    let count = Int(bytes.get(UInt32.self, at: 28))
     guard bytes.count == Self.size(rows: count) else { return nil }
     self.init(
       head: JournalPosition(
         offset: bytes.get(Int64.self, at: 0), sequence: bytes.get(UInt64.self, at: 8)),
-      entryCount: bytes.get(UInt32.self, at: 16), rows: [])
+      runStart: bytes.get(UInt64.self, at: 16), entryCount: bytes.get(UInt32.self, at: 24), rows: [])
     guard (0..<Int64(1) << 62).contains(head.offset), head.sequence < 1 << 62 else { return nil }
     rows.reserveCapacity(count)
     for index in 0..<count {

@@ -53,10 +53,10 @@ struct JournalRingFiles: Sendable {
     var files: [any DiskFile] = []
     for index in 0..<geometry.fileCount {
       guard let file = opened[index],
-        try onDisk({ () throws(DiskError) in try file.size() }) == geometry.fileSize
+        try onDisk({ () throws(DiskError) in try file.size() }) >= geometry.fileSize  // a misdirected write may have grown it
       else {
         if identities[0] == nil { return nil }
-        throw .corrupt(nil, what: "journal file \(path(directory, index)) is missing or has a wrong size")
+        throw .corrupt(nil, what: "journal file \(path(directory, index)) is missing or too short")
       }
       files.append(file)
     }

@@ -35,7 +35,7 @@ struct JournalSalvage: Sendable {
   }
 
   /// - Throws: `.offline` when the ring cannot be read.
-  init(_ hole: JournalChain.Hole, _ reader: inout JournalReader) throws(LogError) {
+  init(_ hole: JournalChain.Hole, _ runs: JournalRuns, _ reader: inout JournalReader) throws(LogError) {
     var found: [Found] = []
     var commits: [(sequence: UInt64, commit: JournalCommit)] = []
     var place = hole.places.lowerBound
@@ -53,7 +53,7 @@ struct JournalSalvage: Sendable {
           commits.append((whole.sequence, commit))
         }
       }
-      guard header.position == candidate, hole.runs.contains(header.run),
+      guard header.position == candidate, !runs.isCut(run: header.run, sequence: header.sequence),
         header.sequence >= nextSequence, header.sequence < hole.sequences.upperBound
       else { continue }
       var isIntact = false

@@ -14,6 +14,7 @@ struct JournalGroup: Sendable, Hashable {
   var checksum: UInt32
   var durableThrough: UInt64
   var run: UInt32
+  var runStart: UInt64
   var head: JournalPosition
 }
 
@@ -90,7 +91,16 @@ struct JournalReader: ~Copyable {
     return JournalGroup(
       position: first.position, end: first.position + geometry.roundedUp(at - first.position),
       firstSequence: first.sequence, lastSequence: last.sequence, previous: first.previous,
-      checksum: last.checksum, durableThrough: first.durableThrough, run: first.run, head: commit.head)
+      checksum: last.checksum, durableThrough: first.durableThrough, run: first.run,
+      runStart: commit.runStart, head: commit.head)
+  }
+
+  /// Whether somebody began to write the entry that would come next.
+  mutating func isBegun(at end: JournalPosition) throws(LogError) -> Bool {
+    switch try entry(at: end.offset) {
+    case .nothing: false
+    case .damaged(let header), .intact(let header, _): header.position == end.offset
+    }
   }
 
   /// Every whole group of the ring, of whatever lap. Groups begin at blocks, so behind damage the
