@@ -128,7 +128,6 @@ public struct BatchBuilder: ~Copyable, @unchecked Sendable {
       let target = SharedBytes.Storage(capacity: BatchHeader.size + compressed.count)
       Self.copy(compressed, to: target.base + BatchHeader.size)
       batch = SharedBytes(target, offset: 0, count: target.capacity)
-      deflater?.trim()
     } else if used > storage.capacity / 2 {
       // The batch takes the buffer with it; the next append allocates another.
       batch = SharedBytes(storage, offset: 0, count: used)
@@ -139,6 +138,7 @@ public struct BatchBuilder: ~Copyable, @unchecked Sendable {
       if storage.capacity > initialCapacity { self.storage = nil }
     }
     batch.withUnsafeMutableBytesBeforeSharing { Self.seal($0, &header) }
+    deflater?.trim()
     removeAll()
     return batch
   }

@@ -25,13 +25,11 @@ public enum BatchCheck {
 
   /// The consumer's and the log's side: exactly one batch that fills `bytes`, whose CRC is right
   /// and whose header makes sense. Control and transactional batches are welcome; records are
-  /// checked when they are read.
-  public static func stored(
-    _ bytes: UnsafeRawBufferPointer, limits: BatchLimits = BatchLimits()
-  ) throws(BatchError) -> BatchHeader {
+  /// checked when they are read. No size limit: one that was lowered must not hide what is stored.
+  public static func stored(_ bytes: UnsafeRawBufferPointer) throws(BatchError) -> BatchHeader {
     let header = try whole(bytes)
     try checksum(header, bytes)
-    try readable(header, limits)
+    try readable(header)
     return header
   }
 
@@ -85,7 +83,7 @@ public enum BatchCheck {
   }
 
   /// What a reader needs to be true before it opens a batch.
-  static func readable(_ header: BatchHeader, _ limits: BatchLimits) throws(BatchError) {
+  static func readable(_ header: BatchHeader) throws(BatchError) {
     guard header.attributes & ~BatchHeader.Bits.known == 0 else {
       throw .unknownAttributes(header.attributes)
     }

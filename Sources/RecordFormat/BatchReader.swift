@@ -42,7 +42,7 @@ public struct BatchReader: ~Copyable, @unchecked Sendable {
   ) throws(BatchError) -> BatchRecords {
     let header = try BatchCheck.whole(batch)
     if verifyingChecksum { try BatchCheck.checksum(header, batch) }
-    try BatchCheck.readable(header, limits)
+    try BatchCheck.readable(header)
     guard let codec = header.codec, codec.isSupported else {
       throw .unsupportedCodec(header.attributes & BatchHeader.Bits.codec)
     }

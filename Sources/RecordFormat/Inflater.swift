@@ -16,7 +16,12 @@ final class Inflater {
     _ source: UnsafeRawBufferPointer, codec: Codec, limits: BatchLimits
   ) throws(BatchError) -> UnsafeRawBufferPointer {
     let limit = limits.inflatedLimit(compressed: source.count)
-    return scratch.prefix(try decompress(source, codec: codec, limit: limit))
+    do throws(BatchError) {
+      return scratch.prefix(try decompress(source, codec: codec, limit: limit))
+    } catch {
+      trim()
+      throw error
+    }
   }
 
   /// Gives back what an unusually large batch needed.

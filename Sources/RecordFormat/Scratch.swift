@@ -17,6 +17,8 @@ struct Scratch: ~Copyable {
   /// Makes room for `needed` bytes, keeping the first `kept`.
   mutating func reserve(_ needed: Int, keeping kept: Int = 0) {
     guard needed > capacity else { return }
+    // Nothing to keep: then never hold both at once.
+    if kept == 0 { self = Scratch() }
     let larger = UnsafeMutableRawPointer.allocate(byteCount: needed, alignment: 16)
     if kept > 0 { larger.copyMemory(from: base, byteCount: kept) }
     base.deallocate()

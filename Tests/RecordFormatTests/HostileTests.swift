@@ -105,6 +105,13 @@ import Testing
     try bytes.withUnsafeBytes { _ = try reader.forEach($0) { _ in } }
     let scratch = reader.scratchBytes
     #expect(scratch <= 4 << 20)
+
+    var strict = BatchReader(limits: BatchLimits(maxInflatedBytes: 7_999_999))
+    #expect(throws: BatchError.self) {
+      try bytes.withUnsafeBytes { _ = try strict.forEach($0) { _ in } }
+    }
+    let afterRefusal = strict.scratchBytes
+    #expect(afterRefusal <= 4 << 20)
   }
 
   /// A zstd frame that claims 2^60 bytes of content and a window to match costs nothing.

