@@ -18,7 +18,9 @@ import Testing
   @Test(arguments: 0..<shards) func schedulesKeepEveryPromise(shard: Int) throws {
     if let seed = Self.number("SKEIN_SIMULATION_SEED") {
       guard shard == 0 else { return }
-      print("seed \(seed): \(try LogSimulation(seed: seed).run())")
+      var options = LogSimulation.Options()
+      options.trace = { print($0) }
+      print("seed \(seed): \(try LogSimulation(seed: seed, options: options).run())")
       return
     }
     var total = LogSimulation.Statistics()

@@ -10,6 +10,8 @@ final class Backlog: Sendable {
     var cut: JournalPosition
     var deletedTopics: [TopicID]
     var recycleRequested: Bool
+    /// Damaged partitions whose loss an operator accepted.
+    var accepted: [PartitionStore]
   }
 
   private struct State {
@@ -18,6 +20,7 @@ final class Backlog: Sendable {
     var deletedTopics: [TopicID] = []
     var roundRequested = false
     var recycleRequested = false
+    var accepted: [PartitionStore] = []
   }
 
   private let state = Mutex(State())
@@ -40,6 +43,15 @@ final class Backlog: Sendable {
     }
   }
 
+  /// Any thread: cut the damage out of this partition, then serve it again.
+  func accept(_ store: PartitionStore) {
+    state.withLock { state in
+      state.accepted.append(store)
+      state.roundRequested = true
+      state.recycleRequested = true
+    }
+  }
+
   var isRequested: Bool { state.withLock { $0.roundRequested } }
   var hasDirty: Bool { state.withLock { !$0.dirty.isEmpty } }
 
@@ -48,9 +60,10 @@ final class Backlog: Sendable {
     state.withLock { state in
       let taken = Taken(
         dirty: state.dirty, cut: state.cut, deletedTopics: state.deletedTopics,
-        recycleRequested: state.recycleRequested)
+        recycleRequested: state.recycleRequested, accepted: state.accepted)
       state.dirty = []
       state.deletedTopics = []
+      state.accepted = []
       state.roundRequested = false
       state.recycleRequested = false
       return taken

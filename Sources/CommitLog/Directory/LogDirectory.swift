@@ -155,15 +155,12 @@ package final class LogDirectory: Sendable {
     }
   }
 
-  /// An operator gives up what a corrupt partition has lost; it is served again, with a gap where
-  /// records are missing. Survives a restart with the next checkpoint. False if it was not corrupt.
+  /// An operator gives up what a corrupt partition has lost. The write-behind thread then cuts out the
+  /// damage, keeps every intact batch, and the partition is served again, with gaps where records are
+  /// missing. Survives a restart with the checkpoint that ends that round. False if it is not corrupt.
   package func acceptLoss(_ key: TopicPartition) -> Bool {
-    guard let log = partitions[key] else { return false }
-    let wasCorrupt = log.store.state.withLock { state in
-      defer { state.corruption = nil }
-      return state.corruption != nil
-    }
-    if wasCorrupt { backlog.request(recycle: true) }
-    return wasCorrupt
+    guard let log = partitions[key], log.corruption != nil else { return false }
+    backlog.accept(log.store)
+    return true
   }
 }

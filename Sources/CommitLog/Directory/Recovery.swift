@@ -43,12 +43,20 @@ struct Recovery {
       take(checkpoint)
     case .older(let checkpoint):
       take(checkpoint)
-      // Each start raises the epoch by one; the lost checkpoint may have held the next.
-      highestEpoch += 1
+      boundEpoch()
       try rescan()
-    case .none, .unreadable:
+    case .none:
+      try rescan()
+    case .unreadable:
+      boundEpoch()
       try rescan()
     }
+  }
+
+  /// The epoch of a lost checkpoint is not known, but every start raises the epoch by one and writes
+  /// at least one checkpoint: the generation, which is in the file's name, is never below it.
+  private mutating func boundEpoch() {
+    highestEpoch = max(highestEpoch, Int32(clamping: checkpoints.generation))
   }
 
   private mutating func take(_ checkpoint: Checkpoint) {

@@ -33,6 +33,7 @@ struct SegmentRescan {
       .compactMap { LogPaths.base(ofName: $0.name, suffix: ".log") }.sorted()
     store.image.hasFolder = true
     store.image.isSwept = true
+    dropMissing(bases, of: store)
     let known = store.state.withLock { $0.segments }
     if let active = known.last, !active.isSealed { try scanOn(active, of: store) }
     for base in bases where base > known.last?.base ?? -1 {
@@ -61,6 +62,26 @@ struct SegmentRescan {
     try shared.disk.syncDirectory(folder)
   }
 
+  /// Segments that the old checkpoint names and that are gone. Retention takes the oldest first, so
+  /// missing ones at the front are its work, and the log begins behind them; any other is damage.
+  private func dropMissing(_ bases: [Int64], of store: PartitionStore) {
+    let present = Set(bases)
+    let start = store.state.withLock { state -> Int64 in
+      let gone = state.segments.prefix { $0.isSealed && !present.contains($0.base) }
+      if let last = gone.last { state.logStart = max(state.logStart, last.end) }
+      state.segments.removeFirst(gone.count)
+      if let missing = state.segments.first(where: { !present.contains($0.base) }) {
+        if state.corruption == nil { state.corruption = "the file of segment \(missing.base) is missing" }
+        if let last = state.segments.indices.last, !present.contains(state.segments[last].base) {
+          state.segments[last].isSealed = true
+          state.segments[last].index = nil
+        }
+      }
+      return state.logStart
+    }
+    store.image.logStart = start
+  }
+
   /// Takes in what the segment's file holds beyond its known content.
   private func scanOn(_ segment: Segment, of store: PartitionStore) throws(DiskError) {
     let file = try shared.disk.open(LogPaths.segment(store.key, base: segment.base), .readWrite)
@@ -79,34 +100,12 @@ struct SegmentRescan {
         state.lastAppendTime = max(state.lastAppendTime, facts.appendTime)
       }
     }
-    if end.flaw != nil, let later = try laterFrame(scan, after: end, limit: size) {
-      condemn(store, "segment \(segment.base) is damaged at offset \(end.nextOffset); \(later) is intact")
+    if end.flaw != nil, let later = try scan.nextIntact(after: end, limit: size) {
+      condemn(
+        store,
+        "segment \(segment.base) is damaged at offset \(end.nextOffset); offset \(later.offset) is intact")
     }
     try file.sync()
-  }
-
-  /// The offset of a valid later batch of this partition behind a flaw: then the flaw is damage, not
-  /// the end (R52). Bytes of an older life have lower offsets and do not count.
-  private func laterFrame(
-    _ scan: SegmentScan, after end: SegmentScan.End, limit: Int64
-  ) throws(DiskError) -> Int64? {
-    let window = 1 << 20
-    var position = end.position + 1
-    while position < limit {
-      let count = Int(min(Int64(window), limit - position))
-      let bytes = try scan.file.read(count, at: position)
-      let found = bytes.withUnsafeBytes { buffer -> Int64? in
-        for index in buffer.indices where buffer[index] == StoredFrame.firstByte {
-          let rest = UnsafeRawBufferPointer(rebasing: buffer[index...])
-          if let base = StoredFrame.plausibleBase(rest, key: scan.key), base > end.nextOffset { return base }
-        }
-        return nil
-      }
-      if let found { return found }
-      // Windows overlap by a frame and a header, so that none is missed between them.
-      position += Int64(max(count - StoredFrame.prefixSize, 1))
-    }
-    return nil
   }
 
   private func condemn(_ store: PartitionStore, _ why: String) {

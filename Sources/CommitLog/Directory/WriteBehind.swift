@@ -6,14 +6,17 @@ internal import Synchronization
 /// of them the power may fail.
 ///
 /// ```
-/// idle ─► writing ─► idle                         a round: every dirty partition's tail
-///            └─────► syncing ─► checkpointing ─► idle      when the journal fills, or on request
+/// idle ─► salvaging ─► writing ─► idle             a round: every dirty partition's tail
+///                         └─► syncing ─► checkpointing ─► idle   when the journal fills, or on request
 /// ```
 /// Threading: the write-behind thread only (recovery before it exists, maintenance on the same thread).
 final class WriteBehind {
   enum Phase {
     /// May begin a round.
     case idle
+    /// Cuts damage out of partitions whose loss was accepted, segment after segment: the partition at
+    /// the first index, the segment at the second; then writes.
+    case salvaging([PartitionStore], Int, Int, then: [PartitionStore])
     /// Writes partition after partition, from the given index on.
     case writing([PartitionStore], Int)
     /// Syncs file after file, folder after folder.
@@ -58,6 +61,8 @@ final class WriteBehind {
     case .idle:
       guard shouldBegin else { return false }
       begin()
+    case .salvaging(let accepted, let index, let segment, let dirty):
+      phase = try salvage(accepted, index, segment, dirty)
     case .writing(let stores, let index):
       if index < stores.count {
         let finished = try writeRun(stores[index])
@@ -110,7 +115,25 @@ final class WriteBehind {
     cut = max(cut, taken.cut)
     recycleWanted = recycleWanted || taken.recycleRequested
     deletedTopics += taken.deletedTopics
-    phase = .writing(taken.dirty, 0)
+    phase =
+      taken.accepted.isEmpty ? .writing(taken.dirty, 0) : .salvaging(taken.accepted, 0, 0, then: taken.dirty)
+  }
+
+  private func salvage(
+    _ accepted: [PartitionStore], _ index: Int, _ place: Int, _ dirty: [PartitionStore]
+  ) throws(LogError) -> Phase {
+    guard index < accepted.count else { return .writing(dirty, 0) }
+    let store = accepted[index]
+    let segment = store.state.withLock { $0.segments.indices.contains(place) ? $0.segments[place] : nil }
+    guard let segment else {
+      store.state.withLock { $0.corruption = nil }
+      return .salvaging(accepted, index + 1, 0, then: dirty)
+    }
+    let salvage = SegmentSalvage(shared: shared, store: store, files: segments)
+    let pieces = try onDisk { () throws(DiskError) in try salvage.run(segment) }
+    if pieces.count > 1 || pieces.first?.end != segment.end { store.image.writer = nil }
+    store.state.withLock { $0.segments.replaceSubrange(place...place, with: pieces) }
+    return .salvaging(accepted, index, place + pieces.count, then: dirty)
   }
 
   // MARK: Writing

@@ -40,7 +40,12 @@ struct SegmentReader {
     var trustIndex = true
     // Each turn but the last may find that retention or a bad index interfered.
     for _ in 0..<4 {
-      guard let segment = locate(plan.from) else { throw gone(plan) }
+      let segment: Segment
+      switch locate(plan.from) {
+      case .segment(let found): segment = found
+      case .gap(let end): return FileReadResult(batches: [], next: Offset(min(end, plan.limit)))
+      case .deleted: throw gone(plan)
+      }
       do throws(Failure) {
         return try read(plan, in: segment, trustIndex: trustIndex)
       } catch {
@@ -68,15 +73,20 @@ struct SegmentReader {
 
   // MARK: Finding
 
-  /// The segment that holds `offset`, or the next one after a gap.
-  private func locate(_ offset: Int64) -> Segment? {
+  private enum Place {
+    /// It holds the offset, or is the next one after a gap.
+    case segment(Segment)
+    /// Everything from the offset up to the end of the segments was lost, and that was accepted.
+    case gap(end: Int64)
+    case deleted
+  }
+
+  private func locate(_ offset: Int64) -> Place {
     store.state.withLock { state in
-      guard offset >= state.logStart, !state.isDeleted,
-        let found = state.segments.position(covering: offset)
-      else { return nil }
-      let index = state.segments[found].end > offset ? found : found + 1
-      guard index < state.segments.count else { return nil }
-      return state.segments[index]
+      guard offset >= state.logStart, !state.isDeleted else { return .deleted }
+      let start = state.segments.position(covering: offset) ?? 0
+      if let found = state.segments[start...].first(where: { $0.end > offset }) { return .segment(found) }
+      return offset < state.writtenEnd ? .gap(end: state.writtenEnd) : .deleted
     }
   }
 

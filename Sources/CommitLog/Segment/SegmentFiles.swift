@@ -63,6 +63,17 @@ final class SegmentFiles {
     shared.unwrittenBytes.subtract(bytes, ordering: .relaxed)
   }
 
+  /// Writes a copy of intact batches as the content of a sealed segment of its own.
+  func copy(
+    _ source: any DiskFile, _ range: Range<Int64>, to segment: Segment, of store: PartitionStore
+  ) throws(DiskError) {
+    let file = try shared.disk.open(LogPaths.segment(store.key, base: segment.base), .create)
+    let writer = try SegmentWriter(store: store, base: segment.base, file: file, content: 0)
+    try writer.copy(source, range)
+    list(writer)
+    noteFolder(LogPaths.partition(store.key))
+  }
+
   // MARK: Rolling
 
   /// The writer of the segment that takes `batch`; a new segment when the active one is full, old,

@@ -40,6 +40,20 @@ final class SegmentWriter {
     unsynced += Int64(bytes)
   }
 
+  /// Copies a part of another file to the beginning of this one.
+  func copy(_ source: any DiskFile, _ range: Range<Int64>) throws(DiskError) {
+    var position = range.lowerBound
+    while position < range.upperBound {
+      let count = Int(min(range.upperBound - position, 1 << 20))
+      let bytes = try source.read(count, at: position)
+      try bytes.withUnsafeBytes { buffer throws(DiskError) in
+        try file.write([buffer], at: position - range.lowerBound)
+      }
+      position += Int64(count)
+    }
+    unsynced += range.upperBound - range.lowerBound
+  }
+
   func sync() throws(DiskError) {
     try file.sync()
     unsynced = 0

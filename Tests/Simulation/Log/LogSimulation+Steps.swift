@@ -89,7 +89,8 @@ extension LogSimulation {
     switch fault.reason {
     case .overloaded, .diskFull, .tooManyInFlight: return false
     case .logOffline: return false
-    case .dataCorrupt where shadows[partition].isExcused: return false
+    // A cold read that met a dead disk has condemned the partition for the rest of this process.
+    case .dataCorrupt where shadows[partition].isExcused || disk.isOff: return false
     case .outOfOrderSequence, .unknownProducer:
       // Only a topic that lost its unsynced end, or whose loss was accepted, may have forgotten.
       guard !shadows[partition].isDurable || shadows[partition].isExcused else { break }
@@ -161,6 +162,7 @@ extension LogSimulation {
     do throws(Fault) {
       let entry = try log.deleteRecords(before: start)
       statistics.deletes += 1
+      trace("delete records of \(partition) before \(start)")
       shadows[partition].requestStart(start.rawValue)
       deletions.append((partition, start.rawValue))
       directory?.submit([entry])

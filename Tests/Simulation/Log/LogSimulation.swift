@@ -15,6 +15,8 @@ package final class LogSimulation {
     package var journalBreakage: JournalConfiguration.Breakage = []
     /// Also damage bytes on the medium.
     package var damages = true
+    /// Told what goes wrong from outside, and every restart.
+    package var trace: (@Sendable (String) -> Void)?
     package init() {}
   }
 
@@ -71,8 +73,6 @@ package final class LogSimulation {
   /// Group commits that must still follow the last damage before a restart can be expected to notice
   /// it: until then the damaged bytes may pass for a torn tail (R52).
   var damageSettlesAfter = 0
-  /// Partitions whose segments are damaged: nothing is expected of them any more.
-  var quarantined: Set<Int> = []
   /// A comparison that failed where nothing could be thrown.
   var pendingFailure: Fault?
   var step = 0
@@ -202,6 +202,7 @@ package final class LogSimulation {
     guard size > first else { return }
     _ = disk.flipBit(path, byte: first + random.below(size - first), bit: random.below(8))
     statistics.damages += 1
+    trace("damage in \(path)")
     damageSettlesAfter = 3
     for partition in shadows.indices {
       shadows[partition].isExcused = true
@@ -209,7 +210,10 @@ package final class LogSimulation {
     }
   }
 
+  func trace(_ what: @autoclosure () -> String) { options.trace?("step \(step): \(what())") }
+
   private func powerFails() throws {
+    trace("power cut")
     statistics.powerCuts += 1
     disk.powerCut(seed: random.next())
     try reopen()
@@ -251,7 +255,7 @@ package final class LogSimulation {
 
   /// The partition itself, for damage.
   func isOffline(_ partition: Int) -> Bool {
-    quarantined.contains(partition) || (try? log(partition).corruption != nil) ?? false
+    (try? log(partition).corruption != nil) ?? false
   }
 
   var isOffline: Bool {

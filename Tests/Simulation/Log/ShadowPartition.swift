@@ -52,10 +52,11 @@ struct ShadowPartition {
     seen = seen.filter { $0.key < end }
   }
 
-  /// An operator accepted the loss of what is missing.
+  /// An operator accepted the loss of what is missing; a move of the log start may be part of it.
   mutating func acceptLoss(keeping present: [Int64: String]) {
     acknowledged = acknowledged.filter { present[$0.key] != nil }
     seen = seen.filter { present[$0.key] != nil }
+    forgetStarts()
   }
 
   /// The newest checkpoint was destroyed: deleted records may come back, nothing else.
