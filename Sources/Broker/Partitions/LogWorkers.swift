@@ -22,8 +22,13 @@ final class LogWorkers: Sendable {
   private let behindScheduled = Atomic<Bool>(false)
   private let failed = Atomic<Bool>(false)
   private let logger: Logger
-  private let onAdvance: Mutex<@Sendable ([DurableAdvance]) -> Void> = Mutex({ _ in })
-  private let onFailure: Mutex<@Sendable (LogError) -> Void> = Mutex({ _ in })
+  /// Closures in a struct of their own: a closure that is itself a Mutex's value is wrapped in two
+  /// more thunks by every access, until a call of it overflows the stack.
+  private struct Receivers: Sendable {
+    var advanced: @Sendable ([DurableAdvance]) -> Void = { _ in }
+    var failure: @Sendable (LogError) -> Void = { _ in }
+  }
+  private let receivers = Mutex(Receivers())
 
   init(directory: LogDirectory, logger: Logger) {
     self.directory = directory
@@ -37,8 +42,7 @@ final class LogWorkers: Sendable {
     advanced: @escaping @Sendable ([DurableAdvance]) -> Void,
     failure: @escaping @Sendable (LogError) -> Void
   ) {
-    onAdvance.withLock { $0 = advanced }
-    onFailure.withLock { $0 = failure }
+    receivers.withLock { $0 = Receivers(advanced: advanced, failure: failure) }
     readPool.start()
     flushPool.start()
     behindPool.start()
@@ -57,7 +61,7 @@ final class LogWorkers: Sendable {
 
   private func flushOnce() {
     guard !failed.load(ordering: .relaxed) else { return }
-    let advance = onAdvance.withLock { $0 }
+    let advance = receivers.withLock { $0.advanced }
     do throws(LogError) {
       let advances = try directory.flushStep()
       if !advances.isEmpty { advance(advances) }
@@ -112,7 +116,7 @@ final class LogWorkers: Sendable {
   private func fail(_ error: LogError) {
     guard !failed.exchange(true, ordering: .relaxed) else { return }
     logger.critical("log directory offline", metadata: ["error": "\(error)"])
-    onFailure.withLock { $0 }(error)
+    receivers.withLock { $0.failure }(error)
   }
 
   /// Writes everything behind, closes the directory cleanly, stops the threads. After the last append.
@@ -121,7 +125,7 @@ final class LogWorkers: Sendable {
       if !failed.load(ordering: .relaxed) {
         try await flushNow()
         let last = try await behindPool.runIfActive { [directory] in try directory.close() }
-        if !last.isEmpty { onAdvance.withLock { $0 }(last) }
+        if !last.isEmpty { receivers.withLock { $0.advanced }(last) }
       }
     } catch {
       logger.error("log directory did not close cleanly", metadata: ["error": "\(error)"])
