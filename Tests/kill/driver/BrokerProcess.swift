@@ -4,7 +4,7 @@ import Foundation
 struct BrokerProcess {
   private let options: KillDriver
   private let folder: String
-  private let log: String
+  let log: String
   private var process: Process?
   private(set) var address = ""
 
@@ -63,6 +63,17 @@ struct BrokerProcess {
     process.terminate()
     let status = await waitForEnd(process)
     guard status == 0 else { throw TrialFailure("the broker ended with \(status) after SIGTERM; see \(log)") }
+  }
+
+  /// How it ended by itself; nil while it runs.
+  var ending: String? {
+    guard let process, !process.isRunning else { return nil }
+    return "\(process.terminationReason == .exit ? "exit code" : "signal") \(process.terminationStatus)"
+  }
+
+  /// On the way out of a trial that failed: leaves no process behind.
+  func abandon() {
+    if let process, process.isRunning { Foundation.kill(process.processIdentifier, SIGKILL) }
   }
 
   private var output: String { log + ".ready" }

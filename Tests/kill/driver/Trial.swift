@@ -21,6 +21,7 @@ struct Trial {
     var random = SplitMix(state: seed)
     let ledger = Ledger(producers: options.producers, partitions: Int(options.partitions))
     var broker = BrokerProcess(options, folder: folder, log: options.directory + "/skeind.log")
+    defer { broker.abandon() }
     try await broker.start()
     let configuration = try clientConfiguration(broker.address)
     let client = try Client(configuration)
@@ -45,6 +46,9 @@ struct Trial {
       ledger.stop()
       let deadline = ContinuousClock.now + .seconds(150)
       while !ledger.isDrained, ledger.gaveUp.isEmpty, ContinuousClock.now < deadline {
+        if let ending = broker.ending {
+          throw TrialFailure("the broker ended by itself, \(ending); see \(broker.log)")
+        }
         try await Task.sleep(for: .milliseconds(20))
       }
       return try await Check(configuration: configuration, ledger: ledger, options: options).run()
@@ -69,7 +73,10 @@ struct Trial {
     } else {
       let before = ledger.acknowledged
       try await until("records are acknowledged again") {
-        ledger.acknowledged > before || !ledger.gaveUp.isEmpty
+        if let ending = broker.ending {
+          throw TrialFailure("the broker ended by itself, \(ending); see \(broker.log)")
+        }
+        return ledger.acknowledged > before || !ledger.gaveUp.isEmpty
       }
       try await Task.sleep(for: .milliseconds(pause))
     }
@@ -93,9 +100,9 @@ struct Trial {
     guard status == 0 else { throw TrialFailure("after-kill command ended with \(status): \(command)") }
   }
 
-  private func until(_ what: String, _ holds: () -> Bool) async throws {
+  private func until(_ what: String, _ holds: () throws -> Bool) async throws {
     let deadline = ContinuousClock.now + Self.recovery
-    while !holds() {
+    while try !holds() {
       guard ContinuousClock.now < deadline else {
         throw TrialFailure("waited \(Self.recovery) in vain until \(what)")
       }
