@@ -47,11 +47,14 @@ package final class GRPCConnection: @unchecked Sendable {
       usable.clear()
       onEnd()
     }
-    guard
-      let connection = Connection(
+    // On its loop, because it takes that thread's scratch memory: on the caller's thread it would share
+    // another loop's.
+    let made = try await loop.submit {
+      Connection(
         role: role, context: context, serverName: tls.serverName ?? host, limits: limits, budget: budget,
         log: log, eventLoop: loop, remoteAddress: target)
-    else {
+    }.get()
+    guard let connection = made else {
       ready.fail(ConnectFailure(.tls, "out of memory"))
       throw ConnectFailure(.tls, "the server name \(tls.serverName ?? host) cannot be used")
     }
