@@ -70,6 +70,14 @@ package final class PartitionLog: @unchecked Sendable {
     }
   }
 
+  /// The segment table in words, for traces and tests. Any thread.
+  package var segmentTable: String {
+    store.state.withLock { state in
+      state.segments.map { "\($0.base) ..< \($0.end) (\($0.size) bytes\($0.isSealed ? ", sealed" : ""))" }
+        .joined(separator: ", ")
+    }
+  }
+
   /// Why the partition is not served, nil in health (R52). Any thread.
   package var corruption: String? { store.state.withLock { $0.corruption } }
 

@@ -85,7 +85,9 @@ struct SegmentReader {
     store.state.withLock { state in
       guard offset >= state.logStart, !state.isDeleted else { return .deleted }
       let start = state.segments.position(covering: offset) ?? 0
-      if let found = state.segments[start...].first(where: { $0.end > offset }) { return .segment(found) }
+      if let found = state.segments[start...].first(where: { $0.end > offset && $0.size > 0 }) {
+        return .segment(found)
+      }
       return offset < state.writtenEnd ? .gap(end: state.writtenEnd) : .deleted
     }
   }

@@ -147,7 +147,9 @@ extension LogSimulation {
           "partition \(partition): \(log.logStart) <= \(log.highWatermark) <= \(log.durableEnd) <= \(log.logEnd)"
         )
       }
-      trace("partition \(partition): \(log.logStart) ..< \(log.logEnd) \(log.corruption ?? "")")
+      trace(
+        "partition \(partition): \(log.logStart) ..< \(log.logEnd) \(log.corruption ?? "") \(log.segmentTable)"
+      )
       shadows[partition].forgetVolatile(from: log.logEnd.rawValue)
       do { try compare(log, partition) } catch let error as ShadowError {
         throw ShadowError("partition \(partition): \(error)")
@@ -179,6 +181,7 @@ extension LogSimulation {
     statistics.corruptPartitions += 1
     guard let directory, directory.acceptLoss(log.key) else { throw ShadowError("nothing to accept") }
     while try directory.writeBehindStep() {}
+    trace("loss accepted: \(log.segmentTable)")
     forgetMissing(partition, try readEverything(log))
   }
 
