@@ -121,6 +121,9 @@ let tests: [Target] = [
     name: "KillDriver",
     dependencies: ["SkeinClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
     path: "Tests/kill/driver", swiftSettings: strict),
+  .executableTarget(
+    name: "UnaryBench", dependencies: ["SkeinCore", "Wire", "Transport"] + nio, path: "Tests/bench/driver",
+    swiftSettings: strict),
   .testTarget(name: "ArchitectureTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(name: "SkeinCoreTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(
@@ -137,7 +140,7 @@ let tests: [Target] = [
     name: "TransportTests", dependencies: ["SkeinCore", "Transport"] + nio, swiftSettings: strict),
   .testTarget(
     name: "MetadataStoreTests",
-    dependencies: ["SkeinCore", "MetadataStore", "DiskIO", "CommitLog", "Simulation", "Transport", "Certificates"]
+    dependencies: ["SkeinCore", "MetadataStore", "DiskIO", "CommitLog", "Simulation", "Transport", "Wire", "Certificates"]
       + nio, swiftSettings: strict),
   .testTarget(
     name: "SkeinClientTests",

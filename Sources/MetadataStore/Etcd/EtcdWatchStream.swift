@@ -5,8 +5,9 @@ import Wire
 
 /// One watch on etcd: one stream, whose flow control bounds what is buffered for a slow consumer.
 ///
-/// What was received and not yet taken keeps its flow-control credit, so etcd can send at most the
-/// stream's window (and the rest of one message) ahead of the consumer.
+/// Whole revisions that are not yet taken keep their flow-control credit, so etcd can send at most the
+/// stream's window (and the rest of one message) ahead of the consumer. A revision that comes in parts
+/// does not, because it may exceed any window; it is bounded by `MetadataLimits.resultBytes`.
 ///
 /// `@unchecked Sendable`: all state is confined to the connection's event loop.
 final class EtcdWatchStream: CallHandler, WatchSource, @unchecked Sendable {
@@ -25,8 +26,10 @@ final class EtcdWatchStream: CallHandler, WatchSource, @unchecked Sendable {
   private var open: WatchUpdate?
   /// The newest revision put to `ready`: etcd has been seen to repeat older ones (B21).
   private var last = Revision.zero
-  /// Credit of what is in `ready` and `open`.
+  /// Credit of what has come since `ready` was last empty.
   private var held = 0
+  /// Bytes of the answers that `open` is gathered from.
+  private var openBytes = 0
   private var waiter: Waiter?
   /// How the watch ended; nil in it: by our own side.
   private var ending: Result<[WatchUpdate]?, MetadataError>?
@@ -91,9 +94,7 @@ final class EtcdWatchStream: CallHandler, WatchSource, @unchecked Sendable {
       let updates = ready
       ready = []
       waiter.resume(returning: .success(updates))
-      // An open revision is charged with the next; too little credit held is better than a stall.
-      call?.release(held)
-      held = 0
+      releaseCredit()
     } else if let ending {
       self.waiter = nil
       waiter.resume(returning: ending)
@@ -133,11 +134,18 @@ final class EtcdWatchStream: CallHandler, WatchSource, @unchecked Sendable {
       creationTimer?.cancel()
       creation.succeed()
     }
-    if ready.isEmpty, open == nil {
-      call?.release(held)
-      held = 0
+    openBytes = open == nil ? 0 : openBytes + message.count
+    guard openBytes <= MetadataLimits.resultBytes else {
+      let limit = MetadataLimits.resultBytes
+      return finish(.failure(MetadataError(.resultTooLarge, "one revision exceeds \(limit) bytes")))
     }
+    if ready.isEmpty { releaseCredit() }
     deliver()
+  }
+
+  private func releaseCredit() {
+    call?.release(held)
+    held = 0
   }
 
   /// The status of a call that etcd or the connection ended.
