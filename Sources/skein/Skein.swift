@@ -10,9 +10,9 @@ struct Skein: AsyncParsableCommand {
     commandName: "skein",
     abstract: "Publish to, read from and manage a Skein message bus.",
     discussion: """
-      Address, certificates and tenant come from a context: --context NAME or FILE, else
-      SKEIN_CONTEXT, else the one chosen by `skein context use`. `skeind --dev DIR` writes
-      DIR/context.yaml.
+      Address, certificates and tenant come from a context: --context NAME or FILE (before or
+      after the command), else SKEIN_CONTEXT, else the one chosen by `skein context use`.
+      `skeind --dev DIR` writes DIR/context.yaml. Results: --output table or json.
 
       Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by access, 4 unreachable.
       """,
@@ -21,10 +21,6 @@ struct Skein: AsyncParsableCommand {
       TopicCommand.self, ProduceCommand.self, ConsumeCommand.self, BenchCommand.self,
       ClusterCommand.self, ContextCommand.self,
     ])
-
-  // Given before the command's name; `LeadingOptions` has taken them out by the time we parse.
-  @Option(help: ArgumentHelp("Context file or name.", valueName: "file")) var context: String?
-  @Option(help: "table or json.") var output: OutputFormat?
 }
 
 /// `skein --context FILE --output json topic list`: what stands before the command is for all of them.

@@ -23,6 +23,7 @@ final class ProducerCore: Sendable {
 
   /// Somebody waits until every batch up to `number` is over.
   struct Flush {
+    let id: UInt64
     let number: UInt64
     var remaining: Int
     let continuation: CheckedContinuation<SkeinError?, Never>
@@ -38,6 +39,7 @@ final class ProducerCore: Sendable {
   }
 
   private let state: Mutex<State>
+  private let flushIDs = Atomic<UInt64>(0)
   private let clock: any TimeSource
   let deliveryHandler: (@Sendable (BatchDelivery) -> Void)?
 
@@ -91,21 +93,35 @@ final class ProducerCore: Sendable {
   }
 
   /// Seals everything and waits until all of it is acknowledged or failed. Returns the first failure
-  /// of a record that nobody waited for since the last flush.
+  /// of a record that nobody waited for since the last flush; CANCELLED when the task is cancelled
+  /// (what was taken goes on its way all the same).
   func flush() async -> SkeinError? {
-    await withCheckedContinuation { continuation in
-      let effects = state.withLock { state in
-        state.buffer.ripenAll()
-        // Sealed at once, also behind a full window: `number` must cover everything appended.
-        state.buffer.sealAll(machine: &state.machine)
-        state.flushes.append(
-          Flush(
-            number: state.buffer.lastNumber, remaining: state.machine.outstanding,
-            continuation: continuation))
-        return Self.effects(&state, [])
+    let id = flushIDs.add(1, ordering: .relaxed).newValue
+    return await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let effects = state.withLock { state in
+          // Sealed at once, also behind a full window: `number` must cover everything appended.
+          state.buffer.sealAll(machine: &state.machine)
+          state.flushes.append(
+            Flush(
+              id: id, number: state.buffer.lastNumber, remaining: state.machine.outstanding,
+              continuation: continuation))
+          return Self.effects(&state, [])
+        }
+        perform(effects)
+        if Task.isCancelled { cancelFlush(id) }
       }
-      perform(effects)
+    } onCancel: {
+      cancelFlush(id)
     }
+  }
+
+  private func cancelFlush(_ id: UInt64) {
+    let flush = state.withLock { state -> Flush? in
+      state.flushes.firstIndex { $0.id == id }.map { state.flushes.remove(at: $0) }
+    }
+    flush?.continuation.resume(
+      returning: SkeinError(.cancelled, "cancelled while waiting for acknowledgements"))
   }
 
   // MARK: Topics

@@ -15,7 +15,7 @@ struct BenchLatency: AsyncParsableCommand {
 
   func validate() throws {
     guard records > 0, rate > 0, (8...8_000_000).contains(size) else {
-      throw UsageError("--records and --rate must be above 0, --size 8 to 8000000")
+      throw ValidationError("--records and --rate must be above 0, --size 8 to 8000000")
     }
   }
 

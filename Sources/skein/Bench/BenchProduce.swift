@@ -22,7 +22,7 @@ struct BenchProduce: AsyncParsableCommand {
 
   func validate() throws {
     guard records > 0, (0...8_000_000).contains(size), rate.map({ $0 > 0 }) ?? true else {
-      throw UsageError("--records and --rate must be above 0, --size 0 to 8000000")
+      throw ValidationError("--records and --rate must be above 0, --size 0 to 8000000")
     }
   }
 

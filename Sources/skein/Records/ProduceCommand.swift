@@ -90,7 +90,8 @@ struct ProduceCommand: AsyncParsableCommand {
         }
       }
     } catch { reading = error }
-    do { try await producer.close() } catch { throw reading ?? error }
+    // Also after a signal what was read is sent; a task of its own, because ours is cancelled then.
+    do { try await Task { try await producer.close() }.value } catch { throw reading ?? error }
     if let reading { throw reading }
   }
 

@@ -45,7 +45,7 @@ struct OutputOptions: ParsableArguments {
   mutating func validate() throws {
     let text = ProcessInfo.processInfo.environment["SKEIN_OUTPUT"] ?? "table"
     guard OutputFormat(rawValue: text) != nil else {
-      throw UsageError("--output \(text.displayable): give table or json")
+      throw ValidationError("--output \(text.displayable): give table or json")
     }
   }
 }

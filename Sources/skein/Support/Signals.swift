@@ -7,7 +7,11 @@ enum Signals {
   /// A closed pipe then shows as a failed write, not as death.
   static func ignoreBrokenPipe() { signal(SIGPIPE, SIG_IGN) }
 
-  /// Runs `body` and cancels it at the first SIGINT or SIGTERM; a second one ends the process.
+  /// What a cancelled command may take to end in order.
+  static let grace = 10
+
+  /// Runs `body` and cancels it at the first SIGINT or SIGTERM; a second one, or `grace` seconds,
+  /// end the process.
   /// - Returns: whether a signal came.
   static func cancelling(_ body: @escaping @Sendable () async throws -> Void) async throws -> Bool {
     let task = Task { try await body() }
@@ -18,6 +22,10 @@ enum Signals {
       source.setEventHandler {
         if flag.set() { exit(Failure.failed) }
         task.cancel()
+        DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(grace)) {
+          Console.note("skein: not done \(grace) s after the signal; giving up")
+          exit(Failure.failed)
+        }
       }
       source.resume()
       return source
