@@ -70,6 +70,9 @@ enum ModuleTable {
     // The simulator stands beside the pure modules: it may see nothing that does real I/O.
     "Simulation": ModuleRow(uses: ["SkeinCore", "RecordFormat", "CommitLog"], isPure: true),
 
+    // One unary call after the other, for make bench.
+    "UnaryBench": ModuleRow(uses: ["SkeinCore", "Wire", "Transport"] + nio),
+
     // The driver of the kill tests sees the SDK only, as a user would.
     "KillDriver": ModuleRow(
       uses: ["SkeinClient", "ArgumentParser"], toolchain: ["Foundation", "Synchronization"]),
