@@ -113,7 +113,7 @@ extension Broker {
         log: { event in
           metrics.count(event)
           logger.log(event)
-        }), group: group, router: { router.handler(for: $0) })
+        }, explain: GRPCStatus.explained), group: group, router: { router.handler(for: $0) })
     opened.server = server
     let port = try await server.bind(host: configuration.host, port: configuration.port)
     health.bound(to: hostPort(configuration.host, port))

@@ -86,7 +86,8 @@ extension Call {
       abandon(
         GRPCStatus(
           .resourceExhausted,
-          "message of \(length) bytes exceeds the limit of \(limit) bytes; it was refused before it was read")
+          "message of \(length) bytes exceeds the limit of \(limit) bytes; it was refused before it was read",
+          cause: .messageTooLarge(limit: limit))
       )
     case .compressed:
       if isServer {
@@ -99,7 +100,8 @@ extension Call {
     case .overBudget(let length):
       abandon(
         GRPCStatus(
-          .resourceExhausted, "no memory within the budget for a message of \(length) bytes; try again later")
+          .resourceExhausted, "no memory within the budget for a message of \(length) bytes; try again later",
+          cause: .noMemory)
       )
     }
   }

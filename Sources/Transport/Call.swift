@@ -174,7 +174,7 @@ package final class Call: @unchecked Sendable {
       self.handler = nil
       stopReceiving()
       outbound.removeAll()
-      end(status, Metadata())
+      end((connection?.role as? ServerRole)?.explained(status) ?? status, Metadata())
     } else {
       let code = status.code == .resourceExhausted ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_CANCEL
       connection?.session?.reset(stream, code)

@@ -10,15 +10,18 @@ package struct ServerConfiguration: Sendable {
   package var budget: MemoryBudget?
   /// Runs on event loops; must not block.
   package var log: TransportLog?
+  /// Completes a status with a `cause` before it is sent: code, sentence and details. On event loops.
+  package var explain: (@Sendable (GRPCStatus) -> GRPCStatus)?
 
   package init(
     tls: ServerTLS, limits: TransportLimits = TransportLimits(), budget: MemoryBudget? = nil,
-    log: TransportLog? = nil
+    log: TransportLog? = nil, explain: (@Sendable (GRPCStatus) -> GRPCStatus)? = nil
   ) {
     self.tls = tls
     self.limits = limits
     self.budget = budget
     self.log = log
+    self.explain = explain
   }
 }
 

@@ -11,15 +11,28 @@ package struct GRPCStatus: Error, Sendable, Hashable, CustomStringConvertible {
   /// Client side only, never on the wire: the server definitely did not process the call (refused
   /// stream, above the last id of a GOAWAY, or never sent), so that a retry repeats nothing (R42).
   package var isDefinitelyUnprocessed: Bool
+  /// Server side only, never on the wire: why the transport itself ended the call.
+  package var cause: Cause?
+
+  /// What a server's transport refuses by itself; `ServerConfiguration.explain` puts it into the
+  /// service's own words.
+  package enum Cause: Sendable, Hashable {
+    case messageTooLarge(limit: Int)
+    case noMemory
+    case methodUnknown
+    case encodingUnsupported
+    case deadlinePassed
+  }
 
   package init(
     _ code: StatusCode, _ message: String = "", details: [UInt8] = [],
-    isDefinitelyUnprocessed: Bool = false
+    isDefinitelyUnprocessed: Bool = false, cause: Cause? = nil
   ) {
     self.code = code
     self.message = message
     self.details = details
     self.isDefinitelyUnprocessed = isDefinitelyUnprocessed
+    self.cause = cause
   }
 
   package static let ok = GRPCStatus(.ok)

@@ -74,14 +74,15 @@ final class ServerRole: ConnectionRole {
     }
     guard connection.phase == .open else { return }
     let head = connection.head
-    if let refusal = Self.refusal(of: head) { return refuse(connection, stream, refusal) }
+    if let refusal = refusal(of: head) { return refuse(connection, stream, refusal) }
     let call = Call(
       connection: connection, eventLoop: connection.eventLoop, path: head.path, metadata: head.metadata,
       deadline: Self.deadline(head.timeout), peer: connection.peer, isServer: true, limits: connection.limits)
     call.stream = stream
     guard let handler = server.router(call) else {
       var block = HeaderBlock.ok
-      block.add(GRPCStatus(.unimplemented, "unknown method \(head.path)").bounded)
+      let status = GRPCStatus(.unimplemented, "unknown method \(head.path)", cause: .methodUnknown)
+      block.add(explained(status).bounded)
       connection.session?.submitResponse(stream, block, isLast: true)
       return
     }
@@ -94,6 +95,12 @@ final class ServerRole: ConnectionRole {
     if endStream { call.receiveEnd() }
   }
 
+  /// A status that the transport made, in the service's own words.
+  func explained(_ status: GRPCStatus) -> GRPCStatus {
+    guard status.cause != nil, let explain = server.configuration.explain else { return status }
+    return explain(status)
+  }
+
   private static func deadline(_ timeout: HeadBuilder.Timeout) -> NIODeadline? {
     guard case .nanoseconds(let nanoseconds) = timeout else { return nil }
     // A year is as good as for ever, and cannot overflow the clock.
@@ -101,7 +108,7 @@ final class ServerRole: ConnectionRole {
   }
 
   /// What is wrong with a request before any method is looked at, as response headers.
-  private static func refusal(of head: HeadBuilder) -> HeaderBlock? {
+  private func refusal(of head: HeadBuilder) -> HeaderBlock? {
     guard head.isPost else { return .methodNotAllowed }
     guard head.contentTypeIsGRPC else { return .unsupportedMediaType }
     if head.timeout == .malformed {
@@ -112,7 +119,8 @@ final class ServerRole: ConnectionRole {
       return block
     }
     if let encoding = head.encoding {
-      return .encodingRefused("grpc-encoding \(encoding) is not supported; send identity")
+      let message = "grpc-encoding \(encoding) is not supported; send identity"
+      return .encodingRefused(explained(.encodingUnsupported(message)))
     }
     return nil
   }
@@ -137,10 +145,10 @@ extension HeaderBlock {
     return block
   }()
 
-  fileprivate static func encodingRefused(_ message: String) -> HeaderBlock {
+  fileprivate static func encodingRefused(_ status: GRPCStatus) -> HeaderBlock {
     var block = HeaderBlock.ok
     block.add("grpc-accept-encoding", "identity")
-    block.add(GRPCStatus(.unimplemented, message).bounded)
+    block.add(status.bounded)
     return block
   }
 }
@@ -148,13 +156,21 @@ extension HeaderBlock {
 extension Connection {
   /// A compressed message on a call that announced no encoding.
   func refuseEncoding(_ call: Call, _ message: String) {
-    guard !call.headersSent else { return call.abandon(GRPCStatus(.unimplemented, message)) }
+    guard !call.headersSent else { return call.abandon(.encodingUnsupported(message)) }
+    let status =
+      (role as? ServerRole)?.explained(.encodingUnsupported(message)) ?? .encodingUnsupported(message)
     let handler = call.handler
     call.handler = nil
     call.headersSent = true
-    call.ending = .trailers(GRPCStatus(.unimplemented, message), Metadata())
-    session?.submitResponse(call.stream, .encodingRefused(message), isLast: true)
+    call.ending = .trailers(status, Metadata())
+    session?.submitResponse(call.stream, .encodingRefused(status), isLast: true)
     setNeedsPump()
-    handler?.closed(GRPCStatus(.unimplemented, message), Metadata())
+    handler?.closed(status, Metadata())
+  }
+}
+
+extension GRPCStatus {
+  fileprivate static func encodingUnsupported(_ message: String) -> GRPCStatus {
+    GRPCStatus(.unimplemented, message, cause: .encodingUnsupported)
   }
 }

@@ -28,3 +28,13 @@ def broker():
 def client(api, broker):
     with broker.channel() as channel:
         yield support.Client(api, channel)
+
+
+@pytest.fixture(autouse=True)
+def broker_survives(request):
+    """Whatever a test sends, the broker must be alive after it; if not, the suite stops there."""
+    yield
+    if "broker" in request.fixturenames:
+        obituary = request.getfixturevalue("broker").obituary()
+        if obituary:
+            pytest.exit(f"{request.node.nodeid}: {obituary}", returncode=1)

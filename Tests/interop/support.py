@@ -62,6 +62,8 @@ class Broker:
     def stop(self):
         if self.process is None:
             return
+        if self.process.poll() is not None:
+            return
         self.process.terminate()
         try:
             self.process.wait(20)
@@ -69,6 +71,13 @@ class Broker:
             self.process.kill()
             self.process.wait()
             raise
+
+    def obituary(self):
+        """What the broker said last, if it has died; None while it lives."""
+        if self.process is None or self.process.poll() is None:
+            return None
+        log = (self.dir.parent / "skeind.log").read_text(errors="replace").splitlines()
+        return f"skeind died with {self.process.returncode}:\n" + "\n".join(log[-80:])
 
     def credentials(self, certificate="admin", key=None):
         """`certificate` None: without one. Paths: another certificate and key."""

@@ -3,6 +3,7 @@ import time
 
 import grpc
 import pytest
+from grpc_status import rpc_status
 
 import kafka_format
 from support import TIMEOUT, explain, refused
@@ -144,7 +145,7 @@ def test_unknown_things_are_named(api, client):
         Wanted(topic=topic, partition=0, offset=0)]), timeout=TIMEOUT)
     reasons = [explain(api, part.error).info for part in answer.partitions[:4]]
     assert [info.reason for info in reasons] == [
-        "TOPIC_NOT_FOUND", "PARTITION_NOT_FOUND", "OFFSET_OUT_OF_RANGE", "OFFSET_OUT_OF_RANGE"]
+        "TOPIC_NOT_FOUND", "PARTITION_NOT_FOUND", "OFFSET_OUT_OF_RANGE", "INVALID_REQUEST"]
     assert reasons[2].metadata["log_start_offset"] == "0"
     assert reasons[2].metadata["high_watermark"] == "1"
     assert [r.value for r in answer.partitions[4].records] == [b"x"], "good partitions are served"
@@ -163,8 +164,23 @@ def test_empty_requests_are_explained(api, client):
 def test_unknown_methods_are_unimplemented(api, broker):
     with broker.channel() as channel:
         call = channel.unary_unary("/skein.v1.Producer/Teleport")
-        with refused(api, grpc.StatusCode.UNIMPLEMENTED):
+        with refused(api, grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN"):
             call(b"", timeout=TIMEOUT)
+
+
+def test_compressed_requests_are_taken_or_refused_by_name(api, broker, client):
+    """Stock clients compress on request; whatever this version does, it must say so."""
+    topic = client.create()
+    request = api.producer.PublishRequest(topic=topic, records=[client.record(value=b"x" * 10_000)])
+    with broker.channel(options=[("grpc.default_compression_algorithm", 2)]) as channel:
+        publish = api.grpc["producer"].ProducerStub(channel).Publish
+        try:
+            assert publish(request, timeout=TIMEOUT).results[0].offset == 0
+            assert client.fetch_all(topic)[0].value == b"x" * 10_000
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+            assert explain(api, rpc_status.from_call(error)).info.reason == "ENCODING_UNSUPPORTED"
+            assert client.fetch_all(topic) == []
 
 
 def test_fetch_waits_for_data(client):

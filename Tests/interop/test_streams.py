@@ -189,8 +189,12 @@ def test_parallel_streams(client):
     def produce(partition):
         try:
             stream = PublishStream(client)
-            ids = [stream.publish(topic, stream.batch([(None, b"%d-%d" % (partition, i))], i), partition)
-                   for i in range(50)]
+            window, ids = stream.opened.limits.max_in_flight_batches, []
+            for i in range(50):
+                if i >= window:
+                    stream.ack(ids[i - window])
+                ids.append(stream.publish(
+                    topic, stream.batch([(None, b"%d-%d" % (partition, i))], i), partition))
             assert [stream.ack(i).base_offset for i in ids] == list(range(50))
             assert stream.finish()[1] == grpc.StatusCode.OK
         except BaseException as error:  # noqa: BLE001 - reported by the test's own thread
@@ -205,6 +209,27 @@ def test_parallel_streams(client):
     for partition in range(8):
         values = [r.value for r in client.fetch_all(topic, partition)]
         assert values == [b"%d-%d" % (partition, i) for i in range(50)]
+
+
+def test_more_in_flight_than_announced_breaks_nothing(client):
+    """P7: what is over the window is refused, what follows it is out of order, the rest is there once."""
+    topic = client.create()
+    stream = PublishStream(client)
+    count = 20 * stream.opened.limits.max_in_flight_batches
+    batches = [stream.batch([(None, b"%d" % i)], i) for i in range(count)]
+    ids = [stream.publish(topic, batch) for batch in batches]
+    accepted = 0
+    for request in ids:
+        ack = stream.ack(request)
+        if not ack.HasField("error") and accepted == request - 1:
+            assert ack.base_offset == accepted
+            accepted += 1
+        else:
+            assert stream.reason(request) in ("TOO_MANY_IN_FLIGHT", "OUT_OF_ORDER_SEQUENCE")
+    for i in range(accepted, count):
+        assert stream.ack(stream.publish(topic, batches[i])).base_offset == i
+    assert stream.finish()[1] == grpc.StatusCode.OK
+    assert [r.value for r in client.fetch_all(topic)] == [b"%d" % i for i in range(count)]
 
 
 class ReadStream(Stream):

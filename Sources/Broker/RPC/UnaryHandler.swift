@@ -105,6 +105,20 @@ final class UnaryReply: @unchecked Sendable {
 }
 
 extension GRPCStatus {
+  /// What the transport refused by itself, as a fault of the catalogue.
+  @Sendable static func explained(_ status: GRPCStatus) -> GRPCStatus {
+    switch status.cause {
+    case .messageTooLarge(let limit):
+      GRPCStatus(Fault(.messageTooLarge, status.message, metadata: ["limit": String(limit)]))
+    case .noMemory:
+      GRPCStatus(Fault(.overloaded, status.message, retryAfterMilliseconds: 1_000))
+    case .methodUnknown: GRPCStatus(Fault(.methodUnknown, status.message))
+    case .encodingUnsupported: GRPCStatus(Fault(.encodingUnsupported, status.message))
+    case .deadlinePassed: GRPCStatus(Fault(.deadlineExceeded, status.message))
+    case nil: status
+    }
+  }
+
   /// The status of a fault, with its details.
   init(_ fault: Fault) {
     self.init(fault.code, fault.message, details: fault.statusMessage)

@@ -135,7 +135,7 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
     for index in records {
       let record = request.records[index]
       do throws(Fault) {
-        let size = try check(record)
+        let size = try check(record, now: now)
         if builder.sizeInBytes + size > limits.maxBatchBytes { close() }
         try append(record, to: &builder, timestamp: record.timestampMs == 0 ? now : record.timestampMs)
         inBatch.append(index)
@@ -148,7 +148,7 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
   }
 
   /// The most that a record can take in a batch; throws if it may not be stored at all.
-  private func check(_ record: Record) throws(Fault) -> Int {
+  private func check(_ record: Record, now: Int64) throws(Fault) -> Int {
     var size = 0
     for header in record.headers { size += header.name.utf8.count + header.value.count + 10 }
     size += (record.key?.count ?? 0) + (record.value?.count ?? 0)
@@ -164,6 +164,13 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
         .timestampInvalid,
         "timestamp_ms \(record.timestampMs) is negative; send milliseconds since 1970, or 0 for the broker's clock"
       )
+    }
+    // Here as well as in the log, so that one bad clock does not cost the whole batch (R60).
+    guard record.timestampMs <= now + PartitionLog.timestampSlack else {
+      throw Fault(
+        .timestampInvalid,
+        "timestamp_ms \(record.timestampMs) is more than an hour ahead of the broker's clock (\(now)); check the client's clock and unit",
+        metadata: ["timestamp_ms": String(record.timestampMs)])
     }
     return size + 64
   }
