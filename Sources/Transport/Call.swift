@@ -48,7 +48,9 @@ package final class Call: @unchecked Sendable {
   var returnedEarly = 0
   var endReceived = false
   var responseHeadersReceived = false
-  private(set) var isClosed = false
+  /// How the call ended; nil until then.
+  private(set) var finalStatus: GRPCStatus?
+  var isClosed: Bool { finalStatus != nil }
 
   init(
     connection: Connection?, eventLoop: any EventLoop, path: String, metadata: Metadata,
@@ -188,7 +190,7 @@ package final class Call: @unchecked Sendable {
   /// The call is over; tells the handler if there still is one. Once only.
   func close(_ status: GRPCStatus, _ trailers: Metadata) {
     guard !isClosed else { return }
-    isClosed = true
+    finalStatus = status
     let handler = self.handler
     let connection = self.connection
     self.handler = nil

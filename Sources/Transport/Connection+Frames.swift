@@ -48,11 +48,21 @@ extension Connection {
 
   func frameSent(_ frame: UnsafePointer<nghttp2_frame>) {
     let header = frame.pointee.hd
-    guard role.isServer, UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
-      header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0, let session
+    guard role.isServer, let session else { return }
+    if UInt32(header.type) == NGHTTP2_RST_STREAM.rawValue {
+      return countReset(frame.pointee.rst_stream.error_code)
+    }
+    guard UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
+      header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
     else { return }
     // The answer is complete; a client that still sends is told to stop (RFC 9113, 8.1).
     if !session.isRemoteClosed(header.stream_id) { session.reset(header.stream_id, NGHTTP2_NO_ERROR) }
+  }
+
+  /// Resets that the peer provoked by breaking rules cost as much as its own (CVE-2025-8671).
+  private func countReset(_ error: UInt32) {
+    guard error != NGHTTP2_NO_ERROR.rawValue, error != NGHTTP2_CANCEL.rawValue else { return }
+    if !ownResets.take(lastRead) { fail(.abuse, "the peer provoked too many stream resets") }
   }
 
   func streamClosed(_ stream: Int32, _ error: UInt32) {

@@ -83,7 +83,7 @@ extension Connection {
         next = call
       }
     }
-    for call in expired { call.abandon(GRPCStatus(.deadlineExceeded, "the deadline of the call has passed")) }
+    for call in expired { call.abandon(.deadlinePassed) }
     if let next { watchDeadline(next) }
   }
 
@@ -127,7 +127,8 @@ extension Connection {
 
   private func giveUp(_ call: Call) {
     call.abandon(
-      GRPCStatus(.resourceExhausted, "the memory budget for messages is spent; try again later"))
+      GRPCStatus(
+        .resourceExhausted, "the memory budget for messages is spent; try again later", cause: .noMemory))
     endStall()
   }
 
@@ -136,7 +137,7 @@ extension Connection {
     stall = nil
     isReading = true
     // Also when empty: nghttp2 has yet to finish the frame in which it paused.
-    stalled.plaintext.withUnsafeBytes { receive($0) }
+    if let session { stalled.plaintext.withUnsafeBytes { parse($0, session) } }
     var waiting = stalled.ciphertext[...]
     while stall == nil, let buffer = waiting.popFirst() { take(buffer) }
     stall?.ciphertext.append(contentsOf: waiting)
@@ -149,4 +150,9 @@ extension Connection {
   private func setAutoRead(_ on: Bool) {
     context?.channel.setOption(.autoRead, value: on).whenFailure { _ in }
   }
+}
+
+extension GRPCStatus {
+  fileprivate static let deadlinePassed = GRPCStatus(
+    .deadlineExceeded, "the deadline of the call has passed", cause: .deadlinePassed)
 }

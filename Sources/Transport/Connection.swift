@@ -61,6 +61,9 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   var owedCredit = 0
   var isDraining = false
 
+  private var meter: FrameMeter
+  var ownResets: TokenBucket
+
   // Output
   var isPumping = false
   var isReading = false
@@ -92,6 +95,8 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     self.eventLoop = eventLoop
     self.remoteAddress = remoteAddress
     scratch = .current()
+    meter = FrameMeter(isServer: role.isServer, limits: limits, now: .now())
+    ownResets = TokenBucket(burst: limits.junkFrameBurst, perSecond: limits.junkFramesPerSecond, now: .now())
     peer = PeerIdentity(remoteAddress: remoteAddress)
     guard let tls = TLSStream(context: context, serverName: serverName, scratch: scratch) else { return nil }
     self.tls = tls
@@ -190,6 +195,12 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   /// Plaintext for nghttp2. What is left when it pauses waits in `stall`.
   func receive(_ bytes: UnsafeRawBufferPointer) {
     guard let session else { return }
+    if let abuse = meter.feed(bytes, now: lastRead) { return fail(.abuse, abuse) }
+    parse(bytes, session)
+  }
+
+  /// Plaintext that the meter has seen, also what was left when nghttp2 paused.
+  func parse(_ bytes: UnsafeRawBufferPointer, _ session: HTTP2Session) {
     let n = session.receive(bytes)
     if n < 0 {
       fail(.protocolError, "HTTP/2: \(String(cString: nghttp2_strerror(Int32(truncatingIfNeeded: n))))")

@@ -115,7 +115,10 @@ package final class GRPCConnection: @unchecked Sendable {
       isServer: false, limits: connection.limits)
     let (role, connection) = (role, connection)
     @Sendable func start() {
-      call.handler = handler(call)
+      let made = handler(call)
+      // The handler may have ended the call while it was made.
+      if let status = call.finalStatus { return made.closed(status, Metadata()) }
+      call.handler = made
       role.start(call, on: connection)
     }
     if eventLoop.inEventLoop { start() } else { eventLoop.execute { start() } }
