@@ -125,6 +125,13 @@ package final class Journal: @unchecked Sendable {
     shared.withLock { if $0.head < position { $0.head = position } }
   }
 
+  /// Leaves a witness behind the last group, so that damage to it is told from a torn write. Syncs what
+  /// was written. Later calls are allowed.
+  package func close() throws(LogError) {
+    try sync()
+    try announce()
+  }
+
   // MARK: Space
 
   private func currentHead() -> JournalPosition {

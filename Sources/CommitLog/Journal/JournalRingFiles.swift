@@ -47,7 +47,7 @@ struct JournalRingFiles: Sendable {
     }
     // Whichever identity is intact speaks for the ring; the first file's is looked at first.
     guard let witness = identities.sorted(by: { $0.key < $1.key }).first?.value else {
-      return nil
+      return try refuseIfUsed(opened)
     }
     let geometry = witness.geometry
     var files: [any DiskFile] = []
@@ -55,7 +55,7 @@ struct JournalRingFiles: Sendable {
       guard let file = opened[index],
         try onDisk({ () throws(DiskError) in try file.size() }) >= geometry.fileSize  // a misdirected write may have grown it
       else {
-        if identities[0] == nil { return nil }
+        if identities[0] == nil { return try refuseIfUsed(opened) }
         throw .corrupt(nil, what: "journal file \(path(directory, index)) is missing or too short")
       }
       files.append(file)
@@ -63,7 +63,7 @@ struct JournalRingFiles: Sendable {
     let ring = JournalFiles(geometry: geometry, files: files)
     if identities[0] == nil {
       var reader = JournalReader(ring, id: witness.journal, verifyBatch: { _, _ in true })
-      if try reader.allGroups().isEmpty { return nil }
+      if try reader.allGroups().isEmpty { return try refuseIfUsed(opened) }
     }
     for index in 0..<geometry.fileCount {
       let wanted = JournalFileIdentity(journal: witness.journal, geometry: geometry, index: index)
@@ -77,6 +77,29 @@ struct JournalRingFiles: Sendable {
       }
     }
     return JournalRingFiles(files: ring, id: witness.journal, created: false)
+  }
+
+  /// Nil, for a ring whose creation was interrupted: no entry was ever written to it. Otherwise its
+  /// identity was damaged, and what it holds must not be overwritten.
+  private static func refuseIfUsed(_ opened: [Int: any DiskFile]) throws(LogError) -> JournalRingFiles? {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
+    defer { buffer.deallocate() }
+    for (index, file) in opened.sorted(by: { $0.key < $1.key }) {
+      var offset: Int64 = 0
+      while true {
+        let count = try onDisk { () throws(DiskError) in try file.read(into: buffer, at: offset) }
+        for block in stride(from: 0, to: count - 7, by: 512)
+        where buffer.loadUnaligned(fromByteOffset: block + 4, as: UInt32.self)
+          == JournalFormat.entryMagic.littleEndian
+        {
+          throw .corrupt(
+            nil, what: "\(JournalFormat.fileName(index)) holds entries, but no file says which ring it is")
+        }
+        if count < buffer.count { break }
+        offset += Int64(count)
+      }
+    }
+    return nil
   }
 
   private static func identity(

@@ -192,9 +192,46 @@ struct JournalScriptTests {
     let rig = JournalRig(seed: 13)
     try rig.open()
     try rig.disk.remove("journal/ring-001")
-    #expect { try rig.open() } throws: { error in
-      if case LogError.corrupt(nil, _) = error { true } else { false }
+    #expect { try rig.open() } throws: { isCorrupt($0) }
+  }
+
+  @Test func damagedIdentityIsToldByItsNeighbours() throws {
+    let rig = JournalRig(seed: 16)
+    try rig.open()
+    try rig.write(rig.makeGroup(3, largestBody: 100))
+    try rig.sync()
+    _ = rig.disk.flipBit("journal/ring-000", byte: 17, bit: 3)
+    try rig.open()
+    #expect(rig.model.items.count == 3)
+  }
+
+  @Test func ringWithoutAnyIdentityIsCorruptNotEmpty() throws {
+    let rig = JournalRig(seed: 17)
+    try rig.open()
+    for path in rig.disk.allFiles() { rig.disk.overwrite(path, at: 0, [UInt8](repeating: 0, count: 512)) }
+    #expect { try rig.open() } throws: { isCorrupt($0) }
+  }
+
+  @Test func firstFileGoneIsCorruptNotEmpty() throws {
+    let rig = JournalRig(seed: 18)
+    try rig.open()
+    while rig.journal!.written.offset < 10_000 {
+      try rig.write(rig.makeGroup(3, largestBody: 100))
     }
+    try rig.sync()
+    try rig.disk.remove("journal/ring-000")
+    #expect { try rig.open() } throws: { isCorrupt($0) }
+  }
+
+  /// After a clean end the last group has a witness too.
+  @Test func damageToTheLastGroupAfterCloseIsCorruption() throws {
+    let rig = JournalRig(seed: 19)
+    try rig.open()
+    let end = try rig.write(rig.makeGroup(1, largestBody: 100)).offset
+    try rig.journal!.close()
+    _ = rig.disk.flipBit("journal/ring-000", byte: 512 + Int(end) - 512 + 110, bit: 0)
+    try rig.open(isDamaged: true)
+    #expect(rig.corruptions.map(\.loss) == [.partition(rig.model.items[0].key)])
   }
 
   @Test func laterVersionIsRefused() throws {
@@ -222,6 +259,10 @@ struct JournalScriptTests {
     rig.disk.powerCut(seed: 1)
     try rig.open()
     #expect(rig.model.items.count == 3)
+  }
+
+  private func isCorrupt(_ error: any Error) -> Bool {
+    if case LogError.corrupt(nil, _) = error { true } else { false }
   }
 
   private func isOffline(_ error: any Error) -> Bool {
