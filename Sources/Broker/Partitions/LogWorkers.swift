@@ -21,6 +21,8 @@ final class LogWorkers: Sendable {
   private let flushScheduled = Atomic<Bool>(false)
   private let behindScheduled = Atomic<Bool>(false)
   private let failed = Atomic<Bool>(false)
+  /// The flusher waits for room in the journal, which the write-behind thread makes.
+  private let flushBlocked = Atomic<Bool>(false)
   private let logger: Logger
   /// Closures in a struct of their own: a closure that is itself a Mutex's value is wrapped in two
   /// more thunks by every access, until a call of it overflows the stack.
@@ -64,6 +66,9 @@ final class LogWorkers: Sendable {
     let advance = receivers.withLock { $0.advanced }
     do throws(LogError) {
       let advances = try directory.flushStep()
+      let blocked = directory.isFlushBlocked
+      flushBlocked.store(blocked, ordering: .releasing)
+      guard blocked || !advances.isEmpty else { return }
       if !advances.isEmpty { advance(advances) }
       notifyWriteBehind()
     } catch {
@@ -80,7 +85,9 @@ final class LogWorkers: Sendable {
       guard !failed.load(ordering: .relaxed) else { return }
       do throws(LogError) {
         if try directory.writeBehindStep() { notifyWriteBehind() }
-        notifyFlusher()  // it may have waited for room in the journal
+        // On a full disk nothing makes room but upkeep, which asks again: no busy waiting here.
+        if case .full = directory.state { return }
+        if flushBlocked.load(ordering: .acquiring) { notifyFlusher() }
       } catch {
         fail(error)
       }

@@ -33,6 +33,7 @@ extension BrokerContext {
       topic: topic.id, partitions: topic.partitions, fault: TopicRegistry.notFound(topic.name))
     workers.directory.deleteTopic(topic.id)
     try await workers.flushNow()
+    workers.notifyWriteBehind()
   }
 
   func partitionStates(of topic: Topic, _ numbers: [Int32]) async throws -> [PartitionState] {
