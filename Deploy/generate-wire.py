@@ -374,7 +374,7 @@ class Generator:
                                     or message.full in SLICED and field.name in SLICED[message.full]):
             kind = "payload"
         if field.repeated:
-            return kind + "s"
+            return "byteStrings" if kind == "bytes" else kind + "s"
         if field.oneof is not None and field.type != MESSAGE:
             return "present" + kind[0].upper() + kind[1:]
         return kind

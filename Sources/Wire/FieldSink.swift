@@ -9,7 +9,7 @@ package protocol FieldSink {
   mutating func varint(_ field: UInt32, always value: UInt64)
   mutating func raw(_ field: UInt32, always bytes: UnsafeRawBufferPointer)
   mutating func raw(_ field: UInt32, alwaysPayload parts: [SharedBytes], count: Int)
-  mutating func nested(_ field: UInt32, _ value: some WireMessage)
+  mutating func nested(_ field: UInt32, _ value: some FieldWriting)
   mutating func packed(_ field: UInt32, _ values: some Collection<UInt64>)
 }
 
@@ -92,10 +92,10 @@ extension FieldSink {
   mutating func strings(_ field: UInt32, _ values: [String]) {
     for value in values { presentString(field, value) }
   }
-  mutating func bytess(_ field: UInt32, _ values: [[UInt8]]) {
+  mutating func byteStrings(_ field: UInt32, _ values: [[UInt8]]) {
     for value in values { presentBytes(field, value) }
   }
-  mutating func bytess(_ field: UInt32, _ values: [SharedBytes]) {
+  mutating func byteStrings(_ field: UInt32, _ values: [SharedBytes]) {
     for value in values { presentBytes(field, value) }
   }
   mutating func int32s(_ field: UInt32, _ values: [Int32]) {
@@ -125,23 +125,12 @@ extension FieldSink {
 }
 
 /// An entry of a `map<string, string>`, which protobuf encodes as a message.
-private struct MapEntry: WireMessage {
-  var key = ""
-  var value = ""
+private struct MapEntry: FieldWriting {
+  let key: String
+  let value: String
 
-  init() {}
-  init(key: String, value: String) {
-    self.key = key
-    self.value = value
-  }
-  init(decoding bytes: SharedBytes, limits: WireLimits) throws(Fault) {
-    throw Fault(.internalError, "map entries are decoded with the message that holds them")
-  }
   func write(to sink: inout some FieldSink) {
     sink.presentString(1, key)
     sink.presentString(2, value)
   }
-  func encoded() -> [UInt8] { MessageEncoder.encode(self) }
-  func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) { (encoded(), []) }
-  var encodedSize: Int { MessageEncoder.size(self).total }
 }

@@ -20,7 +20,10 @@ enum MessageDecoder {
     let sliced = M.slicedFields
     if sliced.isEmpty { return try unpackEnvelope(type, bytes, limits) }
 
-    let split = try Split(of: bytes, slicing: sliced, limits: limits)
+    let split = try Split(of: bytes, slicing: sliced)
+    guard split.slices.count <= limits.maxSlicedElements else {
+      throw tooMany(split.slices.count, split.slices[0].field, of: M.descriptor, limits)
+    }
     var message = try unpackEnvelope(type, split.envelope, limits)
     for (field, range) in split.slices {
       try message.attach(bytes.slice(range), field: field, limits: limits)
@@ -53,6 +56,19 @@ enum MessageDecoder {
       metadata: ["message": name, "limit": String(budget)])
   }
 
+  private static func tooMany(
+    _ count: Int, _ field: UInt32, of descriptor: UnsafePointer<ProtobufCMessageDescriptor>,
+    _ limits: WireLimits
+  ) -> Fault {
+    let name = protobuf_c_message_descriptor_get_field(descriptor, field)?.pointee.name
+    let path = name.map { String(cString: $0) } ?? "field \(field)"
+    let problem = "\(count) entries; at most \(limits.maxSlicedElements)"
+    return Fault(
+      .invalidRequest, "\(path): \(problem); send several smaller messages",
+      metadata: ["limit": String(limits.maxSlicedElements)],
+      violations: [.init(field: path, description: problem)])
+  }
+
   /// The top-level fields of a message, divided into slices and the rest.
   private struct Split {
     /// What protobuf-c unpacks: the message up to its first slice when all slices stand last (as our
@@ -60,7 +76,7 @@ enum MessageDecoder {
     var envelope: SharedBytes
     var slices: [(field: UInt32, range: Range<Int>)] = []
 
-    init(of bytes: SharedBytes, slicing sliced: [UInt32], limits: WireLimits) throws(Fault) {
+    init(of bytes: SharedBytes, slicing sliced: [UInt32]) throws(Fault) {
       var kept: [Range<Int>] = []
       var slices: [(field: UInt32, range: Range<Int>)] = []
       let isWhole = bytes.withUnsafeBytes { buffer in
@@ -79,15 +95,6 @@ enum MessageDecoder {
         return reader.isAtEnd
       }
       guard isWhole else { throw Fault(.malformedMessage, "the bytes do not decode") }
-      guard slices.count <= limits.maxSlicedElements else {
-        let limit = limits.maxSlicedElements
-        throw Fault(
-          .invalidRequest, "The message has \(slices.count) entries; at most \(limit) are allowed.",
-          metadata: ["limit": String(limit)],
-          violations: [
-            .init(field: "field \(slices[0].field)", description: "\(slices.count) entries; at most \(limit)")
-          ])
-      }
       self.slices = slices
       switch kept.count {
       case 0: envelope = .empty

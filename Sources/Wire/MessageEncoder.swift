@@ -6,13 +6,13 @@ import SkeinCore
 /// each string and record, while these values can be written as they are. The tests decode what
 /// this writes with protobuf-c and with Python's protobuf, for every message.
 enum MessageEncoder {
-  static func size(_ message: some WireMessage) -> SizeSink {
+  static func size(_ message: some FieldWriting) -> SizeSink {
     var size = SizeSink()
     message.write(to: &size)
     return size
   }
 
-  static func encode(_ message: some WireMessage) -> [UInt8] {
+  static func encode(_ message: some FieldWriting) -> [UInt8] {
     let size = size(message).total
     return [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
       guard let base = buffer.baseAddress else { return }
@@ -24,7 +24,7 @@ enum MessageEncoder {
   }
 
   /// `head` is everything before the first payload; then payloads and the bytes between them.
-  static func encodeParts(_ message: some WireMessage) -> (head: [UInt8], payload: [SharedBytes]) {
+  static func encodeParts(_ message: some FieldWriting) -> (head: [UInt8], payload: [SharedBytes]) {
     let size = size(message)
     if size.payload == 0 { return (encode(message), []) }
     let storage = SharedBytes.Storage(capacity: size.total - size.payload)
@@ -79,7 +79,7 @@ struct SizeSink: FieldSink {
     payload += count
   }
 
-  mutating func nested(_ field: UInt32, _ value: some WireMessage) {
+  mutating func nested(_ field: UInt32, _ value: some FieldWriting) {
     let size = MessageEncoder.size(value)
     add(field, length: size.total)
     payload += size.payload
@@ -148,7 +148,7 @@ struct BufferSink: FieldSink {
     }
   }
 
-  mutating func nested(_ field: UInt32, _ value: some WireMessage) {
+  mutating func nested(_ field: UInt32, _ value: some FieldWriting) {
     begin(field, length: MessageEncoder.size(value).total)
     value.write(to: &self)
   }

@@ -2,7 +2,7 @@ import SkeinCore
 
 // The messages of which a request or an answer holds many thousands are read here, field by field,
 // straight from the scanned bytes: keys and values become slices of the message. Through protobuf-c
-// each would cost an allocation per part and 170 bytes of arena for 10 bytes of record.
+// a record of 26 bytes costs 200 bytes of arena, a copy of each part, and about twice the time.
 
 extension Header {
   init(slicing bytes: SharedBytes, limits: WireLimits) throws(Fault) {

@@ -1,18 +1,21 @@
 internal import CProtobufC
 package import SkeinCore
 
+/// Anything that writes itself as the fields of a message.
+package protocol FieldWriting: Sendable {
+  /// Shows every field that is set, in the order of field numbers.
+  func write(to sink: inout some FieldSink)
+}
+
 /// A protobuf message as a Swift value. All conformances are generated from `Proto/`.
 ///
 /// Decoding checks the bytes against the descriptor first (`PreScan`), so that whatever arrives is
 /// either a value or a `MALFORMED_MESSAGE`; it never traps, and memory is bounded by `WireLimits`.
 /// Threading: values; any thread.
-package protocol WireMessage: Sendable, Equatable {
+package protocol WireMessage: FieldWriting, Equatable {
   /// Decodes one whole message. `bytes` fields of `skein.v1` may be slices that keep memory alive:
   /// of `bytes` itself for payloads and records, of the decoder's arena for the rest.
   init(decoding bytes: SharedBytes, limits: WireLimits) throws(Fault)
-
-  /// Shows every field that is set, in the order of field numbers.
-  func write(to sink: inout some FieldSink)
 
   /// The whole message as one array, payloads copied in.
   func encoded() -> [UInt8]

@@ -28,7 +28,7 @@ def scalar(field, rng):
         return rng.random() < 0.5
     if kind == field.CPPTYPE_ENUM:
         return rng.choice(list(field.enum_type.values_by_number) + [77])
-    bits = 64 if "64" in str(field.type) or kind in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64) else 32
+    bits = 64 if kind in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64) else 32
     magnitude = rng.choice([0, 1, 127, 128, 300, (1 << (bits - 1)) - 1, rng.getrandbits(bits - 1)])
     if kind in (field.CPPTYPE_INT32, field.CPPTYPE_INT64):
         return rng.choice([magnitude, -magnitude - 1])

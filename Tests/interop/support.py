@@ -76,8 +76,17 @@ class Broker:
         """What the broker said last, if it has died; None while it lives."""
         if self.process is None or self.process.poll() is None:
             return None
-        log = (self.dir.parent / "skeind.log").read_text(errors="replace").splitlines()
-        return f"skeind died with {self.process.returncode}:\n" + "\n".join(log[-80:])
+        last = "\n".join(self.log().splitlines()[-80:])
+        return f"skeind died with {self.process.returncode}:\n{last}"
+
+    def log(self):
+        return (self.dir.parent / "skeind.log").read_text(errors="replace")
+
+    def resident_bytes(self):
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
 
     def credentials(self, certificate="admin", key=None):
         """`certificate` None: without one. Paths: another certificate and key."""

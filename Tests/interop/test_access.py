@@ -48,6 +48,17 @@ def test_a_stranger_does_not_disturb_others(api, broker, client, strangers):
     assert client.publish(topic, [client.record(value=b"x")]).results[0].offset == 0
 
 
+def test_refused_handshakes_are_logged_with_the_reason(api, broker, strangers):
+    if broker.process is None:
+        pytest.skip("the log of a broker that was started elsewhere is not known")
+    before = len(broker.log())
+    test_no_certificate_is_refused(api, broker)
+    test_untrusted_certificates_are_refused(api, broker, strangers, "client")
+    added = broker.log()[before:]
+    assert "no certificate" in added
+    assert "not trusted" in added
+
+
 def test_plaintext_gets_nothing(broker):
     with grpc.insecure_channel(broker.address) as channel:
         with pytest.raises(grpc.RpcError) as error:
@@ -76,6 +87,25 @@ def test_malformed_messages_are_explained(api, broker, body, words):
                 publish(body, timeout=TIMEOUT)
             assert words in refusal.status.message
             assert refusal.info.metadata["outcome"] == "definite"
+
+
+def test_bad_input_in_a_loop_costs_no_memory(api, broker, client):
+    if broker.process is None:
+        pytest.skip("the memory of a broker that was started elsewhere is not known")
+    bodies = [field(1, b"\xff"), b"\x08\x05", b"\xff" * 40, field(2, b"") * 2000, field(1, b"no-such-topic")]
+    with broker.channel() as channel:
+        publish = channel.unary_unary("/skein.v1.Producer/Publish")
+
+        def flood(rounds):
+            for _ in range(rounds):
+                calls = [publish.future(body, timeout=TIMEOUT) for body in bodies * 10]
+                assert all(call.code() != grpc.StatusCode.OK for call in calls)
+
+        flood(20)
+        before = broker.resident_bytes()
+        flood(40)
+        grown = broker.resident_bytes() - before
+    assert grown < 8 << 20, f"{grown} bytes more after 2,000 refused calls"
 
 
 def test_operations_pages(broker, client):

@@ -797,7 +797,7 @@ package struct EtcdLeaseTimeToLiveResponse: WireMessage {
     sink.int64(2, id)
     sink.int64(3, ttl)
     sink.int64(4, grantedTTL)
-    sink.bytess(5, keys)
+    sink.byteStrings(5, keys)
   }
 }
 
