@@ -67,10 +67,15 @@ struct ProducerBuffer: ~Copyable {
   private let deadlineNanoseconds: Int64
   var producerID: Int64 = -1
   var producerEpoch: Int16 = -1
-  var limits = BatchLimits()
+  /// As the broker announced them; a batch stays below both its limit and ours.
+  var limits = BatchLimits() {
+    didSet { batchBytes = min(configuration.batchBytes, limits.maxBatchBytes - BatchHeader.size) }
+  }
+  private var batchBytes: Int
 
   init(configuration: ProducerConfiguration) {
     self.configuration = configuration
+    batchBytes = configuration.batchBytes
     compressor = BatchCompressor(
       codec: configuration.compression, capacity: configuration.batchBytes)
     lingerNanoseconds = configuration.linger.nanosecondsClamped
@@ -121,7 +126,7 @@ struct ProducerBuffer: ~Copyable {
     guard used + cost <= configuration.bufferBytes || used == 0 else { return .full }
     var lane = try choose(record, topic: topic)
     var sealed = false
-    if let batch = open[lane], batch.charged + cost > configuration.batchBytes {
+    if let batch = open[lane], batch.charged + cost > batchBytes {
       seal(lane, machine: &machine)
       sealed = true
       // The seal may have moved the partition of keyless records on.
@@ -133,7 +138,7 @@ struct ProducerBuffer: ~Copyable {
       batch = current
     } else {
       batch = OpenBatch(
-        builder: BatchBuilder(capacity: sizeHints[lane]),
+        builder: BatchBuilder(capacity: sizeHints[lane], limits: limits),
         topic: topic, openedAt: now)
       opened = true
     }
@@ -157,7 +162,7 @@ struct ProducerBuffer: ~Copyable {
     }
     if configuration.deliveryHandler != nil { batch.ticket.tags.append(record.tag) }
     if record.partition == nil, topics[topic].partitioner.turnsPerRecord { advance(topic) }
-    if batch.charged >= configuration.batchBytes {
+    if batch.charged >= batchBytes {
       seal(lane, machine: &machine)
       sealed = true
     }
@@ -209,7 +214,9 @@ struct ProducerBuffer: ~Copyable {
       spoiled.append((lane, batch, SkeinError(error.fault)))
       return
     }
-    sizeHints[lane] = min(configuration.batchBytes, max(1024, batch.charged)) + BatchHeader.size
+    // The queues of linger may hold the batch a while longer; its buffer they must not.
+    batch.builder = BatchBuilder(capacity: 0)
+    sizeHints[lane] = min(batchBytes, max(1024, batch.charged)) + BatchHeader.size
     lastNumber += 1
     machine.enqueue(
       OutboundBatch(
@@ -231,13 +238,6 @@ struct ProducerBuffer: ~Copyable {
       if isStillOpen { markRipe(first.lane, first.batch) }
     }
     return nil
-  }
-
-  /// Everything open is ripe now, whatever the linger.
-  mutating func ripenAll() {
-    while let first = lingering.popFirst() {
-      if open[first.lane] === first.batch, !first.batch.isRipe { markRipe(first.lane, first.batch) }
-    }
   }
 
   private mutating func markRipe(_ lane: Int, _ batch: OpenBatch) {

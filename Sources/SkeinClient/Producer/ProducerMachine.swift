@@ -27,12 +27,16 @@ struct ProducerMachine {
     var isReady = false
     /// The broker forgot this producer (P6): the next settling starts from sequence 0.
     var isForgotten = false
+    /// Batches acknowledged behind an uncertain one that is still here. The broker remembers only the
+    /// last `window` batches (P7): were more appended, it could not tell the uncertain one's repeat
+    /// from a gap.
+    var overtaken = 0
     /// The broker asked to wait at least this long, in nanoseconds.
     var askedDelay: Int64 = 0
 
-    var canSend: Bool {
-      if case .open = state { return sent < queue.count }
-      return false
+    func canSend(window: Int) -> Bool {
+      guard case .open = state, sent < queue.count, inFlight < window else { return false }
+      return sent == 0 || queue[sent].isUncertain || sent + overtaken < window
     }
   }
 
@@ -152,7 +156,7 @@ struct ProducerMachine {
     guard isConnected, failure == nil else { return nil }
     while let index = ready.popFirst() {
       lanes[index].isReady = false
-      guard lanes[index].canSend, lanes[index].inFlight < window else { continue }
+      guard lanes[index].canSend(window: window) else { continue }
       let id = nextRequestID
       nextRequestID += 1
       requests[id] = index
@@ -181,27 +185,49 @@ struct ProducerMachine {
     lanes[index].inFlight -= 1
     switch answer {
     case .appended(let acknowledgement):
-      // The usual case: the oldest batch of the lane.
-      if lanes[index].queue.first?.attempt.requestID == requestID,
-        let batch = lanes[index].queue.popFirst()
-      {
-        lanes[index].sent -= 1
-        outstanding -= 1
-        lanes[index].backoff.reset()
-        lanes[index].askedDelay = 0
-        let done = completion(index, batch, .success(acknowledgement))
-        guard case .settling = lanes[index].state else {
-          markReady(index)
-          return (index, [done])
-        }
-        return (index, [done] + settleIfQuiet(index, now: now))
-      }
-      return (
-        index, fail(SkeinError(.internalError, "acknowledgements came out of order for a partition"))
-      )
+      return (index, appended(requestID, lane: index, acknowledgement, now: now))
     case .refused(let error):
       return (index, refused(requestID, lane: index, error, now: now))
     }
+  }
+
+  private mutating func appended(
+    _ requestID: UInt64, lane index: Int, _ acknowledgement: BatchAcknowledgement, now: Int64
+  ) -> [Completion] {
+    let batch: OutboundBatch
+    if lanes[index].queue.first?.attempt.requestID == requestID, let head = lanes[index].queue.popFirst() {
+      batch = head
+      lanes[index].backoff.reset()
+      lanes[index].askedDelay = 0
+      if lanes[index].overtaken > 0, !hasUncertain(index) { lanes[index].overtaken = 0 }
+    } else if let late = takeBehindUncertain(requestID, lane: index) {
+      batch = late
+    } else {
+      return fail(SkeinError(.internalError, "acknowledgements came out of order for a partition"))
+    }
+    lanes[index].sent -= 1
+    outstanding -= 1
+    let done = completion(index, batch, .success(acknowledgement))
+    guard case .settling = lanes[index].state else {
+      markReady(index)
+      return [done]
+    }
+    return [done] + settleIfQuiet(index, now: now)
+  }
+
+  /// A batch was appended though one before it was refused: then that one had been appended by a
+  /// sending whose outcome we do not know, and its next sending will find it as a duplicate (P4).
+  private mutating func takeBehindUncertain(_ requestID: UInt64, lane index: Int) -> OutboundBatch? {
+    guard
+      let at = (0..<lanes[index].sent).first(where: {
+        lanes[index].queue[$0].attempt.requestID == requestID
+      }),
+      (0..<at).allSatisfy({
+        lanes[index].queue[$0].isUncertain && lanes[index].queue[$0].attempt.isRefusal
+      })
+    else { return nil }
+    lanes[index].overtaken += 1
+    return lanes[index].queue.partition { $0.attempt.requestID != requestID }.first
   }
 
   private mutating func refused(
@@ -238,6 +264,10 @@ struct ProducerMachine {
     return settleIfQuiet(index, now: now)
   }
 
+  private func hasUncertain(_ index: Int) -> Bool {
+    (0..<lanes[index].queue.count).contains { lanes[index].queue[$0].isUncertain }
+  }
+
   private mutating func settleIfQuiet(_ index: Int, now: Int64) -> [Completion] {
     lanes[index].inFlight == 0 ? settle(index, now: now) : []
   }
@@ -250,7 +280,7 @@ struct ProducerMachine {
     let isForgotten = lanes[index].isForgotten
     lanes[index].isForgotten = false
     let base = isForgotten ? 0 : (lanes[index].queue.first?.baseSequence ?? lanes[index].nextSequence)
-    let uncertain = (0..<lanes[index].queue.count).contains { lanes[index].queue[$0].isUncertain }
+    let uncertain = hasUncertain(index)
     let gone = lanes[index].queue.partition { batch in
       if case .failed = batch.attempt { return false }
       return true
@@ -376,8 +406,7 @@ struct ProducerMachine {
   }
 
   private mutating func markReady(_ index: Int) {
-    guard !lanes[index].isReady, lanes[index].canSend, lanes[index].inFlight < window || !isConnected
-    else { return }
+    guard isConnected, !lanes[index].isReady, lanes[index].canSend(window: window) else { return }
     lanes[index].isReady = true
     ready.append(index)
   }

@@ -108,16 +108,26 @@ final class ProducerStream: SupervisedStream, @unchecked Sendable {
     do {
       response = try PublishStreamResponse(decoding: message, limits: .reply)
     } catch { throw SkeinError(error) }
-    if let opened = response.opened { open(opened, stream) }
+    if let opened = response.opened { try open(opened, stream) }
     if !response.acks.isEmpty { core.answered(response.acks.map(Self.answer)) }
     // After GoAway the broker answers what it has and ends the stream; the supervisor opens another.
     if response.goAway != nil { stream.sendEnd() }
   }
 
-  private func open(_ opened: PublishOpened, _ stream: StreamSession) {
-    shared.withLock { shared in
-      shared.producerID = opened.producerID
-      shared.producerEpoch = opened.producerEpoch
+  private func open(_ opened: PublishOpened, _ stream: StreamSession) throws(SkeinError) {
+    let isAnother = shared.withLock { shared in
+      defer {
+        shared.producerID = opened.producerID
+        shared.producerEpoch = opened.producerEpoch
+      }
+      return shared.producerID != 0
+        && (shared.producerID, shared.producerEpoch) != (opened.producerID, opened.producerEpoch)
+    }
+    // What is unanswered carries the old id; under another the broker could not see a repeat (P10).
+    guard !isAnother else {
+      throw SkeinError(
+        .producerFenced, "the broker opened the stream with another producer id; open a new producer",
+        outcome: .definite)
     }
     var limits = BatchLimits()
     if let announced = opened.limits {

@@ -30,7 +30,7 @@ final class ReaderCore: Sendable {
     var current: (chunk: Chunk, position: Int)?
     var waiter: CheckedContinuation<Void, Never>?
     var isClosed = false
-    /// The supervisor gave up: said once, then the end.
+    /// Sends a credit on the current stream.
     var grant: (@Sendable (ReaderMachine.Amount) -> Void)?
   }
 
@@ -50,28 +50,30 @@ final class ReaderCore: Sendable {
 
   /// The next batch, if there is one; grants credit for a chunk as it is taken.
   func take() -> Take {
-    let (take, grant) = state.withLock { state -> (Take, (() -> Void)?) in
+    state.withLock { state in
       while true {
         if let (chunk, position) = state.current {
           if let found = Self.next(in: chunk, at: position) {
             switch found {
             case .success(let (range, header)):
               state.current = (chunk, range.upperBound)
-              guard header.nextOffset > chunk.visible.lowerBound else { continue }
-              return (.batch(bytes: chunk.bytes.slice(range), header: header, chunk: chunk), nil)
+              guard header.nextOffset > chunk.visible.lowerBound,
+                header.baseOffset < chunk.visible.upperBound
+              else { continue }
+              return .batch(bytes: chunk.bytes.slice(range), header: header, chunk: chunk)
             case .failure(let error):
               // Its length cannot be trusted: the rest of the chunk is lost to the consumer, said aloud.
               state.current = nil
-              return (.failure(error), nil)
+              return .failure(error)
             }
           }
           state.current = nil
         }
         guard let item = state.queue.popFirst() else {
-          return (state.machine.isDone || state.isClosed ? .end : .nothingYet, nil)
+          return state.machine.isDone || state.isClosed ? .end : .nothingYet
         }
         switch item {
-        case .failure(let error): return (.failure(error), nil)
+        case .failure(let error): return .failure(error)
         case .chunk(let chunk):
           state.current = (chunk, 0)
           state.machine.taken(chunk.charge)
@@ -80,8 +82,6 @@ final class ReaderCore: Sendable {
         }
       }
     }
-    grant?()
-    return take
   }
 
   private static func next(

@@ -34,9 +34,10 @@ struct StreamSupervisor: Sendable {
         backoff.reset()
         lastWorked = now
       }
-      if let error {
-        guard error.isRetriable else { return stream.gaveUp(error) }
-        if let patience = patience(), now - lastWorked > patience { return stream.gaveUp(error) }
+      if let error, !error.isRetriable { return stream.gaveUp(error) }
+      if let patience = patience(), now - lastWorked > patience {
+        return stream.gaveUp(
+          error ?? SkeinError(.unreachable, "the broker ended the stream again and again"))
       }
       let asked = error?.retryAfter?.nanosecondsClamped ?? 0
       let wait = max(backoff.next(random), min(asked, 60_000_000_000))
