@@ -31,6 +31,8 @@ package struct PrivateDirectory: Sendable {
         "\(path) can be entered by others (mode \(String(info.st_mode & 0o777, radix: 8))); run chmod 700 \(path)"
       )
     }
+    // Also when it was there: its maker may have died between mkdir and sync (R50).
+    try Self.sync(Self.parent(of: path))
     self.path = path
   }
 
@@ -60,6 +62,7 @@ package struct PrivateDirectory: Sendable {
     guard fsync(descriptor) == 0, rename(draft, target) == 0 else {
       throw Self.fault("cannot finish \(target)", errno, "check the disk")
     }
+    try Self.sync(path)
   }
 
   /// A whole file, at most 1 MiB.
@@ -78,6 +81,26 @@ package struct PrivateDirectory: Sendable {
       bytes += chunk[..<count]
     }
     throw Fault(.invalidRequest, "\(file) is larger than 1 MiB; that is no certificate, key or context")
+  }
+
+  private static func parent(of path: String) -> String {
+    var path = path[...]
+    while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+    guard let slash = path.lastIndex(of: "/") else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+
+  /// Makes the names in `folder` durable. One that may not be read (somebody else's parent folder)
+  /// cannot be synced and was not made by us.
+  private static func sync(_ folder: String) throws(Fault) {
+    let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if descriptor < 0 && errno == EACCES { return }
+    guard descriptor >= 0 else { throw fault("cannot open \(folder)", errno, "check the path") }
+    defer { close(descriptor) }
+    // EINVAL: a file system without directory syncs.
+    guard fsync(descriptor) == 0 || errno == EINVAL else {
+      throw fault("cannot sync \(folder)", errno, "check the disk")
+    }
   }
 
   private static func fault(_ what: String, _ code: Int32, _ cure: String) -> Fault {
