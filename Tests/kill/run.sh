@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Real brokers, killed under load by Tests/kill/driver. Three trials, each with its seed printed:
+# Real brokers, killed under load by Tests/kill/driver. Four trials, each with its seed printed:
 #
 #   kill      SIGKILL at random moments; the page cache survives                            must hold
+#   layer     the tests of Tests/preload itself                                             must hold
 #   power     SIGKILL, then what was not synced is taken away, bytes and directory entries  must hold
-#             (the layer of Tests/preload)
+#             (by that layer)
 #   control   power, with a broker that acknowledges before the sync                        must FAIL
 #
 # Without the control a green run would prove nothing.
@@ -53,11 +54,28 @@ trial() {
 
 trial kill 0 --rounds "$rounds"
 
+# power NAME EXPECTED_EXIT ARGUMENTS...: a trial under the layer. After every second kill everything unsynced is
+# lost, after the others a random part of it, with one write torn.
+power() {
+  local name=$1 expected=$2
+  shift 2
+  trial "$name" "$expected" --rounds $((rounds / 2)) \
+    --environment "LD_PRELOAD=$work/preload/unsynced.so" \
+    --environment "UNSYNCED_ROOT=$work/$name/broker" --environment "UNSYNCED_STATE=$work/$name/state" \
+    --after-kill "'$work/preload/unsynced-rollback' '$work/$name/state' \$([ \$((ROUND_SEED % 2)) = 0 ] || echo \$ROUND_SEED) >/dev/null" "$@"
+}
+
+echo "== layer"
+if Tests/preload/test.sh >"$work/layer.log" 2>&1; then
+  passed=$((passed + 1))
+else
+  failed=$((failed + 1))
+  tail -20 "$work/layer.log"
+fi
+
 if Tests/preload/build.sh "$work/preload" >"$work/preload.log" 2>&1; then
-  layer=(--environment "LD_PRELOAD=$work/preload/unsynced.so" --environment "UNSYNCED_DIR=__DIR__"
-    --after-kill "$work/preload/unsynced-rollback \"\$DIR\"")
-  trial power 0 --rounds $((rounds / 2)) "${layer[@]}"
-  trial control 1 --rounds $((rounds / 2)) "${layer[@]}" --environment SKEIN_BREAKAGE=ack-before-sync
+  power power 0
+  power control 1 --environment SKEIN_BREAKAGE=ack-before-sync
 else
   cat "$work/preload.log"
   failed=$((failed + 2))

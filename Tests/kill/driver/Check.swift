@@ -11,12 +11,17 @@ struct Check {
     let client = try Client(configuration)
     var reading = ReaderConfiguration()
     reading.stopsAtEnd = true
-    let reader = try await client.reader(topic: Trial.topic, from: .beginning, reading)
     var state = ReadBack(producers: options.producers, partitions: Int(options.partitions), ledger: ledger)
-    while let batch = try await reader.nextBatch() {
-      for record in try batch.records() { state.take(record, &report) }
+    do {
+      let reader = try await client.reader(topic: Trial.topic, from: .beginning, reading)
+      while let batch = try await reader.nextBatch() {
+        for record in try batch.records() { state.take(record, &report) }
+      }
+      await reader.close()
+    } catch let error as SkeinError where error.reason != "UNREACHABLE" {
+      // The topic is gone, or its log cannot be read: the records count as lost below.
+      report.note(\.unreadable, "\(error)")
     }
-    await reader.close()
     await client.close()
     state.finish(&report)
     for reason in ledger.gaveUp { report.note(\.gaveUp, reason) }
@@ -115,6 +120,7 @@ struct Report: Sendable {
   var gaps = 0
   var vanished = 0
   var gaveUp = 0
+  var unreadable = 0
   private(set) var examples: [String] = []
 
   mutating func note(_ count: WritableKeyPath<Report, Int>, _ example: String) {
@@ -123,7 +129,8 @@ struct Report: Sendable {
   }
 
   var isClean: Bool {
-    lost + duplicated + reordered + altered + moved + gaps + vanished + gaveUp == 0 && acknowledged > 0
+    lost + duplicated + reordered + altered + moved + gaps + vanished + gaveUp + unreadable == 0
+      && acknowledged > 0
       && found == sent && acknowledged == sent
   }
 
@@ -131,7 +138,7 @@ struct Report: Sendable {
     """
     sent \(sent), acknowledged \(acknowledged), found \(found), seen by a following reader \(observed); \
     lost \(lost), duplicated \(duplicated), reordered \(reordered), altered \(altered), moved \(moved), \
-    offset gaps \(gaps), vanished \(vanished), gave up \(gaveUp)
+    offset gaps \(gaps), vanished \(vanished), gave up \(gaveUp), unreadable \(unreadable)
     """
   }
 }

@@ -19,7 +19,10 @@ struct KillDriver: AsyncParsableCommand {
   @Option(help: "Producers, each with a connection of its own.") var producers = 4
   @Option(help: "Records a second and producer, at most.") var rate = 3_000
   @Option(help: "Environment of the broker, KEY=VALUE; may be repeated.") var environment: [String] = []
-  @Option(help: "Shell command run after each kill, before the restart; DIR is the broker's folder.")
+  @Option(
+    help:
+      "Shell command run after each kill, before the restart; DIR is the broker's folder, ROUND_SEED a number."
+  )
   var afterKill: String?
 
   func run() async throws {

@@ -22,6 +22,8 @@ struct Trial {
     let ledger = Ledger(producers: options.producers, partitions: Int(options.partitions))
     var broker = BrokerProcess(options, folder: folder, log: options.directory + "/skeind.log")
     defer { broker.abandon() }
+    try FileManager.default.createDirectory(
+      atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     try await broker.start()
     let configuration = try clientConfiguration(broker.address)
     let client = try Client(configuration)
@@ -67,7 +69,7 @@ struct Trial {
     let pause = early ? 20 + random.below(400) : 100 + random.below(900)
     if early {
       try await broker.kill()
-      try await afterKill()
+      try await afterKill(random.below(1 << 30))
       try broker.launch()
       try await Task.sleep(for: .milliseconds(pause))
     } else {
@@ -81,7 +83,7 @@ struct Trial {
       try await Task.sleep(for: .milliseconds(pause))
     }
     try await broker.kill()
-    try await afterKill()
+    try await afterKill(random.below(1 << 30))
     let started = ContinuousClock.now
     try await broker.start()
     let took = (ContinuousClock.now - started).components
@@ -91,10 +93,12 @@ struct Trial {
     )
   }
 
-  private func afterKill() async throws {
+  /// - Parameter seed: drawn for this kill, so that a trial repeats from its seed.
+  private func afterKill(_ seed: Int) async throws {
     guard let command = options.afterKill else { return }
     var environment = options.variables
     environment["DIR"] = folder
+    environment["ROUND_SEED"] = String(seed)
     environment["LD_PRELOAD"] = nil
     let status = try await runToEnd("/bin/sh", ["-c", command], environment: environment)
     guard status == 0 else { throw TrialFailure("after-kill command ended with \(status): \(command)") }
