@@ -77,7 +77,7 @@ extension Broker {
 
     let shards = group.makeIterator().map { loop in
       PartitionShard(
-        loop: loop, directory: directory, time: time, ioPool: workers.readPool,
+        loop: loop, directory: directory, time: time, ioPool: workers.readPool, budget: budget,
         notifyFlusher: { workers.notifyFlusher() })
     }
     let partitions = PartitionMap(shards: shards)

@@ -13,18 +13,21 @@ final class PartitionShard: @unchecked Sendable {
   private let directory: LogDirectory
   private let time: any TimeSource
   private let ioPool: NIOThreadPool
+  /// Pays for what cold reads hold.
+  private let budget: MemoryBudget
   private let notifyFlusher: @Sendable () -> Void
   private var hosts: [TopicPartition: PartitionHost] = [:]
   private var outbox = ShardOutbox()
 
   init(
     loop: any EventLoop, directory: LogDirectory, time: any TimeSource, ioPool: NIOThreadPool,
-    notifyFlusher: @escaping @Sendable () -> Void
+    budget: MemoryBudget, notifyFlusher: @escaping @Sendable () -> Void
   ) {
     self.loop = loop
     self.directory = directory
     self.time = time
     self.ioPool = ioPool
+    self.budget = budget
     self.notifyFlusher = notifyFlusher
   }
 
@@ -131,13 +134,14 @@ final class PartitionShard: @unchecked Sendable {
     completion: @escaping @Sendable (Result<ReadSlice, Fault>) -> Void
   ) {
     let directory = directory
+    let budget = budget
     ioPool.submit { state in
       guard case .active = state else {
         return replyLoop.execute { completion(.failure(Fault(.draining, "the broker is stopping"))) }
       }
       let result: Result<ReadSlice, Fault>
       do throws(Fault) {
-        let read = try directory.read(plan)
+        let read = try directory.read(plan, budget: budget)
         var done = slice
         done.batches = read.batches
         done.next = read.next

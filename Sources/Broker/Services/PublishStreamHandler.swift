@@ -40,6 +40,8 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
   /// The last topic looked up: streams stay with few topics.
   private var cachedTopic: Topic?
 
+  private var heartbeat: StreamHeartbeat?
+
   private struct InFlight {
     let requestID: UInt64
     let messageBytes: Int
@@ -109,13 +111,14 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
     state = .closed
     context.metrics.publishStreams.add(-1)
     context.streams.remove(self)
+    heartbeat?.stop()
   }
 
   func goAway(deadlineMilliseconds: Int64) {
     if case .closed = state { return }
     submit()
     let goAway = GoAway(reason: "draining", resume: true, deadlineMs: deadlineMilliseconds)
-    call.send(OutboundMessage(head: PublishStreamResponse(goAway: goAway).encoded(), parts: []))
+    send(PublishStreamResponse(goAway: goAway))
     state = .closing
     ended = true
     finishIfDone()
@@ -169,8 +172,16 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
     opened.producerEpoch = epoch
     opened.limits = Limits(context.limits)
     response.opened = opened
-    call.send(OutboundMessage(head: response.encoded(), parts: []))
+    send(response)
+    heartbeat = StreamHeartbeat(on: eventLoop, time: context.time) { [weak self] beat in
+      self?.send(PublishStreamResponse(heartbeat: beat))
+    }
     finishIfDone()
+  }
+
+  private func send(_ response: PublishStreamResponse) {
+    heartbeat?.sent()
+    call.send(OutboundMessage(head: response.encoded(), parts: []))
   }
 
   // MARK: Batches
@@ -258,7 +269,10 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
       timings.queuedUs = answer.queued / 1_000
       timings.syncedUs = synced / 1_000
       ack.timings = timings
-      if !duplicate { context.metrics.recordsIn.add(batch.records) }
+      if !duplicate {
+        context.metrics.recordsIn.add(batch.records)
+        context.metrics.bytesIn.add(batch.messageBytes)
+      }
     case .refused(let fault):
       ack.baseOffset = -1
       ack.error = fault.status
@@ -272,7 +286,7 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
       var response = PublishStreamResponse()
       response.acks = acks
       acks.removeAll(keepingCapacity: true)
-      call.send(OutboundMessage(head: response.encoded(), parts: []))
+      send(response)
     }
     releaseHeld()
     finishIfDone()

@@ -33,6 +33,7 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
   private let call: Call
   private let context: BrokerContext
   private let principal: Principal
+  private var heartbeat: StreamHeartbeat?
   let eventLoop: any EventLoop
   private var opened = false
   private var isClosed = false
@@ -114,6 +115,7 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
     answer.limits = Limits(context.limits)
     response.opened = answer
     send(response)
+    heartbeat = StreamHeartbeat(on: eventLoop, time: context.time) { [weak self] beat in self?.send(beat) }
     var seen: Set<TopicPartition> = []
     for wanted in open.partitions {
       do throws(Fault) {
@@ -229,7 +231,19 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
 
   // MARK: Sending and ending
 
+  /// A heartbeat says where the stream would resume.
+  private func send(_ beat: Heartbeat) {
+    var beat = beat
+    beat.positions = cursors.map {
+      PartitionOffset(
+        topic: $0.position.topicName, partition: $0.position.key.partition,
+        offset: $0.position.offset.rawValue)
+    }
+    send(ReadResponse(heartbeat: beat))
+  }
+
   private func send(_ response: ReadResponse) {
+    heartbeat?.sent()
     let (head, parts) = response.encodedParts()
     call.send(OutboundMessage(head: head, parts: parts))
   }
@@ -255,6 +269,7 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
     isClosed = true
     context.metrics.readStreams.add(-1)
     context.streams.remove(self)
+    heartbeat?.stop()
     for cursor in cursors {
       if case .waiting(let waiter) = cursor.activity { waiter.cancel() }
     }

@@ -18,7 +18,7 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
   private let receivedAt: Int64
   private var results: [RecordResult]
   /// Per batch: which records of the request it holds, in order.
-  private var batches: [(partition: Int32, records: [Int])] = []
+  private var batches: [(partition: Int32, records: [Int], bytes: Int)] = []
   private var open = 0
   private var timings = Timings()
 
@@ -117,7 +117,7 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
         let header = try batch.withUnsafeBytes { (bytes) throws(BatchError) in
           try BatchHeader(parsing: bytes)
         }
-        batches.append((partition, inBatch))
+        batches.append((partition, inBatch, batch.count))
         out.append(
           (
             key,
@@ -204,6 +204,7 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
       timings.queuedUs = max(timings.queuedUs, answer.queued / 1_000)
       timings.syncedUs = max(timings.syncedUs, synced / 1_000)
       context.metrics.recordsIn.add(batch.records.count)
+      context.metrics.bytesIn.add(batch.bytes)
     case .refused(let fault):
       fail(batch.records, with: fault, partition: batch.partition)
     }
