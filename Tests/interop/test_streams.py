@@ -1,5 +1,6 @@
 import struct
 import threading
+import time
 
 import grpc
 import pytest
@@ -244,6 +245,13 @@ class ReadStream(Stream):
         assert self.opened.HasField("opened")
         assert self.opened.opened.limits.max_message_bytes == 16 << 20
 
+    def receive(self):
+        """The next message that is not a heartbeat, which may come at any time."""
+        while True:
+            message = super().receive()
+            if not message.HasField("heartbeat"):
+                return message
+
     def grant(self, messages, size):
         self.send(self.consumer.ReadRequest(
             credit=self.consumer.ReadCredit(messages=messages, bytes=size)))
@@ -316,6 +324,23 @@ def test_one_bad_partition_does_not_end_the_read(client):
     assert errors == {("no-such-topic", 0): "TOPIC_NOT_FOUND", (topic, 7): "PARTITION_NOT_FOUND"}
     assert values == [b"x"]
     assert stream.finish()[1] == grpc.StatusCode.OK
+
+
+def test_silent_streams_carry_heartbeats(client):
+    """Stream rule 3: who has been silent for 5 s says that it is still there."""
+    topic = client.create()
+    client.publish(topic, [client.record(value=b"x")])
+    reader = ReadStream(client, [(topic, 0, 0)], messages=10, size=1 << 20)
+    assert reader.receive().read.next_offset == 1
+    producer = PublishStream(client)
+    begin = time.monotonic()
+    beats = [Stream.receive(reader), producer.receive()]
+    assert 2 < time.monotonic() - begin < 15
+    for beat in beats:
+        assert beat.HasField("heartbeat")
+        assert abs(beat.heartbeat.sent_ms - time.time() * 1000) < 60_000
+    assert producer.finish()[1] == grpc.StatusCode.OK
+    reader.cancel()
 
 
 def test_a_slow_reader_gets_everything_in_the_end(client):
