@@ -89,6 +89,30 @@ struct SQLiteFaultTests {
     await store.close()
   }
 
+  /// The worst that a failed write may leave: all of its bytes. What was refused as definite must not
+  /// come back even then.
+  @Test func aRefusedTransactionDoesNotComeBack() async throws {
+    var refused = 0
+    // Each page that the transaction writes in turn, its last one included.
+    for page in 0..<20 {
+      let disk = SimulatedDisk(seed: 1)
+      let lying = LyingDisk(disk)
+      var store = try await SQLiteStore.open(
+        disk: lying, path: "metadata.db", time: SimulatedTime(), random: SeededRandom(seed: 1))
+      try await store.put(a, Array("1".utf8))
+      lying.lie(afterPages: page)
+      guard let error = await putUntilRefused(store, limit: 1).error else { break }
+      refused += 1
+      #expect(error.kind == .noSpace && error.outcome == .definite)
+      disk.kill()
+      await store.close()
+      store = try await open(disk)
+      #expect(try await store.range(RangeRequest(.all)).revision == Revision(2), "page \(page)")
+      await store.close()
+    }
+    #expect(refused > 1)
+  }
+
   /// A disk that is really full, in checkpoints too.
   @Test func aFullDiskKeepsWhatWasAnswered() async throws {
     let disk = SimulatedDisk(seed: 3, capacity: 400_000)

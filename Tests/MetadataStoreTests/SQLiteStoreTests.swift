@@ -58,6 +58,11 @@ struct SQLiteStoreTests {
       time.advance(milliseconds: 2_000)
       #expect(try await store.get(a) == nil, "a lease outlived its time")
       #expect(try await store.range(RangeRequest(.all)).revision == three.next)
+      // Nothing is left but the trace of a deletion: it still tells the revision.
+      try await store.compact(at: three.next)
+      await store.close()
+      store = try await open(disk, time: time)
+      #expect(try await store.range(RangeRequest(.all)).revision == three.next)
       await store.close()
     }
   }

@@ -9,10 +9,12 @@
 
 #include <stdint.h>
 
+#pragma clang assume_nonnull begin
+
 // Every int result is an SQLite result code unless it says otherwise.
 typedef struct skein_vfs_callbacks {
   // Opens `name`; `flags` are SQLITE_OPEN_*. On success stores a handle for the calls below.
-  int (*open)(void *context, const char *name, int flags, void **file);
+  int (*open)(void *context, const char *name, int flags, void *_Nullable *_Nonnull file);
   // Ends a handle; called once for each successful open.
   void (*close)(void *file);
   // Reads up to `count` bytes; stores how many there were. The shim clears the rest.
@@ -37,9 +39,11 @@ extern const int skein_ioerr_read, skein_ioerr_write, skein_ioerr_truncate, skei
 typedef struct skein_vfs skein_vfs;
 
 // Registers a VFS under a process-unique name. `context` must outlive it. NULL without memory.
-skein_vfs *skein_vfs_register(const skein_vfs_callbacks *callbacks, void *context);
+skein_vfs *_Nullable skein_vfs_register(const skein_vfs_callbacks *callbacks, void *context);
 const char *skein_vfs_name(const skein_vfs *vfs);
 // Only after every connection that used it is closed.
 void skein_vfs_unregister(skein_vfs *vfs);
+
+#pragma clang assume_nonnull end
 
 #endif

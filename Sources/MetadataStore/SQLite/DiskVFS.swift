@@ -102,14 +102,14 @@ private final class File {
     }
   }
 
-  static func at(_ pointer: UnsafeMutableRawPointer?) -> File {
+  static func at(_ pointer: UnsafeMutableRawPointer) -> File {
     // SQLite hands back what `open` stored; anything else is our own bug.
-    Unmanaged<File>.fromOpaque(pointer!).takeUnretainedValue()
+    Unmanaged<File>.fromOpaque(pointer).takeUnretainedValue()
   }
 }
 
-private func world(_ pointer: UnsafeMutableRawPointer?) -> Shared {
-  Unmanaged<Shared>.fromOpaque(pointer!).takeUnretainedValue()
+private func world(_ pointer: UnsafeMutableRawPointer) -> Shared {
+  Unmanaged<Shared>.fromOpaque(pointer).takeUnretainedValue()
 }
 
 /// The folder of a path, "" for the root.
@@ -125,21 +125,21 @@ extension DiskVFS {
     skein_vfs_callbacks(
       open: { context, name, flags, out in
         let shared = world(context)
-        let path = String(cString: name!)
+        let path = String(cString: name)
         return shared.perform(SQLITE_CANTOPEN) { () throws(DiskError) in
           let existed = try shared.disk.exists(path)
           let mode: OpenMode = flags & SQLITE_OPEN_CREATE != 0 ? .create : .readWrite
           let file = File(
             try shared.disk.open(path, mode), path: path, shared: shared, isNameDurable: existed)
-          out!.pointee = Unmanaged.passRetained(file).toOpaque()
+          out.pointee = Unmanaged.passRetained(file).toOpaque()
         }
       },
-      close: { Unmanaged<File>.fromOpaque($0!).release() },
+      close: { Unmanaged<File>.fromOpaque($0).release() },
       read: { pointer, buffer, count, offset, got in
         let file = File.at(pointer)
         return file.shared.perform(skein_ioerr_read) { () throws(DiskError) in
           let target = UnsafeMutableRawBufferPointer(start: buffer, count: Int(count))
-          got!.pointee = Int32(try file.file.read(into: target, at: offset))
+          got.pointee = Int32(try file.file.read(into: target, at: offset))
         }
       },
       write: { pointer, bytes, count, offset in
@@ -173,12 +173,12 @@ extension DiskVFS {
       size: { pointer, out in
         let file = File.at(pointer)
         return file.shared.perform(skein_ioerr_fstat) { () throws(DiskError) in
-          out!.pointee = try file.file.size()
+          out.pointee = try file.file.size()
         }
       },
       remove: { context, name, syncDirectory in
         let shared = world(context)
-        let path = String(cString: name!)
+        let path = String(cString: name)
         var missing = false
         let result = shared.perform(skein_ioerr_delete) { () throws(DiskError) in
           missing = try !shared.disk.exists(path)
@@ -191,7 +191,7 @@ extension DiskVFS {
       exists: { context, name, result in
         let shared = world(context)
         return shared.perform(skein_ioerr_access) { () throws(DiskError) in
-          result!.pointee = try shared.disk.exists(String(cString: name!)) ? 1 : 0
+          result.pointee = try shared.disk.exists(String(cString: name)) ? 1 : 0
         }
       },
       random: { world($0).random.next() },

@@ -33,7 +33,7 @@ final class SQLiteConnection {
     sqlite3_wal_hook(
       handle,
       { cell, _, _, pages in
-        cell!.assumingMemoryBound(to: Int32.self).pointee = pages
+        cell?.assumingMemoryBound(to: Int32.self).pointee = pages
         return SQLITE_OK
       }, logPagesCell)
   }
