@@ -45,6 +45,16 @@ is kept/synced SYNCED
 [ -z "$(ls -A "$work/root.unsynced")" ] || fail "the state folder is not empty"
 [ "$(stat -c %h "$work/root/grown")" = 1 ] || fail "links are left over"
 
+echo "== one sync of everything"
+fresh
+(under "$work/bin/unsynced-probe" script-all "$work/root") 2>/dev/null || true
+rollback
+is left "by an earlier process"
+is folder/file synced
+is folder/late -
+is new-name x
+is old-name -
+
 # kills ROUNDS BUG SEEDED: rounds of load, SIGKILL and rollback; returns 1 at the first broken promise.
 kills() {
   fresh

@@ -1,6 +1,7 @@
 // Small programs that test.sh runs under unsynced.so.
 //
 //   unsynced-probe script DIR          a fixed list of synced and unsynced changes, then SIGKILL
+//   unsynced-probe script-all DIR      the same around one syncfs; runs `sync-all` in a second process
 //   unsynced-probe load DIR ACKS BUG   four threads append records to segments for ever, and note in ACKS
 //                                      (outside DIR) what they have synced; BUG is none, data or names
 //   unsynced-probe check DIR ACKS      everything noted is there, in order
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -86,6 +88,31 @@ static void script(void) {
   MUST(pwrite(again, "??????", 6, 0));
   fd = dup(again);
   MUST(pwrite(fd, "!!", 2, 100000));
+  MUST(kill(getpid(), SIGKILL));
+}
+
+// As much again, then one sync of everything, then one more unsynced change of each sort.
+static void script_all(void) {
+  put("left", "by an earlier process", 0);
+  if (fork() == 0) {
+    // A process of its own: what the first one left behind is made durable too.
+    execl("/proc/self/exe", "unsynced-probe", "sync-all", ".", (char *)0);
+    die("exec");
+  }
+  MUST(wait(0));
+  MUST(kill(getpid(), SIGKILL));
+}
+
+static void sync_all(void) {
+  MUST(mkdir("folder", 0700));
+  put("folder/file", "synced", 0);
+  put("old-name", "x", 0);
+  MUST(rename("old-name", "new-name"));
+  int fd = open_file(".", O_RDONLY | O_DIRECTORY);
+  MUST(syncfs(fd));
+  put("folder/file", "AFTER!", 0);
+  put("folder/late", "x", 1);
+  MUST(unlink("new-name"));
   MUST(kill(getpid(), SIGKILL));
 }
 
@@ -224,6 +251,8 @@ int main(int count, char **arguments) {
   }
   if (chdir(arguments[2]) != 0) die(arguments[2]);
   if (strcmp(arguments[1], "script") == 0) script();
+  else if (strcmp(arguments[1], "script-all") == 0) script_all();
+  else if (strcmp(arguments[1], "sync-all") == 0) sync_all();
   else if (strcmp(arguments[1], "load") == 0 && acks) load();
   else if (strcmp(arguments[1], "check") == 0 && acks) return check();
   else if (strcmp(arguments[1], "bench") == 0) bench();

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "unsynced.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -37,6 +38,7 @@ static int (*real_ftruncate)(int, off_t);
 static int (*real_fallocate)(int, int, off_t, off_t);
 static int (*real_fsync)(int);
 static int (*real_fdatasync)(int);
+static int (*real_syncfs)(int);
 static int (*real_renameat2)(int, const char *, int, const char *, unsigned);
 static int (*real_unlinkat)(int, const char *, int);
 static int (*real_mkdirat)(int, const char *, mode_t);
@@ -67,6 +69,7 @@ static void prepare(void) {
   real_fallocate = dlsym(RTLD_NEXT, "fallocate");
   real_fsync = dlsym(RTLD_NEXT, "fsync");
   real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
+  real_syncfs = dlsym(RTLD_NEXT, "syncfs");
   real_renameat2 = dlsym(RTLD_NEXT, "renameat2");
   real_unlinkat = dlsym(RTLD_NEXT, "unlinkat");
   real_mkdirat = dlsym(RTLD_NEXT, "mkdirat");
@@ -432,6 +435,7 @@ static void drop_stash(uint64_t number) {
   real_unlinkat(AT_FDCWD, path, 0);
 }
 
+// Folder 0 stands for all.
 static void forget_names(uint64_t folder, uint64_t count) {
   for (uint64_t i = 0; i < count && names_pending > 0; i++) {
     struct name_record record;
@@ -441,7 +445,7 @@ static void forget_names(uint64_t folder, uint64_t count) {
     int before = record.durable[0] && record.durable[1];
     if (before) continue;
     for (int side = 0; side < 2; side++)
-      if (record.parent[side] == folder) record.durable[side] = 1;
+      if (folder == 0 || record.parent[side] == folder) record.durable[side] = 1;
     if (real_pwrite(names, record.durable, 2, at + (off_t)offsetof(struct name_record, durable)) != 2)
       die("log of names");
     if (record.durable[0] && record.durable[1]) {
@@ -570,6 +574,73 @@ int fsync(int fd) {
 int fdatasync(int fd) {
   ready();
   return sync_with(fd, real_fdatasync);
+}
+
+// What a log held when a sync of everything began.
+struct mark {
+  struct tracked *file;
+  uint64_t end, epoch;
+};
+
+// Locks every file in turn; the caller frees the result.
+static struct mark *mark_all(size_t *count) {
+  struct mark *marks = 0;
+  *count = 0;
+  pthread_mutex_lock(&table_lock);
+  for (int bucket = 0; bucket < BUCKETS; bucket++)
+    for (struct tracked *file = table[bucket]; file; file = file->next) {
+      if (*count % 256 == 0 && !(marks = realloc(marks, (*count + 256) * sizeof *marks))) die("memory");
+      marks[(*count)++].file = file;
+    }
+  pthread_mutex_unlock(&table_lock);
+  for (size_t i = 0; i < *count; i++) {
+    pthread_mutex_lock(&marks[i].file->lock);
+    marks[i].end = marks[i].file->end;
+    marks[i].epoch = marks[i].file->epoch;
+    pthread_mutex_unlock(&marks[i].file->lock);
+  }
+  return marks;
+}
+
+// Empties the logs that an earlier process left, of files that this one has not written yet: enters
+// them into the table first, so that from then on they are like the others.
+static void adopt_logs(void) {
+  DIR *folder = opendir(state);
+  if (!folder) die("state folder");
+  for (struct dirent *entry; (entry = readdir(folder));) {
+    char path[PATH_MAX];
+    if (strncmp(entry->d_name, "u-", 2) != 0) continue;
+    snprintf(path, sizeof path, "%.3900s/ref-%.64s", state, entry->d_name + 2);
+    int fd = real_openat(AT_FDCWD, path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) continue;
+    struct tracked *file = find(strtoull(entry->d_name + 2, 0, 10), 1);
+    pthread_mutex_lock(&file->lock);
+    if (!file->is_gone && file->log < 0) open_log(file, fd);
+    pthread_mutex_unlock(&file->lock);
+    real_close(fd);
+  }
+  closedir(folder);
+}
+
+// Makes everything durable: all files, all names. Names stand still meanwhile.
+int syncfs(int fd) {
+  if (!ready() || kind_of(fd) == FD_OTHER) return real_syncfs(fd);
+  static int adopted;
+  pthread_mutex_lock(&names_lock);
+  open_names();
+  if (!adopted) adopt_logs();
+  adopted = 1;
+  size_t count;
+  struct mark *marks = mark_all(&count);
+  int result = real_syncfs(fd), saved = errno;
+  if (result == 0) {
+    for (size_t i = 0; i < count; i++) forget_records(marks[i].file, marks[i].end, marks[i].epoch);
+    forget_names(0, names_count);
+  }
+  free(marks);
+  pthread_mutex_unlock(&names_lock);
+  errno = saved;
+  return result;
 }
 
 // ---- Names

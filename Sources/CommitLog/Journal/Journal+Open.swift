@@ -53,7 +53,7 @@ extension Journal {
       }
       if !ring.created { try onDisk { () throws(DiskError) in try files.sync() } }
     }
-    let (end, previous) = startOfRun(chain, files.geometry)
+    let (end, previous) = try startOfRun(chain, files.geometry)
     let journal = Journal(
       id: ring.id, files: files, run: chain.lastRun + 1, breakage: configuration.breakage, written: end,
       previous: previous, head: chain.head, durableHead: chain.namedHead)
@@ -79,18 +79,16 @@ extension Journal {
   /// without progress have used up the reserve and the one before it says the same.
   private static func startOfRun(
     _ chain: JournalChain, _ geometry: JournalGeometry
-  ) -> (JournalPosition, UInt32) {
-    let end = chain.end.offset
-    let place = geometry.placement(at: end, size: geometry.blockSize)
-    let isRoom = place + geometry.blockSize - chain.namedHead.offset <= geometry.capacity
-    guard !isRoom, chain.groups.count >= 2 else { return (chain.end, chain.previous) }
-    let last = chain.groups[chain.groups.count - 1]
-    let before = chain.groups[chain.groups.count - 2]
-    guard last.isAnnouncement, before.isAnnouncement, before.head == last.head else {
-      return (chain.end, chain.previous)
+  ) throws(LogError) -> (JournalPosition, UInt32) {
+    let room = geometry.capacity - (chain.end.offset - chain.namedHead.offset)
+    if room >= geometry.blockSize { return (chain.end, chain.previous) }
+    guard let last = chain.groups.last, let before = chain.groups.dropLast().last, last.isAnnouncement,
+      before.isAnnouncement, before.head == last.head
+    else {
+      // Entries stay out of the reserve, and an announcement of a new head frees what it takes.
+      throw .corrupt(nil, what: "the journal holds more than it can")
     }
-    let position = JournalPosition(offset: last.position, sequence: last.firstSequence - 1)
-    return (position, last.previous)
+    return (JournalPosition(offset: last.position, sequence: last.firstSequence - 1), last.previous)
   }
 }
 

@@ -125,11 +125,13 @@ package final class Journal: @unchecked Sendable {
     shared.withLock { if $0.head < position { $0.head = position } }
   }
 
-  /// Leaves a witness behind the last group, so that damage to it is told from a torn write. Syncs what
-  /// was written. Later calls are allowed.
+  /// Syncs what was written and leaves a witness behind it, so that damage to the last group is told
+  /// from a torn write. For a clean end; later calls are allowed.
   package func close() throws(LogError) {
     try sync()
-    try announce()
+    // On a full ring the last group goes without.
+    let end = written.offset + files.geometry.blockSize
+    if end - durableHead.offset <= files.geometry.capacity { try announce() }
   }
 
   // MARK: Space

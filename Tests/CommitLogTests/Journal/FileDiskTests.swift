@@ -92,6 +92,25 @@ struct FileDiskTests {
     }
   }
 
+  @Test func descriptorsAreClosedOnExec() throws {
+    try withDisk { disk, root in
+      let file = try disk.open("a", .create)
+      let lock = try disk.lock("lock")
+      var seen = 0
+      for number in 0..<Int32(256) {
+        var target = [CChar](repeating: 0, count: 4096)
+        let length = readlink("/proc/self/fd/\(number)", &target, 4095)
+        let path = String(
+          decoding: target.prefix(max(0, length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard path.hasPrefix(root) else { continue }
+        seen += 1
+        #expect(fcntl(number, F_GETFD) & FD_CLOEXEC != 0, "\(path)")
+      }
+      #expect(seen >= 3)
+      withExtendedLifetime((file, lock)) {}
+    }
+  }
+
   @Test func truncateAllocateAndSpace() throws {
     try withDisk { disk, _ in
       let file = try disk.open("a", .create)
