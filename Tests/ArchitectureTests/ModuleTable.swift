@@ -68,7 +68,8 @@ enum ModuleTable {
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
 
     // The simulator stands beside the pure modules: it may see nothing that does real I/O.
-    "Simulation": ModuleRow(uses: ["SkeinCore", "RecordFormat", "CommitLog"], isPure: true),
+    "Simulation": ModuleRow(
+      uses: ["SkeinCore", "RecordFormat", "CommitLog"], toolchain: ["Synchronization"], isPure: true),
 
     // One unary call after the other, for make bench.
     "UnaryBench": ModuleRow(uses: ["SkeinCore", "Wire", "Transport"] + nio),

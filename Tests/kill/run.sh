@@ -75,7 +75,13 @@ fi
 
 if Tests/preload/build.sh "$work/preload" >"$work/preload.log" 2>&1; then
   power power 0
-  power control 1 --environment SKEIN_BREAKAGE=ack-before-sync
+  # A kill finds something acknowledged and unsynced about one time in four; should ten not do, it tries again.
+  for attempt in 1 2 3; do
+    before=$failed
+    power control 1 --environment SKEIN_BREAKAGE=ack-before-sync
+    [ "$failed" != "$before" ] && [ "$attempt" -lt 3 ] || break
+    failed=$before
+  done
 else
   cat "$work/preload.log"
   failed=$((failed + 2))
