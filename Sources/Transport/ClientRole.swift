@@ -67,18 +67,21 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
 
   // MARK: Calls
 
+  /// Closes a call that never began. Not before `open` has returned: a handler that opens the next
+  /// call in `closed` would otherwise recurse without end.
+  private func decline(_ call: Call, _ code: StatusCode, _ message: String) {
+    let status = GRPCStatus(code, message, isDefinitelyUnprocessed: true)
+    call.eventLoop.execute { call.close(status, Metadata()) }
+  }
+
   /// Sends the request headers of a new call, or closes it.
   func start(_ call: Call, on connection: Connection) {
     guard connection.phase == .open, !isDraining, let session = connection.session else {
-      return call.close(
-        GRPCStatus(.unavailable, "the connection is closed or draining", isDefinitelyUnprocessed: true),
-        Metadata())
+      return decline(call, .unavailable, "the connection is closed or draining")
     }
     guard connection.calls.count < Int(connection.limits.maxConcurrentCalls) else {
-      return call.close(
-        GRPCStatus(
-          .resourceExhausted, "\(connection.limits.maxConcurrentCalls) calls are open on this connection",
-          isDefinitelyUnprocessed: true), Metadata())
+      return decline(
+        call, .resourceExhausted, "\(connection.limits.maxConcurrentCalls) calls are open on this connection")
     }
     var block = HeaderBlock()
     block.add(":method", "POST")
@@ -90,10 +93,7 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
     if let deadline = call.deadline {
       let left = (deadline - .now()).nanoseconds
       guard left > 0 else {
-        return call.close(
-          GRPCStatus(
-            .deadlineExceeded, "the deadline had passed before the call began", isDefinitelyUnprocessed: true),
-          Metadata())
+        return decline(call, .deadlineExceeded, "the deadline had passed before the call began")
       }
       block.add("grpc-timeout", GRPCTimeout.encode(nanoseconds: left))
     }
@@ -102,9 +102,7 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
     guard stream > 0 else {
       isDraining = true
       onEnd()
-      return call.close(
-        GRPCStatus(.unavailable, "the connection has no stream ids left", isDefinitelyUnprocessed: true),
-        Metadata())
+      return decline(call, .unavailable, "the connection has no stream ids left")
     }
     call.stream = stream
     call.headersSent = true
@@ -138,9 +136,12 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
       status = GRPCStatus(.internal, "the response ended inside a message")
     }
     call.receiveEnd()
-    // If our side is still open the server has no use for the rest of it.
-    connection.session?.reset(call.stream, NGHTTP2_NO_ERROR)
-    connection.setNeedsPump()
+    // If our side is still open the server has no use for the rest of it. Never otherwise: each reset
+    // counts against the server's limit of them.
+    if let session = connection.session, !session.isLocalClosed(call.stream) {
+      session.reset(call.stream, NGHTTP2_NO_ERROR)
+      connection.setNeedsPump()
+    }
     call.close(status, trailers)
   }
 

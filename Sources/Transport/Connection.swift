@@ -94,6 +94,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     self.log = log
     self.eventLoop = eventLoop
     self.remoteAddress = remoteAddress
+    assert(eventLoop.inEventLoop)  // the scratch is this thread's
     scratch = .current()
     meter = FrameMeter(isServer: role.isServer, limits: limits, now: .now())
     ownResets = TokenBucket(burst: limits.junkFrameBurst, perSecond: limits.junkFramesPerSecond, now: .now())

@@ -142,6 +142,11 @@ final class HTTP2Session {
     nghttp2_session_get_stream_remote_close(pointer, stream) != 0
   }
 
+  /// We have ended our side of the stream (or the stream is gone).
+  func isLocalClosed(_ stream: Int32) -> Bool {
+    nghttp2_session_get_stream_local_close(pointer, stream) != 0
+  }
+
   // MARK: Flow control
 
   @inline(__always)

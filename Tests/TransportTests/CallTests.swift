@@ -205,6 +205,38 @@ import Testing
     }
   }
 
+  /// More calls than the server allows resets: a call that ends well must not cost one.
+  @Test func finishedCallsAreNotResets() async throws {
+    var limits = TransportLimits()
+    limits.resetBurst = 20
+    limits.resetsPerSecond = 1
+    try await with(limits: limits) { _, client in
+      for _ in 0..<60 {
+        let answer = try await client.unary(path: "/t.T/Echo", message: OutboundMessage(head: [1]))
+        #expect(answer.count == 1)
+      }
+    }
+  }
+
+  /// A handler that answers `closed` with the next call must not recurse.
+  @Test func retryInsideClosedDoesNotRecurse() async throws {
+    try await with { server, client in
+      await client.close()
+      let left = Mutex(20_000)
+      await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
+        @Sendable func again() {
+          let more = left.withLock { left in
+            left -= 1
+            return left > 0
+          }
+          guard more else { return done.resume() }
+          client.open(path: "/t.T/Echo") { _ in OnClosed(again) }
+        }
+        again()
+      }
+    }
+  }
+
   @Test func identityOfThePeer() async throws {
     let seen = Mutex<PeerIdentity?>(nil)
     let certificates = TestCertificates.shared
@@ -230,4 +262,11 @@ import Testing
     await client.close()
     await server.close()
   }
+}
+
+private final class OnClosed: CallHandler {
+  let then: @Sendable () -> Void
+  init(_ then: @escaping @Sendable () -> Void) { self.then = then }
+  func received(_ message: SharedBytes) {}
+  func closed(_ status: GRPCStatus, _ trailers: Metadata) { then() }
 }
