@@ -33,9 +33,7 @@ enum Repository {
   /// The package description as SwiftPM reads it. Its own scratch path, because `swift test` holds
   /// the lock of the usual one while this runs.
   static func packageDescription() throws -> PackageDescription {
-    let scratch = FileManager.default.temporaryDirectory
-      .appendingPathComponent("skein-architecture-\(ProcessInfo.processInfo.processIdentifier)")
-    defer { try? FileManager.default.removeItem(at: scratch) }
+    let scratch = FileManager.default.temporaryDirectory.appendingPathComponent("skein-architecture")
     let process = Process()
     let output = Pipe()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
