@@ -52,8 +52,9 @@ struct JournalRingFiles: Sendable {
     let geometry = witness.geometry
     var files: [any DiskFile] = []
     for index in 0..<geometry.fileCount {
+      // A misdirected write may have made it longer.
       guard let file = opened[index],
-        try onDisk({ () throws(DiskError) in try file.size() }) >= geometry.fileSize  // a misdirected write may have grown it
+        try onDisk({ () throws(DiskError) in try file.size() }) >= geometry.fileSize
       else {
         if identities[0] == nil { return try refuseIfUsed(opened) }
         throw .corrupt(nil, what: "journal file \(path(directory, index)) is missing or too short")

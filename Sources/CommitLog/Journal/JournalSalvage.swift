@@ -44,20 +44,21 @@ struct JournalSalvage: Sendable {
       place = candidate + 1
       let read = try reader.entry(at: candidate)
       let header: JournalHeader
+      var commit: JournalCommit?
+      var isIntact = false
       switch read {
       case .nothing: continue
       case .damaged(let damaged): header = damaged
       case .intact(let whole, let payload):
         header = whole
-        if whole.isCommit, let commit = JournalCommit(payload), header.position == candidate {
-          commits.append((whole.sequence, commit))
-        }
+        isIntact = true
+        commit = whole.isCommit ? JournalCommit(payload) : nil
       }
+      // An older lap or what an opening cut off does not count.
       guard header.position == candidate, !runs.isCut(run: header.run, sequence: header.sequence),
         header.sequence >= nextSequence, header.sequence < hole.sequences.upperBound
       else { continue }
-      var isIntact = false
-      if case .intact = read { isIntact = true }
+      if let commit { commits.append((header.sequence, commit)) }
       found.append(Found(header: header, isIntact: isIntact))
       if isIntact && !header.isCommit { intact.append(candidate) }
       nextSequence = header.sequence + 1
