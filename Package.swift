@@ -140,11 +140,13 @@ let tests: [Target] = [
     name: "TransportTests", dependencies: ["SkeinCore", "Transport"] + nio, swiftSettings: strict),
   .testTarget(
     name: "MetadataStoreTests",
-    dependencies: ["SkeinCore", "MetadataStore", "DiskIO", "CommitLog", "Simulation", "Transport", "Wire", "Certificates"]
+    dependencies: [
+      "SkeinCore", "MetadataStore", "DiskIO", "CommitLog", "Simulation", "Transport", "Wire", "Certificates",
+    ]
       + nio, swiftSettings: strict),
   .testTarget(
     name: "SkeinClientTests",
-    dependencies: ["SkeinCore", "RecordFormat", "SkeinClient"], swiftSettings: strict),
+    dependencies: ["SkeinCore", "RecordFormat", "SkeinClient", "Certificates"], swiftSettings: strict),
   .testTarget(
     name: "BrokerTests",
     dependencies: [

@@ -40,7 +40,7 @@ trial() {
   shift 2
   mkdir -p "$folder"
   echo "== $name"
-  timeout 900 "$bin/KillDriver" --skeind "$bin/skeind" --directory "$folder" --seed "$seed" "$@" || code=$?
+  timeout $((300 + 10 * rounds)) "$bin/KillDriver" --skeind "$bin/skeind" --directory "$folder" --seed "$seed" "$@" || code=$?
   if [ "$code" = "$expected" ]; then
     passed=$((passed + 1))
     echo "== $name: as it must be (exit $code)"
