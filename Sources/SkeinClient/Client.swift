@@ -26,6 +26,8 @@ public final class Client: Sendable {
   let connector: Connector
   private let ownedGroup: MultiThreadedEventLoopGroup?
   private let unaryConnection = ConnectionCell()
+  /// What producers and readers run on.
+  let supervisors = TaskRoster()
 
   /// - Parameter eventLoopGroup: nil makes one of `configuration.eventLoopThreads`, ended by `close`.
   /// - Throws: INVALID_REQUEST for an address that cannot be read.
@@ -71,8 +73,10 @@ public final class Client: Sendable {
       self, topic: topic, partitions: partitions, from: start, configuration)
   }
 
-  /// Closes the admin connection and the client's own event loops. Close producers and readers first.
+  /// Ends what is left of producers and readers, and the client's own event loops. Close producers
+  /// before: what they still hold fails here.
   public func close() async {
+    await supervisors.end()
     await unaryConnection.close()
     try? await ownedGroup?.shutdownGracefully()
   }

@@ -33,14 +33,14 @@ public final class Producer: Sendable {
     _ client: Client, _ configuration: ProducerConfiguration
   ) async throws(SkeinError) -> Producer {
     let core = ProducerCore(
-      configuration: try configuration.validated(), clock: SystemClock(), random: SystemRandom())
+      configuration: try configuration.validated(), random: SystemRandom())
     let stream = ProducerStream(core: core, acknowledgement: configuration.acknowledgement)
     let supervision = StreamSupervisor(
       connector: client.connector, path: ProducerMethod.publishStream,
       // Before the first stream nothing else bounds the waiting; later the delivery deadline does.
       patience: { stream.wasOpened ? nil : client.configuration.unreachableTimeout.nanosecondsClamped })
     let admin = client.admin
-    let supervisor = Task {
+    let supervisor = client.supervisors.start {
       await withTaskGroup(of: Void.self) { group in
         group.addTask { await supervision.run(stream) }
         group.addTask { await keepHouse(core, admin) }

@@ -40,14 +40,13 @@ final class ProducerCore: Sendable {
 
   private let state: Mutex<State>
   private let flushIDs = Atomic<UInt64>(0)
-  private let clock: any TimeSource
+  private let clock = SystemClock()
   let deliveryHandler: (@Sendable (BatchDelivery) -> Void)?
 
-  init(configuration: ProducerConfiguration, clock: any TimeSource, random: any RandomSource) {
+  init(configuration: ProducerConfiguration, random: any RandomSource) {
     let machine = ProducerMachine(random: random, resequence: BatchRewriter.resequence)
     let buffer = ProducerBuffer(configuration: configuration)
     state = Mutex(State(machine: machine, buffer: buffer))
-    self.clock = clock
     deliveryHandler = configuration.deliveryHandler
   }
 

@@ -56,7 +56,7 @@ public final class Reader: AsyncSequence, Sendable {
     let patience = client.configuration.unreachableTimeout.nanosecondsClamped
     let supervision = StreamSupervisor(
       connector: client.connector, path: ConsumerMethod.read, patience: { patience })
-    let supervisor = Task { await supervision.run(stream) }
+    let supervisor = client.supervisors.start { await supervision.run(stream) }
     return Reader(core: core, stream: stream, supervisor: supervisor)
   }
 

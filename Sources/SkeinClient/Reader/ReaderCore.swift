@@ -28,7 +28,7 @@ final class ReaderCore: Sendable {
     var queue = FIFO<Item>()
     /// The chunk being taken apart, and how far.
     var current: (chunk: Chunk, position: Int)?
-    var waiter: CheckedContinuation<Void, Never>?
+    var waiters: [CheckedContinuation<Void, Never>] = []
     var isClosed = false
     /// Sends a credit on the current stream.
     var grant: (@Sendable (ReaderMachine.Amount) -> Void)?
@@ -113,14 +113,12 @@ final class ReaderCore: Sendable {
   func wait() async {
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        let previous = state.withLock { state -> CheckedContinuation<Void, Never>? in
+        let isReady = state.withLock { state in
           let isReady = !state.queue.isEmpty || state.machine.isDone || state.isClosed || Task.isCancelled
-          if isReady { return continuation }
-          defer { state.waiter = continuation }
-          // Two consumers at once: the earlier one looks again, so neither is lost.
-          return state.waiter
+          if !isReady { state.waiters.append(continuation) }
+          return isReady
         }
-        previous?.resume()
+        if isReady { continuation.resume() }
       }
     } onCancel: {
       wake()
@@ -128,10 +126,11 @@ final class ReaderCore: Sendable {
   }
 
   private func wake() {
-    state.withLock { state in
-      defer { state.waiter = nil }
-      return state.waiter
-    }?.resume()
+    let waiters = state.withLock { state in
+      defer { state.waiters.removeAll() }
+      return state.waiters
+    }
+    for waiter in waiters { waiter.resume() }
   }
 
   /// Next offset per partition as far as received.
