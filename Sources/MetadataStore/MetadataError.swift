@@ -47,6 +47,20 @@ package struct MetadataError: Error, Sendable, Hashable, CustomStringConvertible
     self.message = message
   }
 
+  /// As a client of the broker is told. What is left are refusals of requests that the broker itself
+  /// composes: its own defect.
+  package var fault: Fault {
+    switch (outcome, kind) {
+    case (.unknown, _), (_, .unavailable), (_, .offline):
+      Fault(
+        .metadataUnavailable, "\(message); if this was a change it may have been made: read before you retry")
+    case (_, .noSpace): Fault(.diskFull, "\(message); nothing was changed")
+    case (_, .overloaded): Fault(.overloaded, message)
+    case (_, .closed): Fault(.draining, message)
+    default: Fault(.internalError, "the metadata store: \(self)")
+    }
+  }
+
   package var description: String { "\(message) (\(kind), outcome \(outcome))" }
 
   static let emptyKey = MetadataError(.emptyKey, "a key needs at least one byte")

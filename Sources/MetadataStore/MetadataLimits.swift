@@ -9,6 +9,8 @@ package enum MetadataLimits {
   package static let leastLeaseSeconds: Int64 = 2
   /// Seconds.
   package static let mostLeaseSeconds: Int64 = 9_000_000_000
+  /// Leases of a SQLite store; beyond it `.overloaded`.
+  package static let leases = 65_536
   /// Bytes of keys and values in one range answer; beyond it `.resultTooLarge`: ask with a limit.
   package static let resultBytes = 64 << 20
   /// Keys that one transaction may change; beyond it `.tooManyChanges`.

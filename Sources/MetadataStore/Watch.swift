@@ -54,7 +54,8 @@ package protocol WatchSource: AnyObject, Sendable {
 /// Iterate it once. It ends with nil when its task is cancelled and throws when it cannot go on:
 /// `.compacted(at:)` when history that it still needed is gone (list again, then watch from there),
 /// `.closed` with the store, a connection error on etcd (watch again from the last revision's `next`).
-/// A watch is a hint (R12): whoever needs certainty lists again and compares.
+/// A watch is a hint (R12): whoever needs certainty lists again and compares. (etcd 3.4.23 forgets a
+/// deletion made at the very revision of a later compaction, and lets a watch begin there.)
 ///
 /// **A slow consumer** holds nothing up and fills no memory: the SQLite store keeps only a cursor and
 /// reads the next updates when they are asked for; from etcd the transport stops reading and etcd

@@ -10,7 +10,7 @@ enum Backend: String, CaseIterable, CustomStringConvertible, Sendable {
 
   var description: String { rawValue }
 
-  /// The ones that this machine can run; tests that cannot run etcd say so (`EtcdAbsentTests`).
+  /// The ones that this machine can run; without etcd the suite `EtcdStoreTests` is skipped and says why.
   static let available: [Backend] = allCases.filter { $0 != .etcd || EtcdServer.isInstalled }
 }
 

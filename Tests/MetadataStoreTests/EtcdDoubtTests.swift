@@ -7,6 +7,7 @@ import Transport
 import Wire
 
 /// What the etcd store makes of silence, refusals and odd answers (R11, R12, R42).
+@Suite(.timeLimit(.minutes(1)))
 struct EtcdDoubtTests {
   private let a = Array("a".utf8)
 

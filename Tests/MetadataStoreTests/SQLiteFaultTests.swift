@@ -52,6 +52,18 @@ struct SQLiteFaultTests {
     await store.close()
   }
 
+  /// A failed sync loses data whatever its reason, so it is never tried again (R56).
+  @Test(arguments: ["-wal", "metadata.db"], [DiskError.Kind.noSpace, .permission])
+  func aFailedSyncTakesItOfflineWhateverTheReason(_ path: String, kind: DiskError.Kind) async throws {
+    let disk = SimulatedDisk(seed: 1)
+    let store = try await open(disk)
+    try await store.put(a, [])
+    disk.inject(DiskFault(.sync, path: path, .error(kind)))
+    #expect(await putUntilRefused(store).error?.kind == .offline)
+    #expect(await refusal { _ = try await store.get(a) } == .offline)
+    await store.close()
+  }
+
   @Test func anErrorOfACommitIsUnknownAndOneBeforeIsDefinite() async throws {
     let disk = SimulatedDisk(seed: 1)
     let store = try await open(disk)

@@ -5,6 +5,7 @@ import SkeinCore
 import Testing
 
 /// What is particular to the SQLite store.
+@Suite(.timeLimit(.minutes(1)))
 struct SQLiteStoreTests {
   private let a = Array("a".utf8)
 

@@ -42,8 +42,11 @@ final class DiskVFS {
     return shared.lastError
   }
 
-  /// True once a sync failed or bytes could not be read or written.
-  var isFailed: Bool { shared.isFailed }
+  /// Set once a sync failed or bytes could not be read or written; then every file call fails.
+  var isFailed: Bool {
+    get { shared.isFailed }
+    set { shared.isFailed = newValue }
+  }
 }
 
 // MARK: What the callbacks see

@@ -98,6 +98,8 @@ final class SQLiteConnection {
     case SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_SCHEMA, SQLITE_ERROR:
       return MetadataError(.unreadable, "the metadata store cannot be read: \(text)")
     default:
+      // Not foreseen, so nothing may be assumed about what comes after it.
+      vfs.isFailed = true
       return MetadataError(.offline, "the metadata store failed with SQLite's code \(code): \(text)")
     }
   }

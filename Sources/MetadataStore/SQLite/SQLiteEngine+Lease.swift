@@ -11,6 +11,8 @@ struct LeaseTable {
   /// No lease ends before it; may be earlier than the earliest.
   private var earliest = Int64.max
 
+  var count: Int { rows.count }
+
   func contains(_ lease: LeaseID) -> Bool { rows[lease] != nil }
 
   mutating func insert(_ lease: LeaseID, seconds: Int64, now: Int64) {
@@ -45,6 +47,9 @@ extension SQLiteEngine {
       throw MetadataError(
         .leaseTooLong,
         "\(timeToLive) s is too long for a lease; the limit is \(MetadataLimits.mostLeaseSeconds) s")
+    }
+    guard leases.count < MetadataLimits.leases else {
+      throw MetadataError(.overloaded, "\(MetadataLimits.leases) leases exist already")
     }
     let seconds = max(timeToLive, MetadataLimits.leastLeaseSeconds)
     var lease = id

@@ -5,7 +5,8 @@ package import SkeinCore
 /// on a `Disk` (ADR 0003).
 ///
 /// All work is done in order by one thread of its own, so no event loop waits for a disk. One store
-/// at a time may have a path open; the lock file beside it refuses a second.
+/// at a time may have a path open; the lock file beside it refuses a second. It must be closed: until then
+/// its thread and files stay.
 ///
 /// **After a disk error** (I/O, failed sync) the store is offline: every call throws `.offline` until it
 /// is closed and opened again, and the call that met the error has an unknown outcome if it was
