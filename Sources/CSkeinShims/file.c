@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <unistd.h>
 
 int skein_fallocate_keeping_size(int descriptor, int64_t offset, int64_t count) {
   int result;
@@ -11,3 +12,5 @@ int skein_fallocate_keeping_size(int descriptor, int64_t offset, int64_t count) 
   while (result != 0 && errno == EINTR);
   return result == 0 ? 0 : errno;
 }
+
+int skein_syncfs(int descriptor) { return syncfs(descriptor) == 0 ? 0 : errno; }

@@ -10,7 +10,7 @@ internal import Glibc
 ///
 /// **Threading.** Any thread; all calls block, so never on an event loop.
 package final class FileDisk: Disk {
-  private let root: Descriptor
+  let root: Descriptor
   private let rootPath: String
 
   /// - Parameter root: an existing folder.

@@ -26,6 +26,7 @@ import Testing
     var total = LogSimulation.Statistics()
     let count = Int(Self.number("SKEIN_SIMULATION_SEEDS") ?? 1000)
     for seed in stride(from: shard, to: count, by: Self.shards) {
+      if getenv("SKEIN_SIMULATION_PROGRESS") != nil { print("seed \(seed)") }
       total.add(try LogSimulation(seed: UInt64(seed)).run())
     }
     print("shard \(shard): \(total)")
@@ -65,6 +66,7 @@ import Testing
       var options = LogSimulation.Options()
       options.breakages = mutant.breakages
       options.journalBreakage = mutant.journal
+      if getenv("SKEIN_SIMULATION_PROGRESS") != nil { print("\(mutant.name): seed \(seed)") }
       do { _ = try LogSimulation(seed: seed, options: options).run() } catch {
         print("\(mutant.name): \(error)")
         return

@@ -21,9 +21,11 @@ package struct LogConfiguration: Sendable {
   /// One write to a segment takes at most this much, or one batch if that is larger.
   package var writeRunBytes = 2 << 20
   /// A segment file is synced when this much was written to it, so that no sync takes long.
-  package var pacedSyncBytes: Int64 = 8 << 20
+  package var pacedSyncBytes: Int64 = 16 << 20
+  /// With more files and folders than this to sync, the whole file system is synced in one call.
+  package var bulkSyncAbove = 64
   /// Journal parts are recycled when this share of the journal is in use, in percent.
-  package var recycleAtPercent = 25
+  package var recycleAtPercent = 50
 
   /// Segment files open at once, for readers and for write-behind each.
   package var maxOpenFiles = 384

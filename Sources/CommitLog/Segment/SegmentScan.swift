@@ -35,6 +35,10 @@ struct SegmentScan {
       let storage = SharedBytes.Storage(capacity: capacity)
       let buffer = UnsafeMutableRawBufferPointer(start: storage.base, count: capacity)
       let count = try file.read(into: buffer, at: end.position)
+      guard count > 0 else {
+        end.flaw = .damaged("the file ends before its content")
+        return end
+      }
       let chunk = SharedBytes(storage, offset: 0, count: count)
       let start = end.position
       let flaw = walk(chunk, at: start, &end, &epoch, visit)

@@ -56,12 +56,14 @@ final class SegmentWriter {
 
   func sync() throws(DiskError) {
     try file.sync()
-    unsynced = 0
+    noteSynced()
   }
 
-  /// Gives back what was allocated beyond the content.
+  /// Everything written so far is durable.
+  func noteSynced() { unsynced = 0 }
+
+  /// Gives back what was allocated beyond the content, also by an earlier writer of the file.
   func trim(to content: Int64) throws(DiskError) {
-    guard allocated > content else { return }
     try file.truncate(to: content)
     allocated = content
   }

@@ -116,6 +116,7 @@ package final class LogSimulation {
     configuration.writeRunBytes = 2048
     configuration.pacedSyncBytes = Int64(2048 + random.below(8192))
     configuration.maxOpenFiles = 1 + random.below(4)
+    configuration.bulkSyncAbove = random.chance(30) ? 2 : 64
     configuration.reserveBytes = 32 << 10
     configuration.emergencyBytes = 4096
     configuration.breakages = options.breakages
@@ -236,7 +237,9 @@ package final class LogSimulation {
     disk.crash(atOperation: nil)
     disk.clearFaults()
     disk.setCapacity(1 << 40)
-    if directory == nil || isOffline {
+    if disk.isOff {
+      try powerFails()
+    } else if directory == nil || isOffline {
       disk.kill()
       try reopen()
     }
