@@ -65,6 +65,18 @@ import Testing
     }
   }
 
+  @Test(arguments: [(Int64(10), Int64.max, Int64(10)), (10, 10, .max), (.max, 10, 10), (1 << 62, 10, 10)])
+  func absurdTotalsAndOffsetsAreNotBelieved(_ numbers: (next: Int64, records: Int64, bytes: Int64)) {
+    var machine = machine()
+    _ = machine.streamOpened()
+    let verdict = machine.arrived(arrival(numbers.next, records: numbers.records, bytes: numbers.bytes))
+    guard case .broken = verdict else {
+      Issue.record("believed \(numbers)")
+      return
+    }
+    _ = machine.nextGrant()
+  }
+
   @Test func stopsWhereItWasTold() {
     var machine = machine(stop: 30)
     _ = machine.streamOpened()

@@ -190,7 +190,8 @@ final class ProducerStream: SupervisedStream, @unchecked Sendable {
       ack.requestID,
       .appended(
         BatchAcknowledgement(
-          baseOffset: ack.baseOffset < 0 ? nil : ack.baseOffset, isDuplicate: ack.duplicate,
+          baseOffset: (0..<Offset.limit.rawValue).contains(ack.baseOffset) ? ack.baseOffset : nil,
+          isDuplicate: ack.duplicate,
           timings: timings))
     )
   }

@@ -55,14 +55,21 @@ struct ReaderMachine {
   private(set) var received = Amount()
   private(set) var isConnected = false
   private var index: [String: [Int32: Int]] = [:]
+  /// Slots that are not done.
+  private var open = 0
+
+  /// No message charges more than this (messages are at most 16 MiB): a broker that says otherwise is
+  /// not believed, and sums cannot overflow.
+  private static let chargeLimit: Int64 = 1 << 31
 
   init(slots: [Slot], window: Amount) {
     self.slots = slots
     self.window = window
     for (at, slot) in slots.enumerated() { index[slot.topic, default: [:]][slot.partition] = at }
+    open = slots.count { !$0.isDone }
   }
 
-  var isDone: Bool { slots.allSatisfy(\.isDone) }
+  var isDone: Bool { open == 0 }
 
   /// A stream begins: totals start over. The first grant is an eighth of the window, or less if more
   /// is still held; the rest follows with the first message.
@@ -81,8 +88,11 @@ struct ReaderMachine {
   mutating func arrived(_ arrival: Arrival) -> Verdict {
     let charge = Amount(
       records: arrival.total.records - received.records, bytes: arrival.total.bytes - received.bytes)
-    guard charge.records >= 0, charge.bytes >= 0 else {
-      return .broken(SkeinError(.internalError, "the broker's totals on the read stream went back"))
+    guard (0...Self.chargeLimit).contains(charge.records), (0...Self.chargeLimit).contains(charge.bytes),
+      arrival.nextOffset < Offset.limit.rawValue
+    else {
+      return .broken(
+        SkeinError(.internalError, "the broker's totals or offsets on the read stream make no sense"))
     }
     received = arrival.total
     guard let at = index[arrival.topic]?[arrival.partition], !slots[at].isDone else { return .skip }
@@ -91,7 +101,7 @@ struct ReaderMachine {
     let from = slots[at].next
     slots[at].next = arrival.nextOffset
     slots[at].epoch = arrival.leaderEpoch
-    if let stop = slots[at].stop, arrival.nextOffset >= stop { slots[at].isDone = true }
+    if let stop = slots[at].stop, arrival.nextOffset >= stop { finish(at) }
     held.records += charge.records
     held.bytes += charge.bytes
     return .deliver(slot: at, from: from, until: slots[at].stop ?? .max, charge: charge)
@@ -105,7 +115,13 @@ struct ReaderMachine {
 
   /// The partition is over, for a reason that trying again does not change.
   mutating func finish(topic: String, partition: Int32) {
-    if let at = index[topic]?[partition] { slots[at].isDone = true }
+    if let at = index[topic]?[partition] { finish(at) }
+  }
+
+  private mutating func finish(_ at: Int) {
+    guard !slots[at].isDone else { return }
+    slots[at].isDone = true
+    open -= 1
   }
 
   /// The next grant, if it is worth a message.
