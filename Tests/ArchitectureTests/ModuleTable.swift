@@ -74,6 +74,10 @@ enum ModuleTable {
     // One unary call after the other, for make bench.
     "UnaryBench": ModuleRow(uses: ["SkeinCore", "Wire", "Transport"] + nio),
 
+    // The transport against spikes/h2tls.
+    "TransportBench": ModuleRow(
+      uses: ["SkeinCore", "Transport"] + nio, toolchain: ["Glibc", "Synchronization"]),
+
     // The driver of the kill tests sees the SDK only, as a user would.
     "KillDriver": ModuleRow(
       uses: ["SkeinClient", "ArgumentParser"], toolchain: ["Foundation", "Synchronization"]),
