@@ -17,6 +17,9 @@ final class DirectoryShared: Sendable {
   /// Producers remembered in all partitions (P9).
   let producerCount = Atomic<Int>(0)
 
+  /// The largest frame and batch that the journal takes, in bytes.
+  let largestEntry = Atomic<Int>(.max)
+
   /// 0 online, 1 full, 2 offline; the reason stands in `offlineReason`.
   private let condition = Atomic<UInt8>(0)
   private let offlineReason = Mutex<LogError?>(nil)

@@ -1,7 +1,7 @@
 internal import SkeinCore
 internal import Synchronization
 
-/// The group commit (R47): takes what was submitted, writes it to the journal as one group, syncs
+/// The group commit (R47): takes what was submitted, writes it to the journal in few groups, syncs
 /// once, and says what has become durable. Threading: the flusher thread, one step at a time.
 final class Flusher {
   private let shared: DirectoryShared
@@ -35,23 +35,34 @@ final class Flusher {
       waiting = shared.queue.takeAll()
       next = 0
     }
-    guard next < waiting.count else { return [] }
-    let entries = waiting[next..<endOfGroup()]
     // The ends are captured before the sync begins: only they may be called durable (R47).
-    guard let cut = try write(entries) else { return [] }
+    let first = next
+    guard let cut = try writeGroups() else { return [] }
     let started = shared.time.monotonicNanoseconds
     if shared.configuration.breakages.contains(.acknowledgeBeforeSync) {
       syncIsLate = true
     } else {
       try journal.sync()
     }
-    let advances = settle(entries, cut: cut, started: started)
-    next = entries.endIndex
+    let advances = settle(waiting[first..<next], cut: cut, started: started)
     if next == waiting.count {
       waiting = []
       next = 0
     }
     return advances
+  }
+
+  /// Writes everything that waits, group after group; one sync then covers them all. Stops early when
+  /// the journal is full; nil when nothing was written.
+  private func writeGroups() throws(LogError) -> JournalPosition? {
+    var cut: JournalPosition?
+    while next < waiting.count {
+      let end = endOfGroup()
+      guard let position = try write(waiting[next..<end]) else { break }
+      cut = position
+      next = end
+    }
+    return cut
   }
 
   /// One group holds at most `maxGroupBytes`, but at least one entry.

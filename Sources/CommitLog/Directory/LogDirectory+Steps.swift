@@ -42,6 +42,10 @@ extension LogDirectory {
     try online { () throws(LogError) in try writeBehind.step() } ?? false
   }
 
+  /// Asks for a write-behind round although little waits; with `recycle` also for a checkpoint at its
+  /// end. Any thread.
+  package func requestRound(recycle: Bool = false) { backlog.request(recycle: recycle) }
+
   /// What belongs to time: space, retention, rolling by time, expiry of producers. Call it every
   /// second or so, on the write-behind thread. True when it submitted entries: wake the flusher.
   package func maintenanceStep() throws(LogError) -> Bool {

@@ -64,6 +64,7 @@ package final class LogDirectory: Sendable {
     try recovery.loadCheckpoint()
     let (journal, found) = try Journal.open(
       disk: disk, directory: LogPaths.journal, configuration: configuration.journal, random: random)
+    shared.largestEntry.store(Int(clamping: journal.largestPayload), ordering: .relaxed)
     try recovery.replay(found)
     recovery.finish()
 

@@ -144,6 +144,10 @@ extension PartitionLog {
         "less than \(shared.configuration.reserveBytes) bytes are free in the log directory; free space or shorten retention",
         metadata: ["limit": String(shared.configuration.reserveBytes)], retryAfterMilliseconds: 1000)
     }
+    let largest = shared.largestEntry.load(ordering: .relaxed)
+    if bytes > largest {
+      throw LogError.entryTooLarge(size: Int64(bytes), limit: Int64(largest)).fault
+    }
     let unwritten = shared.unwrittenBytes.load(ordering: .relaxed)
     guard unwritten <= shared.configuration.maxUnwrittenBytes, shared.queue.reserve(bytes) else {
       throw Fault(
