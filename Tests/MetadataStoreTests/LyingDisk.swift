@@ -24,6 +24,7 @@ final class LyingDisk: Disk, @unchecked Sendable {
   func remove(_ path: String) throws(DiskError) { try disk.remove(path) }
   func removeDirectory(_ path: String) throws(DiskError) { try disk.removeDirectory(path) }
   func syncDirectory(_ path: String) throws(DiskError) { try disk.syncDirectory(path) }
+  func syncAll() throws(DiskError) { try disk.syncAll() }
   func exists(_ path: String) throws(DiskError) -> Bool { try disk.exists(path) }
   func space() throws(DiskError) -> DiskSpace { try disk.space() }
   func lock(_ path: String) throws(DiskError) -> any DiskLock { try disk.lock(path) }
