@@ -51,12 +51,11 @@ struct OutboundQueue {
   }
 
   private var segmentSize: Int {
-    let message = messages[start]
     switch segment {
     case 0: return Self.prefixBytes
-    case 1: return message.head.count
-    case 2: return message.first?.count ?? 0
-    default: return message.rest[segment - 3].count
+    case 1: return messages[start].head.count
+    case 2: return messages[start].first?.count ?? 0
+    default: return messages[start].rest[segment - 3].count
     }
   }
 

@@ -9,7 +9,6 @@ final class ServerRole: ConnectionRole {
   let isServer = true
   private let server: ServerState
   private var holdsHandshake = true
-  private weak var connection: Connection?
 
   init(server: ServerState) { self.server = server }
 
@@ -17,7 +16,6 @@ final class ServerRole: ConnectionRole {
 
   func opened(_ connection: Connection) {
     handshakeEnded()
-    self.connection = connection
     server.add(connection)
     if server.isDraining { drain(connection) }
   }
