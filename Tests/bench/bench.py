@@ -111,9 +111,6 @@ class Broker:
     def create(self, topic, partitions):
         self.skein("topic", "create", topic, "--partitions", str(partitions))
 
-    def delete(self, topic):
-        self.skein("topic", "delete", topic)
-
     def unary(self, topic, records):
         """Acknowledged calls a second, 32 in flight."""
         host, port = self.address.rsplit(":", 1)
@@ -152,16 +149,13 @@ class Figures:
 def throughput(options, work, figures):
     yardsticks = Yardsticks(options.yardsticks, work)
     parts = options.parts
-    broker = Broker(options.bin, f"{work}/broker")
-    broker.start()
-    try:
-        for pair in range(1, options.pairs + 1):
-            print(f"pair {pair} of {options.pairs}", flush=True)
-            link = yardsticks.link() if {"produce", "consume"} & parts else 0
-            topic = f"bench-{pair}"
-            if {"produce", "consume"} & parts:
-                broker.create(topic, 8)
-                made = broker.bench("produce", topic)
+    for pair in range(1, options.pairs + 1):
+        print(f"pair {pair} of {options.pairs}", flush=True)
+        link = yardsticks.link() if {"produce", "consume"} & parts else 0
+        if {"produce", "consume"} & parts:
+            with fresh_broker(options, work) as broker:
+                broker.create("eight", 8)
+                made = broker.bench("produce", "eight")
                 if "produce" in parts:
                     storage = yardsticks.storage()
                     rate = made["megabytes_per_second"]
@@ -171,30 +165,38 @@ def throughput(options, work, figures):
                                 f"{made['latency_us']['p50'] / 1000:.1f} p99 {made['latency_us']['p99'] / 1000:.1f} ms)"
                                 f" to L {link:.0f}, S {storage:.0f}")
                 if "consume" in parts:
-                    read = broker.bench("consume", topic)
+                    read = broker.bench("consume", "eight")
                     rate = read["megabytes_per_second"]
                     figures.add("consume / L", 0.6, rate / link,
                                 f"{rate:.0f} MB/s ({read['records_per_second']:.0f} records/s) to L {link:.0f}")
-                broker.delete(topic)
-            if "unary" in parts:
-                broker.create(topic + "-unary", 8)
-                base = yardsticks.unary()
-                rate = broker.unary(topic + "-unary", 60000)
-                figures.add("unary durable Publish, 32 in flight / U", 0.4, rate / base,
-                            f"{rate:.0f}/s to U {base:.0f}/s")
-                broker.delete(topic + "-unary")
-            if "partitions" in parts:
-                few, many = topic + "-few", topic + "-many"
-                broker.create(few, 8)
-                eight = broker.bench("produce", few)["megabytes_per_second"]
-                broker.delete(few)
-                broker.create(many, 1000)
-                thousand = broker.bench("produce", many)["megabytes_per_second"]
-                broker.delete(many)
-                figures.add("1,000 partitions / 8 partitions", 0.25, thousand / eight,
-                            f"{thousand:.0f} MB/s to {eight:.0f} MB/s")
+        if "unary" in parts:
+            base = yardsticks.unary()
+            with fresh_broker(options, work) as broker:
+                broker.create("unary", 8)
+                rate = broker.unary("unary", 60000)
+            figures.add("unary durable Publish, 32 in flight / U", 0.4, rate / base, f"{rate:.0f}/s to U {base:.0f}/s")
+        if "partitions" in parts:
+            with fresh_broker(options, work) as broker:
+                broker.create("eight", 8)
+                eight = broker.bench("produce", "eight")["megabytes_per_second"]
+            with fresh_broker(options, work) as broker:
+                broker.create("thousand", 1000)
+                thousand = broker.bench("produce", "thousand")["megabytes_per_second"]
+            figures.add("1,000 partitions / 8 partitions", 0.25, thousand / eight,
+                        f"{thousand:.0f} MB/s to {eight:.0f} MB/s")
+
+
+@contextlib.contextmanager
+def fresh_broker(options, work):
+    """A broker in a new folder, so that no run pays for what another left behind."""
+    folder = tempfile.mkdtemp(dir=work)
+    broker = Broker(options.bin, f"{folder}/broker")
+    broker.start()
+    try:
+        yield broker
     finally:
         broker.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def idle(options, work):
