@@ -67,7 +67,7 @@ struct Checkpoint: Equatable {
 }
 
 extension Checkpoint.Row {
-  static let minimumSize = 57
+  static let minimumSize = 55
   private static let corruptionLimit = 4096
 
   func encode(into out: inout ByteWriter) {
