@@ -10,15 +10,15 @@ extension Broker {
   package func run() async {
     await withTaskGroup { group in
       let maintenance = context.maintenance
-      group.addTask { [context] in
-        await context.admin.run()
-        maintenance.cancel()
-      }
+      group.addTask { [store] in await store.run() }
       group.addTask { [context, configuration] in
         while await maintenance.wait(milliseconds: configuration.maintenanceMilliseconds) {
           await context.workers.maintain()
         }
       }
+      await context.admin.run()
+      maintenance.cancel()
+      group.cancelAll()
     }
   }
 

@@ -13,7 +13,7 @@ package final class Broker: Sendable {
 
   let configuration: BrokerConfiguration
   let context: BrokerContext
-  let store: any MetadataStore
+  let store: SQLiteStore
   let server: GRPCServer
   let operations: OperationsServer
   let group: MultiThreadedEventLoopGroup
@@ -23,7 +23,7 @@ package final class Broker: Sendable {
   package let operationsAddress: String
 
   init(
-    configuration: BrokerConfiguration, context: BrokerContext, store: any MetadataStore,
+    configuration: BrokerConfiguration, context: BrokerContext, store: SQLiteStore,
     server: GRPCServer, operations: OperationsServer, group: MultiThreadedEventLoopGroup,
     budget: MemoryBudget, port: Int
   ) {

@@ -161,13 +161,11 @@ final class TopicRegistry: Sendable {
     _ = try await commit(Transaction(then: [.delete(.key(keys.deleted(id)))]))
   }
 
-  private func commit(_ transaction: Transaction) async throws -> TransactionResult {
+  private func commit(_ transaction: Transaction) async throws(Fault) -> TransactionResult {
     do {
       return try await store.transact(transaction)
-    } catch let error {
-      throw Fault(
-        .metadataUnavailable,
-        "the metadata store failed (\(error)); the change may have been made: read before you retry")
+    } catch {
+      throw error.fault
     }
   }
 
