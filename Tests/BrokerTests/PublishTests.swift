@@ -147,7 +147,9 @@ import Wire
     let fetched: FetchResponse = try await second.call(
       ConsumerMethod.fetch,
       FetchRequest(partitions: [FetchPartition(topic: "t", partition: 0)], decoded: true))
-    let values = fetched.partitions.first?.records.map { String(decoding: $0.value?.array ?? [], as: UTF8.self) }
+    let values = fetched.partitions.first?.records.map {
+      String(decoding: $0.value?.array ?? [], as: UTF8.self)
+    }
     #expect(values == (0..<50).map { "r\($0)" })
     let more: PublishResponse = try await second.call(
       ProducerMethod.publish, PublishRequest(topic: "t", records: [Record(value: bytes("next"))]))

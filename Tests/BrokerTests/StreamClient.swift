@@ -1,0 +1,73 @@
+import NIOCore
+import SkeinCore
+import Transport
+import Wire
+
+/// A raw stream of one method, for tests that look at every message.
+///
+/// `@unchecked Sendable`: `call` is set once before anything is received, and used on its loop.
+final class StreamClient<Request: WireMessage, Response: WireMessage>: CallHandler, @unchecked Sendable {
+  private let continuation: AsyncStream<SharedBytes>.Continuation
+  private var iterator: AsyncStream<SharedBytes>.AsyncIterator
+  private let ended: EventLoopPromise<GRPCStatus>
+  private var call: Call?
+  private let releases: Bool
+
+  /// - Parameter releases: false holds every message's flow-control credit for ever.
+  private init(loop: any EventLoop, releases: Bool) {
+    let (stream, continuation) = AsyncStream<SharedBytes>.makeStream()
+    self.continuation = continuation
+    self.iterator = stream.makeAsyncIterator()
+    self.ended = loop.makePromise()
+    self.releases = releases
+  }
+
+  static func open(
+    _ path: String, on connection: GRPCConnection, releases: Bool = true
+  ) async throws -> StreamClient {
+    let client = StreamClient(loop: connection.eventLoop, releases: releases)
+    try await connection.eventLoop.submit {
+      client.call = connection.open(path: path) { _ in client }
+    }.get()
+    return client
+  }
+
+  func send(_ request: Request) async throws {
+    let (head, payload) = request.encodedParts()
+    try await onLoop { $0.send(OutboundMessage(head: head, parts: payload)) }
+  }
+
+  func sendEnd() async throws { try await onLoop { $0.sendEnd() } }
+  func cancel() async throws { try await onLoop { $0.cancel() } }
+
+  private func onLoop(_ body: @escaping @Sendable (Call) -> Void) async throws {
+    guard let call else { return }
+    try await call.eventLoop.submit { body(call) }.get()
+  }
+
+  /// The next message; nil when the stream has ended.
+  func next() async throws -> Response? {
+    guard let bytes = await iterator.next(isolation: #isolation) else { return nil }
+    return try Response(decoding: bytes, limits: .reply)
+  }
+
+  /// The final status.
+  func status() async throws -> GRPCStatus { try await ended.futureResult.get() }
+
+  func fault() async throws -> Fault {
+    let status = try await status()
+    return Fault(statusMessage: status.details, code: status.code, message: status.message)
+  }
+
+  // MARK: On the loop
+
+  func received(_ message: SharedBytes) {
+    continuation.yield(message)
+    if releases { call?.release(message.count) }
+  }
+
+  func closed(_ status: GRPCStatus, _ trailers: Metadata) {
+    continuation.finish()
+    ended.succeed(status)
+  }
+}
