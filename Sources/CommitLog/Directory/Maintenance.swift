@@ -47,7 +47,12 @@ struct Maintenance {
     shared.queue.submit(submitted)
     if monotonic - lastRound >= Self.roundInterval {
       lastRound = monotonic
-      if backlog.hasDirty { backlog.request(recycle: false) }
+      if backlog.hasDirty {
+        backlog.request(recycle: false)
+      } else if segments.hasUnsynced {
+        // Traffic has stopped: close the files, and leave the next start nothing to replay.
+        backlog.request(recycle: true)
+      }
     }
     return !submitted.isEmpty
   }
@@ -91,6 +96,7 @@ struct Maintenance {
     }
     guard let old else { return }
     try onDisk { () throws(DiskError) in try segments.seal(old, of: store) }
+    try segments.boundDescriptors()
   }
 
   private func expireProducers(_ store: PartitionStore, now: Int64) {

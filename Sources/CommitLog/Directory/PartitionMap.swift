@@ -5,35 +5,47 @@ internal import Synchronization
 final class PartitionMap: Sendable {
   /// Of everything that this process appends (R22).
   let leaderEpoch: Int32
-  private let logs: Mutex<[TopicPartition: PartitionLog]>
+  private struct State {
+    var logs: [TopicPartition: PartitionLog]
+    /// Sorted; nil after a change. Upkeep walks it every second.
+    var inOrder: [PartitionLog]?
+  }
+  private let state: Mutex<State>
 
   init(leaderEpoch: Int32, logs: [TopicPartition: PartitionLog]) {
     self.leaderEpoch = leaderEpoch
-    self.logs = Mutex(logs)
+    self.state = Mutex(State(logs: logs, inOrder: nil))
   }
 
   /// In the order of their keys, so that what depends on it is deterministic.
   var all: [PartitionLog] {
-    logs.withLock { Array($0.values) }.sorted { $0.key < $1.key }
+    state.withLock { state in
+      if let known = state.inOrder { return known }
+      let sorted = state.logs.values.sorted { $0.key < $1.key }
+      state.inOrder = sorted
+      return sorted
+    }
   }
 
-  subscript(key: TopicPartition) -> PartitionLog? { logs.withLock { $0[key] } }
+  subscript(key: TopicPartition) -> PartitionLog? { state.withLock { $0.logs[key] } }
 
   /// The partition, made by `make` if it is new.
   func findOrInsert(_ key: TopicPartition, make: () -> PartitionLog) -> PartitionLog {
-    logs.withLock { logs in
-      if let found = logs[key] { return found }
+    state.withLock { state in
+      if let found = state.logs[key] { return found }
       let made = make()
-      logs[key] = made
+      state.logs[key] = made
+      state.inOrder = nil
       return made
     }
   }
 
   /// Takes out the partitions of the topics that `matches`, in the order of their keys.
   func remove(where matches: (TopicID) -> Bool) -> [PartitionLog] {
-    logs.withLock { logs in
-      let keys = logs.keys.filter { matches($0.topic) }.sorted()
-      return keys.compactMap { logs.removeValue(forKey: $0) }
+    state.withLock { state in
+      let keys = state.logs.keys.filter { matches($0.topic) }.sorted()
+      if !keys.isEmpty { state.inOrder = nil }
+      return keys.compactMap { state.logs.removeValue(forKey: $0) }
     }
   }
 }

@@ -196,6 +196,7 @@ final class WriteBehind {
     recycled = cut
     try journal.recycle(through: cut)
     if !breakages.contains(.unlinkBeforeCheckpoint) { try segments.retire(builder.retired) }
+    if !deletedTopics.isEmpty { cached.removeAll { $0.store.state.withLock { $0.isDeleted } } }
     while let topic = deletedTopics.first {
       try segments.removeTopic(topic)
       deletedTopics.removeFirst()

@@ -50,8 +50,13 @@ extension PartitionLog {
     }
     try checkTimestamps(header, now: now)
     try reserveProducer(stamp)
-    try reserveRoom(batch.count + Frame.size)
-    return place(batch, header, stamp, generation: generation, now: now)
+    let bytes = batch.count + Frame.size
+    try reserveRoom(bytes)
+    guard let placed = place(batch, header, stamp, generation: generation, now: now) else {
+      shared.queue.release(bytes: bytes, entries: 1)
+      throw Self.deletedFault(key)
+    }
+    return placed
   }
 
   // MARK: Checks
@@ -158,15 +163,18 @@ extension PartitionLog {
 
   // MARK: Placing
 
+  /// Nil when the topic was deleted since the checks.
   private func place(
     _ batch: SharedBytes, _ header: BatchHeader, _ stamp: ProducerStamp?, generation: UInt32, now: Int64
-  ) -> AppendOutcome {
+  ) -> AppendOutcome? {
     let base = logEnd
     let end = base.advanced(by: Int64(header.lastOffsetDelta) + 1)
     batch.withUnsafeMutableBytesBeforeSharing {
       BatchStamp.baseOffset(base.rawValue, leaderEpoch: leaderEpoch.rawValue, in: $0)
     }
-    let frame = store.state.withLock { state in
+    let bytes = batch.count + Frame.size
+    let frame = store.state.withLock { state -> SharedBytes? in
+      if state.isDeleted { return nil }
       // The broker's clock never goes back within a partition (R60).
       state.lastAppendTime = max(state.lastAppendTime, now)
       let frame = StoredFrame.make(
@@ -183,11 +191,12 @@ extension PartitionLog {
         state.producers.record(stamp, base: base.rawValue, appendTime: state.lastAppendTime)
         shared.producerCount.add(state.producers.count - before, ordering: .relaxed)
       }
+      // Under the mutex, so that a deletion takes off exactly what was put on.
+      shared.tailBytes.add(bytes, ordering: .relaxed)
+      shared.unwrittenBytes.add(bytes, ordering: .relaxed)
       return frame
     }
-    let bytes = batch.count + Frame.size
-    shared.tailBytes.add(bytes, ordering: .relaxed)
-    shared.unwrittenBytes.add(bytes, ordering: .relaxed)
+    guard let frame else { return nil }
     logEnd = end
     updateHighWatermark()
     let entry = PendingEntry(

@@ -45,7 +45,8 @@ extension PartitionLog {
       guard let last = entries.last else { return .atEnd }
       return .memory(entries.map(\.batch), next: Offset(last.end))
     case .onDisk:
-      return .file(FileRead(store: store, from: position, limit: limit, maxBytes: maxBytes))
+      let bounded = min(max(maxBytes, 1), StoredFrame.maxBatchBytes)
+      return .file(FileRead(store: store, from: position, limit: limit, maxBytes: bounded))
     }
   }
 

@@ -215,6 +215,9 @@ final class SegmentFiles {
     return true
   }
 
+  /// Something was written since the last sync of everything.
+  var hasUnsynced: Bool { !unsynced.isEmpty || !folders.isEmpty }
+
   private var skipsFolders: Bool { shared.configuration.breakages.contains(.skipDirectorySync) }
 
   /// A thousand files cost a thousand flushes of the device one by one: 6 s against 0.12 s at once,
@@ -258,7 +261,8 @@ final class SegmentFiles {
     if writer.store.image.writer === writer { writer.store.image.writer = nil }
   }
 
-  private func boundDescriptors() throws(LogError) {
+  /// Syncs and closes the oldest files while too many are open.
+  func boundDescriptors() throws(LogError) {
     guard unsynced.count > shared.configuration.maxOpenFiles else { return }
     if unsynced.count > shared.configuration.bulkSyncAbove, !skipsFolders { return try syncAll() }
     while unsynced.count > shared.configuration.maxOpenFiles, let oldest = unsynced.first {
