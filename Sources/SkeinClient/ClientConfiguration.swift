@@ -66,7 +66,8 @@ struct Endpoint: Sendable, Hashable, CustomStringConvertible {
       host = text[..<colon]
       port = Int(text[text.index(after: colon)...]) ?? -1
     }
-    guard !host.isEmpty, (1...65535).contains(port) else {
+    let hasBracket = host.contains { $0 == "[" || $0 == "]" }
+    guard !host.isEmpty, !hasBracket, (1...65535).contains(port) else {
       throw SkeinError(
         .invalidRequest,
         "\"\(text)\" is not an address; give HOST:PORT, [IPV6]:PORT or HOST (port \(Self.defaultPort))")
