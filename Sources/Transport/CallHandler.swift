@@ -2,8 +2,9 @@ package import SkeinCore
 
 /// The application's side of one call, on server and client alike.
 ///
-/// Every method runs on the event loop of the call's connection, never re-entrantly from a verb of
-/// `Call` with one exception: `Call.cancel()` on a client calls `closed` before it returns.
+/// Every method runs on the event loop of the call's connection, never re-entrantly from a verb of `Call`
+/// with two exceptions, which call `closed` before they return: `cancel()` on a client, and a `send` that
+/// exceeds `TransportLimits.maxQueuedBytesPerCall`.
 package protocol CallHandler: AnyObject {
   /// Client: the server's initial metadata. Not called for a header-only answer. Never on a server.
   func receivedHeaders(_ metadata: Metadata)

@@ -44,11 +44,15 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
     if isDraining { connection.shutDown("the server is draining") }
   }
 
-  func ended(_ connection: Connection) {
+  /// Before the calls end, so that a handler that tries again at once sees it.
+  func closing(_ connection: Connection) {
     isDraining = true
+    onEnd()
+  }
+
+  func ended(_ connection: Connection) {
     ready?.fail(ConnectFailure(failure, closeReason: connection.closeReason))
     ready = nil
-    onEnd()
   }
 
   func status(ofReset error: UInt32) -> GRPCStatus {

@@ -70,7 +70,7 @@ extension Connection {
     guard let deadline = call.deadline, deadline < deadlineAt else { return }
     deadlineTask?.cancel()
     deadlineAt = deadline
-    deadlineTask = after(deadline - .now()) { self.checkDeadlines() }
+    deadlineTask = eventLoop.scheduleTask(deadline: deadline) { self.checkDeadlines() }
   }
 
   private func checkDeadlines() {

@@ -19,6 +19,8 @@ protocol ConnectionRole: AnyObject {
   func becameIdle(_ connection: Connection)
   /// TLS failed; `connection` is about to close.
   func failed(_ connection: Connection, _ failure: TLSFailure)
+  /// No new call can be opened from now on; running ones are about to end. May be called twice.
+  func closing(_ connection: Connection)
   /// The socket is gone. Called once, last.
   func ended(_ connection: Connection)
 }
@@ -26,7 +28,7 @@ protocol ConnectionRole: AnyObject {
 /// One socket: ciphertext ⇄ TLS ⇄ HTTP/2 frames ⇄ calls, on server and client alike.
 ///
 /// Confined to its channel's event loop. Input is in this file, output in `Connection+Output`, the
-/// callbacks of nghttp2 in `Connection+Frames`, clocks in `Connection+Timers`.
+/// callbacks of nghttp2 in `Connection+Frames`, clocks in `Connection+Timers`, the end in `Connection+End`.
 ///
 /// `@unchecked Sendable`: every member but the `let`s is touched on `eventLoop` only.
 final class Connection: ChannelInboundHandler, @unchecked Sendable {
@@ -45,17 +47,20 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   let scratch: LoopScratch
   let remoteAddress: String
 
-  private(set) var context: ChannelHandlerContext?
-  private(set) var session: HTTP2Session?
-  private(set) var phase = Phase.handshaking
+  var context: ChannelHandlerContext?
+  var session: HTTP2Session?
+  var phase = Phase.handshaking
   private(set) var peer: PeerIdentity
   /// Why the connection closes, in words, for the calls that it takes with it.
-  private(set) var closeReason = "connection lost"
+  var closeReason = "connection lost"
+
+  /// What GOAWAY will say.
+  var closeError = NGHTTP2_NO_ERROR
 
   // Calls
   var calls: [Int32: Call] = [:]
   var head = HeadBuilder()
-  private var touched: [Call] = []
+  var touched: [Call] = []
   var relievedCalls: [Call] = []
   var unreleased = 0
   var owedCredit = 0
@@ -110,7 +115,9 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     if context.channel.isActive { start() }
   }
 
+  /// Also the end of a channel that never became active.
   func handlerRemoved(context: ChannelHandlerContext) {
+    finish()
     self.context = nil
   }
 
@@ -276,57 +283,5 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     repayCredit()
     lastCall = .now()
     if calls.isEmpty { role.becameIdle(self) }
-  }
-
-  // MARK: The end
-
-  func report(_ kind: TransportEvent.Kind, _ detail: String) {
-    log?(TransportEvent(kind: kind, remoteAddress: remoteAddress, detail: detail))
-  }
-
-  /// The peer broke a rule: report, tell it, close.
-  func fail(_ kind: TransportEvent.Kind, _ detail: String) {
-    guard phase != .closed, phase != .closing else { return }
-    report(kind, detail)
-    shutDown(detail)
-  }
-
-  /// Sends what can still be sent (GOAWAY, an alert, close_notify), ends our direction, and closes when
-  /// the peer has done so too or after `closeTimeout`. Calls end now.
-  func shutDown(_ reason: String?) {
-    guard phase == .handshaking || phase == .open else { return }
-    if let reason { closeReason = reason }
-    phase = .closing
-    // Not from inside a callback of nghttp2 or libssl.
-    eventLoop.execute { self.performShutDown() }
-  }
-
-  private func performShutDown() {
-    guard phase == .closing, let context else { return }
-    session?.terminate(NGHTTP2_NO_ERROR)
-    drainOutput()
-    tls.shutdown()
-    flushOverflow()
-    endCalls()
-    context.close(mode: .output, promise: nil)
-    armClose()
-  }
-
-  private func endCalls() {
-    let left = calls.values.sorted { $0.stream < $1.stream }
-    calls.removeAll()
-    for call in left { call.close(GRPCStatus(.unavailable, closeReason), Metadata()) }
-  }
-
-  private func finish() {
-    guard phase != .closed else { return }
-    phase = .closed
-    cancelTimers()
-    stall = nil
-    endCalls()
-    role.ended(self)
-    session = nil
-    touched.removeAll()
-    relievedCalls.removeAll()
   }
 }

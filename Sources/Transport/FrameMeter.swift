@@ -16,7 +16,7 @@ struct FrameMeter {
   private var header: (UInt64, UInt8) = (0, 0)
   private var headerCount = 0
   private var junk: TokenBucket
-  private var windowUpdates: TokenBucket
+  private var control: TokenBucket
   private var highestStream: UInt32 = 0
   private var headerBlock = 0
 
@@ -27,7 +27,7 @@ struct FrameMeter {
     skip = isServer ? 24 : 0
     junk = TokenBucket(burst: limits.junkFrameBurst, perSecond: limits.junkFramesPerSecond, now: now)
     // A peer that reads returns credit about twice per window; ten times the junk rate is far above it.
-    windowUpdates = TokenBucket(
+    control = TokenBucket(
       burst: limits.junkFrameBurst &* 10, perSecond: limits.junkFramesPerSecond &* 50, now: now)
   }
 
@@ -80,8 +80,9 @@ struct FrameMeter {
       if headerBlock > headerBlockLimit { return "a header block over \(headerBlockLimit) bytes" }
       if isServer, !accept(stream, now) { return "a flood of HEADERS on streams opened before" }
     case 2: if !junk.take(now) { return "a flood of PRIORITY frames" }
-    case 3, 4, 6, 7: break  // RST_STREAM, SETTINGS, PING, GOAWAY: nghttp2 counts what matters
-    case 8: if !windowUpdates.take(now) { return "a flood of WINDOW_UPDATE frames" }
+    case 3, 7: break  // RST_STREAM, GOAWAY: nghttp2 counts what matters
+    case 4, 6, 8:  // SETTINGS, PING, WINDOW_UPDATE; nghttp2 bounds the answers that wait, not their rate
+      if !control.take(now) { return "a flood of SETTINGS, PING or WINDOW_UPDATE frames" }
     case 9:  // CONTINUATION: nghttp2 counts them, but not their bytes
       headerBlock += length
       if headerBlock > headerBlockLimit { return "a header block over \(headerBlockLimit) bytes" }

@@ -85,7 +85,7 @@ package final class GRPCConnection: @unchecked Sendable {
     _ loop: any EventLoop, _ limits: TransportLimits, _ deadline: NIODeadline, _ connection: Connection
   ) -> ClientBootstrap {
     ClientBootstrap(group: loop)
-      .connectTimeout(max(deadline - .now(), .milliseconds(1)))
+      .connectTimeout(min(max(deadline - .now(), .milliseconds(1)), .hours(24)))
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
       .channelOption(.recvAllocator, value: SocketTuning.receiveAllocator)
       .channelOption(

@@ -109,6 +109,7 @@ package final class GRPCServer: Sendable {
       state.release()
       throw ChannelError.operationUnsupported
     }
+    state.add(connection)
     try channel.pipeline.syncOperations.addHandler(connection)
   }
 }

@@ -16,7 +16,6 @@ final class ServerRole: ConnectionRole {
 
   func opened(_ connection: Connection) {
     handshakeEnded()
-    server.add(connection)
     if server.isDraining { drain(connection) }
   }
 
@@ -27,6 +26,8 @@ final class ServerRole: ConnectionRole {
       connection.report(.protocolError, "TLS: \(failure.text)")
     }
   }
+
+  func closing(_ connection: Connection) {}
 
   func ended(_ connection: Connection) {
     handshakeEnded()

@@ -47,8 +47,9 @@ package struct TransportLimits: Sendable {
   package var resetsPerSecond: UInt64 = 200
   /// CONTINUATION frames per header block. Over it: connection closed.
   package var maxContinuations = 8
-  /// Frames of no use (empty DATA, PRIORITY, unknown, WINDOW_UPDATE beyond what we send) and resets
-  /// of our own making, in one bucket per kind, refilled per second.
+  /// Frames of no use (empty DATA, PRIORITY, unknown types, HEADERS of old streams) in one bucket, refilled
+  /// per second; resets that the peer provokes in another of the same size. SETTINGS, PING and WINDOW_UPDATE
+  /// share one ten times as deep and refilled fifty times as fast. Over it: connection closed.
   package var junkFrameBurst: UInt64 = 1000
   package var junkFramesPerSecond: UInt64 = 200
   /// How long a message may wait for the memory budget before its call is refused. Meanwhile the

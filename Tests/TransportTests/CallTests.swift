@@ -177,6 +177,20 @@ import Testing
     }
   }
 
+  /// nghttp2 must not hand out the pointer of a call that has ended, also before the reset is sent.
+  @Test func endedCallIsForgottenAtOnce() async throws {
+    try await with { _, client in
+      let (call, _) = client.record("/t.T/Hold") { $0.send(OutboundMessage(head: [1])) }
+      let isForgotten = try await call.eventLoop.submit {
+        let connection = call.connection
+        let wasKnown = connection?.session?.call(call.stream) === call
+        call.cancel()
+        return wasKnown && connection?.session?.call(call.stream) == nil
+      }.get()
+      #expect(isForgotten)
+    }
+  }
+
   @Test func cancelledTaskResetsItsUnaryCall() async throws {
     try await with { server, client in
       let task = Task { try await client.unary(path: "/t.T/Hold", message: OutboundMessage(head: [1])) }
