@@ -56,7 +56,7 @@ import Testing
     Mutant(name: "producer snapshot forgotten", breakages: [.forgetProducerSnapshot]),
     Mutant(name: "recycled before segments are synced", breakages: [.recycleBeforeSync]),
     Mutant(name: "journal recycles on its own", journal: .recycleUnsynced),
-    Mutant(name: "segments unlinked before the checkpoint", breakages: [.unlinkBeforeCheckpoint]),
+    Mutant(name: "log start not recovered", breakages: [.forgetLogStart]),
     Mutant(name: "leader epoch kept", breakages: [.keepLeaderEpoch]),
   ]
 

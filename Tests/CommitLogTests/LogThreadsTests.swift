@@ -10,7 +10,8 @@ import Testing
 #endif
 
 /// Real threads on real files: homes append and read, a flusher, a write-behind thread, an I/O thread.
-/// Run it with `--sanitize=thread` after changes of what they share.
+/// ThreadSanitizer does not know `Synchronization.Mutex` and reports every access under one; read its
+/// reports only for accesses outside `withLock`.
 @Suite struct LogThreadsTests {
   @Test func everyRecordIsReadInOrderWhileAllThreadsRun() throws {
     let folder = try TemporaryFolder()

@@ -39,8 +39,6 @@ package struct LogConfiguration: Sendable {
   package var reserveBytes: Int64 = 1 << 30
   /// A file of this size is given up when a checkpoint finds no space: deletes must go on (R57).
   package var emergencyBytes: Int64 = 8 << 20
-  /// Segment files kept for reuse after deletion: overwriting them needs no allocation.
-  package var maxRecycledBytes: Int64 = 512 << 20
 
   /// Deliberate defects, for the tests that must catch them. Always empty in a broker.
   package var breakages: Set<LogBreakage> = []
@@ -63,8 +61,8 @@ package enum LogBreakage: Sendable, Hashable, CaseIterable {
   case forgetProducerSnapshot
   /// A journal part is recycled before the segments that cover it are synced (R49).
   case recycleBeforeSync
-  /// Segments are unlinked before the log start that covers their loss is durable (R34).
-  case unlinkBeforeCheckpoint
+  /// Recovery ignores the journal's log starts: deletions are confirmed before they are durable (R34).
+  case forgetLogStart
   /// The leader epoch is not raised at start (R22).
   case keepLeaderEpoch
 }

@@ -91,6 +91,7 @@ struct Recovery {
       lastSeen[entry.key] = sequence
       try applyBatch(entry)
     case .logStart:
+      if shared.configuration.breakages.contains(.forgetLogStart) { return }
       guard let start = LogStartPayload.decoded(entry.parts.first) else { return }
       lastSeen[entry.key] = sequence
       let store = try store(entry.key)
@@ -152,13 +153,22 @@ struct Recovery {
           state.tail.nextRun(durableEnd: state.durableEnd, maxBytes: shared.configuration.writeRunBytes)
         }
         guard let last = run.last else { break }
-        try segments.append(run, to: store)
+        guard try write(run, to: store) else { continue }
         store.state.withLock { _ = $0.tail.evict(through: last.end) }
       }
       store.state.withLock { $0.isDirty = false }
     }
     pending = []
     pendingBytes = 0
+  }
+
+  /// False when space was given up for it: take the run anew, part of it may be written.
+  private func write(_ run: ArraySlice<TailEntry>, to store: PartitionStore) throws(LogError) -> Bool {
+    do throws(LogError) { try segments.append(run, to: store) } catch {
+      guard case .full = error, try segments.releaseEmergencySpace() else { throw error }
+      return false
+    }
+    return true
   }
 
   private mutating func store(_ key: TopicPartition) throws(LogError) -> PartitionStore {

@@ -37,6 +37,8 @@ final class WriteBehind {
   /// Up to here it was recycled.
   private var recycled: JournalPosition
   private var recycleWanted = false
+  /// Where the turn of the partition that is being written ends.
+  private var turnEnd: Int64?
   private var deletedTopics: [TopicID] = []
   /// Written runs that readers still have in memory, oldest first.
   private var cached: [(store: PartitionStore, end: Int64)] = []
@@ -138,14 +140,19 @@ final class WriteBehind {
 
   // MARK: Writing
 
-  /// Writes one run of a partition; true when nothing durable is left to write.
+  /// Writes one run of a partition; true when its turn in this round is over. What becomes durable
+  /// during the turn marks the partition dirty again, so a busy one cannot hold up the round.
   private func writeRun(_ store: PartitionStore) throws(LogError) -> Bool {
     let run = store.state.withLock { state -> ArraySlice<TailEntry> in
-      state.isDirty = false
+      if turnEnd == nil {
+        state.isDirty = false
+        turnEnd = state.durableEnd
+      }
       return state.tail.nextRun(
-        durableEnd: state.durableEnd, maxBytes: shared.configuration.writeRunBytes)
+        durableEnd: turnEnd ?? 0, maxBytes: shared.configuration.writeRunBytes)
     }
     guard let last = run.last else {
+      turnEnd = nil
       advanceLogStart(store)
       return true
     }
@@ -154,12 +161,12 @@ final class WriteBehind {
     return false
   }
 
-  /// Everything durable is written, so a durable log start may take effect. When it frees a segment,
-  /// the round ends with the checkpoint that must come before the file goes (R34).
+  /// A durable log start takes effect as far as records are written: it never passes their end. When
+  /// it frees a segment, the round ends with the checkpoint that must come before the file goes (R34).
   private func advanceLogStart(_ store: PartitionStore) {
     let (start, frees) = store.state.withLock { state in
-      let first = state.segments.first
-      return (state.logStart, first.map { $0.isSealed && $0.end <= state.logStart } ?? false)
+      let start = min(state.logStart, state.writtenEnd)
+      return (start, state.segments.first.map { $0.isSealed && $0.end <= start } ?? false)
     }
     store.image.logStart = max(store.image.logStart, start)
     if frees { recycleWanted = true }
@@ -185,17 +192,15 @@ final class WriteBehind {
   /// Writes the checkpoint, then offers the journal and removes what it no longer names (R34).
   func checkpoint() throws(LogError) {
     let now = shared.time.wallMilliseconds
-    let breakages = shared.configuration.breakages
+    let forgets = shared.configuration.breakages.contains(.forgetProducerSnapshot)
     var builder = CheckpointBuilder(
-      leaderEpoch: partitions.leaderEpoch, now: now,
-      withProducers: !breakages.contains(.forgetProducerSnapshot))
+      leaderEpoch: partitions.leaderEpoch, now: now, withProducers: !forgets)
     for log in partitions.all { builder.add(log.store) }
-    if breakages.contains(.unlinkBeforeCheckpoint) { try segments.retire(builder.retired) }
     try save(builder.checkpoint)
     recycleWanted = false
     recycled = cut
     try journal.recycle(through: cut)
-    if !breakages.contains(.unlinkBeforeCheckpoint) { try segments.retire(builder.retired) }
+    try segments.retire(builder.retired)
     if !deletedTopics.isEmpty { cached.removeAll { $0.store.state.withLock { $0.isDeleted } } }
     while let topic = deletedTopics.first {
       try segments.removeTopic(topic)

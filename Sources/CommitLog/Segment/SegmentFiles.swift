@@ -4,11 +4,11 @@ internal import Synchronization
 /// The segment files of a directory as the write-behind thread handles them: append, roll, paced
 /// syncs, removal. Threading: the write-behind thread (recovery before it exists).
 final class SegmentFiles {
-  private let shared: DirectoryShared
+  let shared: DirectoryShared
   /// Written since their last sync, oldest first; each pins its descriptor.
-  private var unsynced: [SegmentWriter] = []
+  private(set) var unsynced: [SegmentWriter] = []
   /// Folders with names that are not durable yet, in the order in which they must be synced.
-  private var folders: [String] = []
+  private(set) var folders: [String] = []
 
   init(shared: DirectoryShared) { self.shared = shared }
 
@@ -174,26 +174,6 @@ final class SegmentFiles {
     shared.indexes.insert(index, for: IndexCache.Key(partition: store.key, base: segment.base))
   }
 
-  /// Removes files that the checkpoint does not name: written after it, then the power failed. What
-  /// they held is in the journal. In recovery, before the partition is written again.
-  func removeOrphans(of store: PartitionStore) throws(LogError) {
-    guard !store.image.isSwept else { return }
-    store.image.isSwept = true
-    let known = Set(store.state.withLock { $0.segments.map(\.base) })
-    let folder = LogPaths.partition(store.key)
-    try onDisk { () throws(DiskError) in
-      guard try shared.disk.exists(folder) else { return }
-      for entry in try shared.disk.list(folder) {
-        let base =
-          LogPaths.base(ofName: entry.name, suffix: ".log")
-          ?? LogPaths.base(ofName: entry.name, suffix: ".index")
-        guard let base, !known.contains(base) else { continue }
-        try shared.disk.remove("\(folder)/\(entry.name)")
-        noteFolder(folder)
-      }
-    }
-  }
-
   // MARK: Syncing
 
   /// Syncs one file or folder; false when everything is synced.
@@ -251,7 +231,7 @@ final class SegmentFiles {
   }
 
   /// Closes a synced file: idle partitions hold no descriptor.
-  private func release(_ writer: SegmentWriter) {
+  func release(_ writer: SegmentWriter) {
     unsynced.removeAll { $0 === writer }
     detach(writer)
   }
@@ -271,81 +251,11 @@ final class SegmentFiles {
     }
   }
 
+  /// A name in this folder has changed.
   func noteFolder(_ path: String) {
     if !folders.contains(path) { folders.append(path) }
   }
 
-  // MARK: Removing
-
-  /// Takes segments out of their partitions' tables and then removes their files. Readers that hold
-  /// a plan look again.
-  func retire(_ retired: [(store: PartitionStore, segments: [Segment])]) throws(LogError) {
-    for (store, segments) in retired {
-      store.state.withLock { $0.segments.removeFirst(min(segments.count, $0.segments.count)) }
-      for segment in segments {
-        try onDisk { () throws(DiskError) in try remove(segment, of: store) }
-      }
-      noteFolder(LogPaths.partition(store.key))
-    }
-  }
-
-  private func remove(_ segment: Segment, of store: PartitionStore) throws(DiskError) {
-    let path = LogPaths.segment(store.key, base: segment.base)
-    let index = LogPaths.index(store.key, base: segment.base)
-    forget(path)
-    shared.files.forget(path)
-    shared.indexes.forget(IndexCache.Key(partition: store.key, base: segment.base))
-    if try shared.disk.exists(index) { try shared.disk.remove(index) }
-    if try shared.disk.exists(path) { try shared.disk.remove(path) }
-  }
-
-  /// A removed file needs no sync any more.
-  private func forget(_ path: String) {
-    guard let writer = unsynced.first(where: { $0.path == path }) else { return }
-    release(writer)
-  }
-
-  /// Removes a deleted topic's folder with everything in it.
-  func removeTopic(_ topic: TopicID) throws(LogError) {
-    let folder = LogPaths.topic(topic)
-    for writer in unsynced where writer.store.key.topic == topic { release(writer) }
-    folders.removeAll { $0 == folder || $0.hasPrefix(folder + "/") }
-    try onDisk { () throws(DiskError) in try removeTree(folder) }
-    noteFolder(LogPaths.topics)
-  }
-
-  private func removeTree(_ path: String) throws(DiskError) {
-    guard try shared.disk.exists(path) else { return }
-    for entry in try shared.disk.list(path) {
-      let child = "\(path)/\(entry.name)"
-      if entry.isDirectory {
-        try removeTree(child)
-      } else {
-        shared.files.forget(child)
-        try shared.disk.remove(child)
-      }
-    }
-    try shared.disk.removeDirectory(path)
-  }
-
-  // MARK: Space
-
-  /// Gives up the emergency file; false if it is gone already.
-  func releaseEmergencySpace() throws(LogError) -> Bool {
-    try onDisk { () throws(DiskError) in
-      guard try shared.disk.exists(LogPaths.emergency) else { return false }
-      try shared.disk.remove(LogPaths.emergency)
-      return true
-    }
-  }
-
-  /// Makes the emergency file if there is room for it.
-  func keepEmergencySpace() throws(LogError) {
-    let size = shared.configuration.emergencyBytes
-    try onDisk { () throws(DiskError) in
-      guard size > 0, try !shared.disk.exists(LogPaths.emergency) else { return }
-      let file = try shared.disk.open(LogPaths.emergency, .createNew)
-      try file.allocate(from: 0, count: size)
-    }
-  }
+  /// These folders are gone.
+  func forgetFolders(where matches: (String) -> Bool) { folders.removeAll(where: matches) }
 }
