@@ -150,13 +150,13 @@ extension Broker {
 }
 
 extension LogConfiguration {
-  /// Files in the ring; each must exceed the largest batch.
-  private static let journalFiles = 8
+  /// One file of the ring, in bytes: twice the largest batch, so that every batch finds a place.
+  private static let journalFileBytes: Int64 = 32 << 20
 
   init(_ configuration: BrokerConfiguration) {
     self.init(clusterID: configuration.clusterID)
-    journal.fileSize = configuration.journalBytes / Int64(Self.journalFiles)
-    journal.fileCount = Self.journalFiles
+    journal.fileSize = Self.journalFileBytes
+    journal.fileCount = max(2, Int(configuration.journalBytes / Self.journalFileBytes))
     reserveBytes = configuration.diskReserveBytes
     #if DEBUG
       if configuration.acknowledgesBeforeSync { breakages.insert(.acknowledgeBeforeSync) }

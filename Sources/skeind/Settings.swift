@@ -44,7 +44,7 @@ struct Settings: Sendable {
           to: "skein")
       ),
       ("file", Self.reader(fileValues)),
-      ("default", Self.reader(standards)),
+      ("--dev", Self.reader(standards)),
     ]
     for definition in SettingDefinition.all {
       var found: Value?
