@@ -15,6 +15,15 @@ import Testing
     getenv(name).flatMap { UInt64(String(cString: $0)) }
   }
 
+  /// The same seed is the same run, to the last count.
+  @Test func schedulesRepeat() throws {
+    for seed: UInt64 in 0..<10 {
+      let first = try LogSimulation(seed: seed).run()
+      let second = try LogSimulation(seed: seed).run()
+      #expect(first == second)
+    }
+  }
+
   @Test(arguments: 0..<shards) func schedulesKeepEveryPromise(shard: Int) throws {
     if let seed = Self.number("SKEIN_SIMULATION_SEED") {
       guard shard == 0 else { return }
@@ -66,6 +75,7 @@ import Testing
       var options = LogSimulation.Options()
       options.breakages = mutant.breakages
       options.journalBreakage = mutant.journal
+      options.damagesOften = mutant.journal.contains(.cutCorruptMiddle)
       if getenv("SKEIN_SIMULATION_PROGRESS") != nil { print("\(mutant.name): seed \(seed)") }
       do { _ = try LogSimulation(seed: seed, options: options).run() } catch {
         print("\(mutant.name): \(error)")

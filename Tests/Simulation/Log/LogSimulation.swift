@@ -15,13 +15,15 @@ package final class LogSimulation {
     package var journalBreakage: JournalConfiguration.Breakage = []
     /// Also damage bytes on the medium.
     package var damages = true
+    /// Half of all trouble is damage: for the defects that only damage brings out.
+    package var damagesOften = false
     /// Told what goes wrong from outside, and every restart.
     package var trace: (@Sendable (String) -> Void)?
     package init() {}
   }
 
   /// What a run did, so that tests can see that it did something.
-  package struct Statistics: Sendable {
+  package struct Statistics: Sendable, Equatable {
     package var appends = 0
     package var acknowledgements = 0
     package var duplicates = 0
@@ -172,6 +174,7 @@ package final class LogSimulation {
 
   /// What goes wrong from outside.
   private func trouble() throws {
+    if options.damagesOften && random.chance(50) { return damage() }
     switch random.below(options.damages ? 9 : 8) {
     case 0...2: disk.crash(atOperation: disk.operations + 1 + random.below(25))
     case 3:
