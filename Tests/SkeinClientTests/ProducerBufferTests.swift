@@ -87,6 +87,20 @@ import Testing
     #expect(try second.map { try Self.header($0).recordCount } == [5])
   }
 
+  /// Under load small batches of a partition do not pile up in flight: they grow instead.
+  @Test func aThirdPartialBatchGoesOnFilling() throws {
+    let bench = try Bench(partitions: 1) { $0.linger = .zero }
+    bench.open(window: 32)
+    var sent: [ProducerMachine.Sending] = []
+    for _ in 0..<10 {
+      _ = try bench.append("x")
+      sent += bench.sendings()
+    }
+    #expect(try sent.map { try Self.header($0).recordCount } == [1, 1])
+    bench.acknowledge([sent[0]])
+    #expect(try bench.sendings().map { try Self.header($0).recordCount } == [8])
+  }
+
   @Test func keylessRecordsStickToAPartitionForABatch() throws {
     let bench = try Bench { $0.batchBytes = 500 }
     bench.open()

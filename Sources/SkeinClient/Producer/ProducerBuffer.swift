@@ -26,6 +26,8 @@ struct ProducerBuffer: ~Copyable {
     let ticket = BatchTicket()
     var charged = 0
     var isRipe = false
+    /// Ripe, but its lane took nothing when it was its turn.
+    var isParked = false
     /// Set when some record was placed by the partitioner: then its generation must hold.
     var isPartitioned = false
 
@@ -245,18 +247,30 @@ struct ProducerBuffer: ~Copyable {
     ripe.append(lane)
   }
 
-  /// Seals ripe batches whose lane can send at once, until one was sealed; the others wait for
-  /// their window, filling. Returns whether the machine has something new to send.
+  /// Seals one ripe batch whose lane takes it; the others on the way are parked, filling, until their
+  /// lane moves. Returns whether the machine has something new to send.
   mutating func sealRipe(machine: inout ProducerMachine) -> Bool {
-    for _ in 0..<ripe.count {
-      guard let lane = ripe.popFirst(), let batch = open[lane], batch.isRipe else { continue }
-      if machine.isIdle(lane: lane) {
+    while let lane = ripe.popFirst() {
+      guard let batch = open[lane], batch.isRipe, !batch.isParked else { continue }
+      if machine.takesPartialBatch(lane: lane) {
         seal(lane, machine: &machine)
         return true
       }
-      ripe.append(lane)
+      batch.isParked = true
     }
     return false
+  }
+
+  /// An answer came for the lane, or its pause is over: a parked batch may leave.
+  mutating func laneMoved(_ lane: Int) {
+    guard let batch = open[lane], batch.isParked else { return }
+    batch.isParked = false
+    ripe.append(lane)
+  }
+
+  /// The same for all lanes: a stream was opened, or time has passed.
+  mutating func allLanesMoved() {
+    for lane in open.indices { laneMoved(lane) }
   }
 
   /// Seals every open batch, also behind a full window.

@@ -169,6 +169,7 @@ final class ProducerCore: Sendable {
       state.buffer.producerEpoch = producerEpoch
       state.buffer.limits = limits
       state.machine.streamOpened(window: min(window, state.buffer.configuration.maxInFlightBatches))
+      state.buffer.allLanesMoved()
       state.pump = pump
       state.isPumpDue = false
       state.isTimerDue = false
@@ -216,7 +217,9 @@ final class ProducerCore: Sendable {
       state.withLock { state in
         var completions: [ProducerMachine.Completion] = []
         for (id, answer) in answers {
-          completions += state.machine.answered(id, answer, now: now).completions
+          let (lane, over) = state.machine.answered(id, answer, now: now)
+          completions += over
+          if let lane { state.buffer.laneMoved(lane) }
         }
         return Self.effects(&state, completions)
       })
@@ -230,6 +233,8 @@ final class ProducerCore: Sendable {
         // While there is no stream nothing is sealed by the pump; deadlines count all the same.
         if !state.machine.isConnected { state.buffer.sealOverdue(now: now, machine: &state.machine) }
         let completions = state.machine.tick(now: now)
+        // A pause may have ended.
+        state.buffer.allLanesMoved()
         return Self.effects(&state, completions)
       })
   }

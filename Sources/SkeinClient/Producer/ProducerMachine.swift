@@ -116,10 +116,16 @@ struct ProducerMachine {
     Int32((Int64(sequence) + Int64(count)) & 0x7fff_ffff)
   }
 
-  /// Nothing of this lane waits for its turn and the window is open: a batch sealed now leaves now.
-  func isIdle(lane: Int) -> Bool {
+  /// Batches in flight of a lane from which a batch that is not full goes on filling: one is being
+  /// synced, the next sync takes the other; a third would only be one more small batch. Full batches
+  /// use the whole window.
+  private static let partialBatches = 2
+
+  /// Whether a batch that is not full should leave now: nothing of its lane waits, little is in flight.
+  func takesPartialBatch(lane: Int) -> Bool {
     guard isConnected, case .open = lanes[lane].state else { return false }
-    return lanes[lane].sent == lanes[lane].queue.count && lanes[lane].inFlight < window
+    return lanes[lane].sent == lanes[lane].queue.count
+      && lanes[lane].inFlight < min(window, Self.partialBatches)
   }
 
   // MARK: Stream
