@@ -162,6 +162,19 @@ import Testing
     #expect(harness.directory.allPartitions.isEmpty)
   }
 
+  /// A start finishes deletions that a crash interrupted, and reconciles in the same breath.
+  @Test func aTopicBeingDeletedIsNotSetAside() throws {
+    let harness = try harness()
+    try fill(harness, harness.log(0, settings { _ in }), 10)
+    disk.kill()
+    try harness.restart()
+    harness.directory.deleteTopic(LogHarness.topic)
+    #expect(try harness.directory.reconcile(topics: []) == [])
+    try harness.flush()
+    try settle(harness)
+    #expect(!disk.allFiles().contains { $0.contains("\(LogHarness.topic)") })
+  }
+
   @Test func unknownTopicsAreSetAsideNotDeleted() throws {
     let harness = try harness()
     try fill(harness, harness.log(0, settings { _ in }), 10)

@@ -34,6 +34,8 @@ package final class LogDirectory: Sendable {
   package let identity: TopicID
   package let recovery: RecoveryReport
 
+  /// Topics deleted by this process: their folders may still be there, and are not unknown.
+  private let deleted = Mutex<Set<TopicID>>([])
   /// Held until `close`.
   let lock: Mutex<(any DiskLock)?>
   /// The flusher thread's.
@@ -126,6 +128,7 @@ package final class LogDirectory: Sendable {
   /// Ends a topic: its partitions refuse from now on, its files go once that is durable. The topic's
   /// metadata must be gone already; a crash in between leaves an unknown topic for `reconcile`.
   package func deleteTopic(_ topic: TopicID) {
+    deleted.withLock { _ = $0.insert(topic) }
     forget { $0 == topic }
     let bytes = PartitionLog.controlEntryBytes
     // A deletion is never refused for want of queue room: it makes room.
@@ -136,9 +139,10 @@ package final class LogDirectory: Sendable {
   /// At start, before anything is served: topics that the metadata store does not know are moved to
   /// `aside/`, never deleted (B15). Returns them.
   package func reconcile(topics: Set<TopicID>) throws(LogError) -> [TopicID] {
-    forget { !topics.contains($0) }
+    let known = topics.union(deleted.withLock { $0 })
+    forget { !known.contains($0) }
     return try onDisk { () throws(DiskError) in
-      try SetAside(disk: shared.disk).moveUnknown(known: topics)
+      try SetAside(disk: shared.disk).moveUnknown(known: known)
     }
   }
 
