@@ -168,11 +168,12 @@ package final class Call: @unchecked Sendable {
   }
 
   /// Ends the call from inside the transport: the peer gets the status (server) or a reset, the
-  /// handler hears `closed`.
+  /// handler hears `closed`. A server resets too where the status could not get through: in the middle
+  /// of a message, or while the peer grants no credit.
   func abandon(_ status: GRPCStatus) {
     guard !isClosed else { return }
     let handler = self.handler
-    if isServer, !outbound.isInsideMessage {
+    if isServer, !outbound.isInsideMessage, !headersSent || connection?.session?.isBlocked(stream) != true {
       self.handler = nil
       stopReceiving()
       outbound.removeAll()

@@ -149,6 +149,12 @@ final class HTTP2Session {
 
   // MARK: Flow control
 
+  /// The peer grants no credit now: nothing on this stream moves, trailers behind DATA included.
+  func isBlocked(_ stream: Int32) -> Bool {
+    nghttp2_session_get_stream_remote_window_size(pointer, stream) <= 0
+      || nghttp2_session_get_remote_window_size(pointer) <= 0
+  }
+
   @inline(__always)
   func consumeConnection(_ bytes: Int) { nghttp2_session_consume_connection(pointer, bytes) }
 

@@ -134,6 +134,24 @@ import Testing
     await server.server.close()
   }
 
+  /// A reader that grants no credit cannot keep a call beyond its deadline.
+  @Test func deadlineOfABlockedCallResetsIt() async throws {
+    let server = try await TestServer.start()
+    let start = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + Frames.frame(4, 0, 0, [])
+    // Five messages of 13,102 bytes and their prefixes fill the window of 65,535 exactly, so that the call
+    // is not caught inside a message.
+    let request = Array("100 13102".utf8)
+    let peer = try await RawTLSPeer.connect(server.port)
+    peer.send(
+      start + Frames.frame(1, 4, 1, Frames.request("/t.T/Flood") + Frames.literal("grpc-timeout", "200m"))
+        + Frames.frame(0, 0, 1, [0, 0, 0, 0, UInt8(request.count)] + request))
+    let text = await peer.response(with: "reset=")
+    #expect(text.contains("reset=8"), "CANCEL: \(text)")
+    #expect(server.calls.ends.map(\.status.code) == [.deadlineExceeded])
+    peer.close()
+    await server.server.close()
+  }
+
   /// A recorded conversation with a few bytes or frames changed: no trap, whatever comes of it.
   @Test func mutatedFrames() async throws {
     let seed: UInt64 = 0x5EED_0002

@@ -53,8 +53,10 @@ final class RawTLSPeer: Sendable {
   }
 
   /// The header fields of the first response, as `name=value` words.
-  func response() async -> String {
-    _ = await eventually("a response comes") { self.handler.fields.contains("status") }
+  ///
+  /// - Parameter word: what must be among them before this returns; resets appear as `reset=CODE`.
+  func response(with word: String = "status") async -> String {
+    _ = await eventually("a response comes") { self.handler.fields.contains(word) }
     return handler.fields
   }
 }
@@ -163,6 +165,7 @@ struct HeaderText: ~Copyable {
       let length = Int(bytes[0]) << 16 | Int(bytes[1]) << 8 | Int(bytes[2])
       guard bytes.count >= 9 + length else { return }
       if bytes[3] == 1 { text += inflater.inflate(Array(bytes[9..<9 + length])) }
+      if bytes[3] == 3, length == 4 { text += "reset=\(bytes[12])\n" }
       bytes.removeFirst(9 + length)
     }
   }
