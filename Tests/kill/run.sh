@@ -41,6 +41,10 @@ trial() {
   mkdir -p "$folder"
   echo "== $name"
   timeout $((300 + 10 * rounds)) "$bin/KillDriver" --skeind "$bin/skeind" --directory "$folder" --seed "$seed" "$@" || code=$?
+  # A driver that was timed out leaves its broker behind.
+  local broker
+  broker=$(cat "$folder/skeind.log.pid" 2>/dev/null || echo 0)
+  [ "$(readlink "/proc/$broker/exe" 2>/dev/null)" != "$bin/skeind" ] || kill -KILL "$broker"
   if [ "$code" = "$expected" ]; then
     passed=$((passed + 1))
     echo "== $name: as it must be (exit $code)"

@@ -48,6 +48,8 @@ struct BrokerProcess {
     process.standardError = try Self.writing(log, truncating: false)
     try process.run()
     self.process = process
+    // For run.sh, should this driver be killed itself.
+    try String(process.processIdentifier).write(toFile: log + ".pid", atomically: true, encoding: .utf8)
   }
 
   /// SIGKILL, and waits until the process is gone.
