@@ -102,7 +102,8 @@ extension Connection {
     var plaintext: [UInt8] = []
     /// Bytes not yet decrypted.
     var ciphertext: [ByteBuffer] = []
-    let until: NIODeadline
+    /// When the call is refused, unless something moves before.
+    var until: NIODeadline
   }
 
   private static let stallRetry = TimeAmount.milliseconds(2)
@@ -119,8 +120,13 @@ extension Connection {
     if !call.isClosed {
       let rest = stalled.data.withUnsafeBytes { call.receive($0, budget: budget).map { Array($0) } }
       if let rest {
+        let moves = rest.count < stalled.data.count
         stall?.data = rest
-        guard NIODeadline.now() < stalled.until else { return giveUp(call) }
+        if moves { stall?.until = .now() + limits.budgetWait }
+        // What was delivered may be the very memory that is missing: let its handlers work it off.
+        tellIdle()
+        pump()
+        guard moves || NIODeadline.now() < stalled.until else { return giveUp(call) }
         _ = after(Self.stallRetry) { self.retryStall() }
         return
       }

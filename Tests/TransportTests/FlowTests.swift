@@ -110,6 +110,21 @@ import Testing
     #expect(await eventually("all memory is given back") { budget.reserved == 0 })
   }
 
+  /// A handler that lets go at the end of a read must hear of that end while the connection waits for memory.
+  @Test func handlersHearReadIdleWhileMemoryIsShort() async throws {
+    let budget = MemoryBudget(limit: 6000)
+    let server = try await TestServer.start(budget: budget)
+    let client = try await server.connect()
+    let (_, recorder) = client.record("/t.T/Batch") { call in
+      for index in 0..<200 { call.send(OutboundMessage(head: [UInt8](repeating: UInt8(index), count: 1000))) }
+      call.sendEnd()
+    }
+    #expect(await recorder.finished().code == .ok)
+    #expect(recorder.messages.map { $0.array.first } == (0..<200).map { UInt8($0) })
+    await client.close()
+    await server.server.close()
+  }
+
   @Test func budgetSpentForTooLongRefusesTheCallOnly() async throws {
     let budget = MemoryBudget(limit: 1000)
     var limits = TransportLimits()

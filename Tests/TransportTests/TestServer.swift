@@ -39,6 +39,7 @@ struct TestServer {
   private static func route(_ call: Call, _ log: CallLog) -> (any CallHandler)? {
     switch call.path {
     case "/t.T/Echo": EchoHandler(call, log)
+    case "/t.T/Batch": BatchHandler(call, log)
     case "/t.T/Count": CountHandler(call, log)
     case "/t.T/Hold": HoldHandler(call, log)
     case "/t.T/Flood": FloodHandler(call, log)
@@ -90,6 +91,30 @@ final class EchoHandler: CallHandler {
     call.release(message.count)
   }
   func receivedEnd() { call.finish(.ok) }
+  func closed(_ status: GRPCStatus, _ trailers: Metadata) { log.closed(call.path, status) }
+}
+
+/// Sends messages back, but only at the end of a socket read, and holds them until then.
+final class BatchHandler: CallHandler {
+  let call: Call
+  let log: CallLog
+  var held: [SharedBytes] = []
+  init(_ call: Call, _ log: CallLog) {
+    self.call = call
+    self.log = log
+  }
+  func received(_ message: SharedBytes) { held.append(message) }
+  func readIdle() {
+    for message in held {
+      call.send(OutboundMessage(message))
+      call.release(message.count)
+    }
+    held = []
+  }
+  func receivedEnd() {
+    readIdle()
+    call.finish(.ok)
+  }
   func closed(_ status: GRPCStatus, _ trailers: Metadata) { log.closed(call.path, status) }
 }
 
