@@ -57,6 +57,27 @@ import Testing
     #expect(try harness.readAll(log).isEmpty == false)
   }
 
+  @Test func filesOfDeletedSegmentsAreUsedAgain() throws {
+    let harness = try harness { $0.smallestRecycledBytes = 100 }
+    let log = harness.log(0, settings { $0.retentionBytes = 4000 })
+    try fill(harness, log, 60)
+    #expect(disk.allFiles().contains { $0.hasPrefix("recycled/") })
+    let created = Counter()
+    disk.setHook { operation in
+      if operation.kind == .createFile && operation.path.hasSuffix(".log") { created.add() }
+      return .proceed
+    }
+    let before = segments().count
+    for _ in 0..<10 { try fill(harness, log, 5) }
+    #expect(created.value == 0)
+    #expect(segments().count <= before + 1)
+    disk.setHook(nil)
+    let values = try harness.readAll(log)
+    disk.powerCut(seed: 12)
+    try harness.restart()
+    #expect(try harness.readAll(harness.log(0, settings { $0.retentionBytes = 4000 })) == values)
+  }
+
   @Test func retentionByTimeTakesWhatWasAppendedLongAgo() throws {
     let harness = try harness()
     let log = harness.log(

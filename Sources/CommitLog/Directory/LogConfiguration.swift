@@ -40,6 +40,11 @@ package struct LogConfiguration: Sendable {
   /// A file of this size is given up when a checkpoint finds no space: deletes must go on (R57).
   package var emergencyBytes: Int64 = 8 << 20
 
+  /// Files of deleted segments kept for reuse, all together; 0 keeps none.
+  package var maxRecycledBytes: Int64 = 512 << 20
+  /// Smaller ones are not kept.
+  package var smallestRecycledBytes: Int64 = 1 << 20
+
   /// Deliberate defects, for the tests that must catch them. Always empty in a broker.
   package var breakages: Set<LogBreakage> = []
 

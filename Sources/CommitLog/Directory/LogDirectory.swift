@@ -58,8 +58,11 @@ package final class LogDirectory: Sendable {
     let shared = DirectoryShared(disk: disk, configuration: configuration, time: time)
     let segments = SegmentFiles(shared: shared)
     let cleanEpoch = try onDisk { () throws(DiskError) in
-      for folder in [LogPaths.topics, LogPaths.setAside] { try disk.createDirectory(folder) }
+      for folder in [LogPaths.topics, LogPaths.setAside, LogPaths.recycled] {
+        try disk.createDirectory(folder)
+      }
       try disk.syncDirectory("")
+      try segments.recycled.load()
       return try CleanMarker.take(disk: disk)
     }
     var recovery = try Recovery(shared: shared, segments: segments, cleanEpoch: cleanEpoch)

@@ -8,6 +8,7 @@ enum LogPaths {
   static let journal = "journal"
   static let topics = "topics"
   static let setAside = "aside"
+  static let recycled = "recycled"
   static let emergency = "emergency"
   static let checkpointPrefix = "checkpoint-"
 

@@ -42,7 +42,12 @@ extension SegmentFiles {
     shared.files.forget(path)
     shared.indexes.forget(IndexCache.Key(partition: store.key, base: segment.base))
     if try shared.disk.exists(index) { try shared.disk.remove(index) }
-    if try shared.disk.exists(path) { try shared.disk.remove(path) }
+    guard try shared.disk.exists(path) else { return }
+    if try recycled.keep(path, size: segment.size) {
+      noteFolder(LogPaths.recycled)
+    } else {
+      try shared.disk.remove(path)
+    }
   }
 
   /// A removed file needs no sync any more.

@@ -10,7 +10,14 @@ final class SegmentFiles {
   /// Folders with names that are not durable yet, in the order in which they must be synced.
   private(set) var folders: [String] = []
 
-  init(shared: DirectoryShared) { self.shared = shared }
+  var recycled: RecycledFiles
+
+  init(shared: DirectoryShared) {
+    self.shared = shared
+    recycled = RecycledFiles(
+      disk: shared.disk, limit: shared.configuration.maxRecycledBytes,
+      smallest: shared.configuration.smallestRecycledBytes)
+  }
 
   // MARK: Appending
 
@@ -94,7 +101,9 @@ final class SegmentFiles {
         giveUp(active, of: store)
       }
     }
-    let created = try create(batch.base, in: store)
+    // A segment that was filled is likely to be followed by another that is filled.
+    let isBusy = active.map { $0.size >= limit / 2 } ?? false
+    let created = try create(batch.base, in: store, reusing: isBusy ? limit : nil)
     store.state.withLock { $0.segments.append(created.segment) }
     return (created.writer, created.segment, limit)
   }
@@ -128,10 +137,12 @@ final class SegmentFiles {
   }
 
   private func create(
-    _ base: Int64, in store: PartitionStore
+    _ base: Int64, in store: PartitionStore, reusing limit: Int64?
   ) throws(DiskError) -> (segment: Segment, writer: SegmentWriter) {
     try createFolders(store)
-    let file = try shared.disk.open(LogPaths.segment(store.key, base: base), .create)
+    let path = LogPaths.segment(store.key, base: base)
+    if let limit, try recycled.reuse(as: path, limit: limit) { noteFolder(LogPaths.recycled) }
+    let file = try shared.disk.open(path, .create)
     let writer = try SegmentWriter(store: store, base: base, file: file, content: 0)
     store.image.writer = writer
     noteFolder(LogPaths.partition(store.key))

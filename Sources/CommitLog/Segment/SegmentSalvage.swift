@@ -24,7 +24,9 @@ struct SegmentSalvage {
     while let found = try scan.nextIntact(after: end, limit: limit) {
       var piece = Segment(base: found.offset)
       let start = found.position
-      end = try scan.run(from: start, to: limit, offset: found.offset) { facts, _ in piece.note(facts) }
+      end = try scan.run(from: start, to: limit, offset: found.offset, epoch: end.epoch) { facts, _ in
+        piece.note(facts)
+      }
       piece.isSealed = true
       piece.index = nil
       try files.copy(file, start..<end.position, to: piece, of: store)
@@ -66,7 +68,9 @@ extension SegmentScan {
       let bytes = try file.read(count, at: position)
       for index in candidates(in: bytes, atLeast: end.nextOffset) {
         let place = position + Int64(index)
-        let found = try run(from: place, to: limit, offset: base(bytes, index)) { _, _ in }
+        let found = try run(
+          from: place, to: limit, offset: base(bytes, index), epoch: end.epoch
+        ) { _, _ in }
         if found.position > place { return (place, base(bytes, index)) }
       }
       // Windows overlap by a frame and a header, so that none is missed between them.

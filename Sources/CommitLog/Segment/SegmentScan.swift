@@ -10,6 +10,8 @@ struct SegmentScan {
     /// Just after the last good batch.
     var position: Int64
     var nextOffset: Int64
+    /// Of the last good batch.
+    var epoch: Int32
     /// Nil when the scan reached its limit.
     var flaw: StoredFlaw?
   }
@@ -27,8 +29,7 @@ struct SegmentScan {
     from position: Int64, to limit: Int64, offset: Int64, epoch: Int32 = 0,
     visit: (BatchFacts, Int64) -> Void
   ) throws(DiskError) -> End {
-    var end = End(position: position, nextOffset: offset)
-    var epoch = epoch
+    var end = End(position: position, nextOffset: offset, epoch: epoch)
     var wanted = Self.chunkBytes
     while end.position < limit {
       let capacity = Int(min(Int64(wanted), limit - end.position))
@@ -41,7 +42,7 @@ struct SegmentScan {
       }
       let chunk = SharedBytes(storage, offset: 0, count: count)
       let start = end.position
-      let flaw = walk(chunk, at: start, &end, &epoch, visit)
+      let flaw = walk(chunk, at: start, &end, visit)
       switch flaw {
       case nil: wanted = Self.chunkBytes
       case .incomplete(let needed)? where end.position > start || needed > count:
@@ -60,7 +61,7 @@ struct SegmentScan {
   }
 
   private func walk(
-    _ chunk: SharedBytes, at start: Int64, _ end: inout End, _ epoch: inout Int32,
+    _ chunk: SharedBytes, at start: Int64, _ end: inout End,
     _ visit: (BatchFacts, Int64) -> Void
   ) -> StoredFlaw? {
     var cursor = 0
@@ -75,10 +76,12 @@ struct SegmentScan {
         guard facts.base == end.nextOffset else {
           return .damaged("offset \(facts.base) where \(end.nextOffset) was due")
         }
-        guard facts.epoch >= epoch else { return .damaged("epoch \(facts.epoch) after \(epoch)") }
+        guard facts.epoch >= end.epoch else {
+          return .damaged("epoch \(facts.epoch) after \(end.epoch)")
+        }
         visit(facts, start + Int64(cursor))
         cursor += facts.byteCount
-        epoch = facts.epoch
+        end.epoch = facts.epoch
         end.position = start + Int64(cursor)
         end.nextOffset = facts.end
       }

@@ -121,6 +121,8 @@ package final class LogSimulation {
     configuration.bulkSyncAbove = random.chance(30) ? 2 : 64
     configuration.reserveBytes = 32 << 10
     configuration.emergencyBytes = 4096
+    configuration.smallestRecycledBytes = 1024
+    configuration.maxRecycledBytes = random.chance(70) ? 20_000 : 0
     configuration.breakages = options.breakages
     return configuration
   }
