@@ -46,6 +46,8 @@ package final class Call: @unchecked Sendable {
   var unreleased = 0
   /// Credit of messages longer than the window, returned before their release.
   var returnedEarly = 0
+  /// How far the message in assembly was at the last look, and since when it has not moved.
+  var progress: (filled: Int, since: NIODeadline)?
   var endReceived = false
   var responseHeadersReceived = false
   /// How the call ended; nil until then.

@@ -34,7 +34,8 @@ extension Connection {
   // MARK: Liveness
 
   func armLiveness() {
-    let step = min(limits.keepaliveInterval, limits.keepaliveTimeout, limits.idleTimeout)
+    let step = min(
+      limits.keepaliveInterval, limits.keepaliveTimeout, limits.idleTimeout, limits.messageStallTimeout)
     livenessTask = after(step) { self.checkLiveness() }
   }
 
@@ -53,7 +54,16 @@ extension Connection {
       report(.idle, "no call for \(limits.idleTimeout.nanoseconds / 1_000_000_000) s")
       return shutDown("idle")
     }
+    endStalledMessages(now)
     armLiveness()
+  }
+
+  private func endStalledMessages(_ now: NIODeadline) {
+    guard stall == nil, owedCredit == 0 else { return }
+    let stalled = calls.values.filter { $0.hasStalled(now, limit: limits.messageStallTimeout) }
+    for call in stalled {
+      call.abandon(GRPCStatus(.deadlineExceeded, "a message was begun and not sent to its end in time"))
+    }
   }
 
   private func peerIsSilent() {

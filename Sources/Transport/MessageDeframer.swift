@@ -44,6 +44,9 @@ struct MessageDeframer {
   /// The length of the message being assembled, once its prefix was accepted.
   var pendingLength: Int? { storage == nil ? nil : length }
 
+  /// Bytes of that message which have come.
+  var filledBytes: Int? { storage == nil ? nil : filled }
+
   /// Consumes from the front of `input` until a message is complete or refused, or input ends.
   mutating func next(_ input: inout UnsafeRawBufferPointer, budget: MemoryBudget?) -> Step {
     guard !isRefusing else {

@@ -39,6 +39,9 @@ package struct TransportLimits: Sendable {
   /// Silence after which a PING is sent, and how long its answer may take before the peer is dead.
   package var keepaliveInterval: TimeAmount = .seconds(30)
   package var keepaliveTimeout: TimeAmount = .seconds(15)
+  /// How long a message may stand still between its prefix and its end, while there is credit for it: it
+  /// holds reserved memory. Past it (and at most as much again): DEADLINE_EXCEEDED.
+  package var messageStallTimeout: TimeAmount = .seconds(30)
   /// How long a closing connection may take to send its last bytes.
   package var closeTimeout: TimeAmount = .seconds(2)
 

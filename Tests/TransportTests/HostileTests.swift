@@ -152,6 +152,25 @@ import Testing
     await server.server.close()
   }
 
+  /// Half a message holds memory; not for ever.
+  @Test func messageLeftUnfinishedIsEnded() async throws {
+    let budget = MemoryBudget(limit: 1 << 20)
+    var limits = TransportLimits()
+    limits.messageStallTimeout = .milliseconds(60)
+    let server = try await TestServer.start(limits: limits, budget: budget)
+    let start = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + Frames.frame(4, 0, 0, [])
+    let peer = try await RawTLSPeer.connect(server.port)
+    peer.send(
+      start + Frames.frame(1, 4, 1, Frames.request("/t.T/Echo"))
+        + Frames.frame(0, 0, 1, [0, 0, 1, 0, 0] + [1, 2, 3]))
+    let text = await peer.response(with: "grpc-status")
+    #expect(text.contains("grpc-status=4"), "\(text)")
+    #expect(await eventually("the memory is given back") { budget.reserved == 0 })
+    #expect(server.calls.ends.map(\.status.code) == [.deadlineExceeded])
+    peer.close()
+    await server.server.close()
+  }
+
   /// A recorded conversation with a few bytes or frames changed: no trap, whatever comes of it.
   @Test func mutatedFrames() async throws {
     let seed: UInt64 = 0x5EED_0002
