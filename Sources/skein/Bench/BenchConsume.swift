@@ -34,7 +34,10 @@ struct BenchConsume: AsyncParsableCommand {
     let latency = LatencyRecorder()
     let limit = records.map(Int64.init) ?? .max
     var (count, bytes, checksum) = (Int64(0), Int64(0), UInt64(0))
+    var progress = Progress(total: records)
+    defer { progress.finish() }
     while count < limit {
+      progress.update(Int(count))
       let asked = monotonicNow()
       guard let batch = try await reader.nextBatch() else { break }
       latency.record(nanoseconds: monotonicNow() - asked)

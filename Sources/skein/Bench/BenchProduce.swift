@@ -61,7 +61,10 @@ struct BenchProduce: AsyncParsableCommand {
     var payload = RandomPayload(size: size)
     var pace = Pace(rate: rate)
     var key: UInt64 = 88_172_645_463_325_252
-    for _ in 0..<records {
+    var progress = Progress(total: records)
+    defer { progress.finish() }
+    for number in 0..<records {
+      if number & 1023 == 0 { progress.update(number) }
       let due = try await pace.next()
       if keys == .random {
         key ^= key << 13

@@ -52,7 +52,7 @@ struct ContextStore {
         at: contexts, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
       try Data(text.utf8).write(to: file, options: .atomic)
     } catch {
-      throw UsageError("cannot write \(file.path.displayable): \(error.localizedDescription)")
+      throw LocalFailure("cannot write \(file.path.displayable): \(error.localizedDescription)")
     }
   }
 

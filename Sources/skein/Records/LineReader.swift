@@ -103,7 +103,7 @@ struct LineReader: ~Copyable {
     }
     if end == buffer.count {
       guard buffer.count < Self.maxLineBytes else {
-        throw UsageError(
+        throw LocalFailure(
           "line \(lineNumber + 1) is longer than \(Self.maxLineBytes) bytes, the limit of a record; nothing of it was sent"
         )
       }
@@ -122,7 +122,7 @@ struct LineReader: ~Copyable {
         return
       }
       guard errno == EINTR else {
-        throw UsageError("cannot read the input: \(String(cString: strerror(errno)))")
+        throw LocalFailure("cannot read the input: \(String(cString: strerror(errno)))")
       }
     }
   }

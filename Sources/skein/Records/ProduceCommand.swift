@@ -67,8 +67,11 @@ struct ProduceCommand: AsyncParsableCommand {
     let target = try await producer.topic(topic)
     var input = try LineReader(path: file)
     var reading: (any Error)?
+    var progress = Progress(total: nil)
+    defer { progress.finish() }
     do {
       while true {
+        if input.lineNumber & 1023 == 0 { progress.update(input.lineNumber) }
         await input.waitForInput()
         if Task.isCancelled { break }
         // A line is parsed again when the buffer was full: rare, and nothing is copied for it.

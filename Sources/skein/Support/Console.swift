@@ -27,7 +27,7 @@ enum Console {
         } else if errno == EPIPE {
           throw BrokenPipe()
         } else if errno != EINTR {
-          throw UsageError("cannot write to the output: \(String(cString: strerror(errno)))")
+          throw LocalFailure("cannot write to the output: \(String(cString: strerror(errno)))")
         }
       }
     }

@@ -9,6 +9,12 @@ struct UsageError: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
+/// The work itself failed, here at the terminal's end: exit code 1.
+struct LocalFailure: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
+
 /// From an error to a line or two on stderr and an exit code (protocol.md, command line).
 enum Failure {
   static let failed: Int32 = 1
@@ -22,6 +28,9 @@ enum Failure {
     case let error as UsageError:
       Console.note("skein: \(error)")
       return usage
+    case let error as LocalFailure:
+      Console.note("skein: \(error)")
+      return failed
     case let error as SkeinError:
       Console.note(text(error))
       return code(error)
@@ -44,13 +53,24 @@ enum Failure {
 
   /// What happened, then what its reason means and what to do.
   static func text(_ error: SkeinError) -> String {
-    var lines = ["skein: \(error.message.displayable) [\(error.reason.displayable)]"]
-    lines += error.violations.map { "  \($0.field.displayable): \($0.description.displayable)" }
+    var lines = ["skein: \(escaped(error.message)) [\(error.reason.displayable)]"]
+    lines += error.violations.map { "  \(escaped($0.field)): \(escaped($0.description))" }
     if error.violations.isEmpty, let meaning = Reason.named(error.reason)?.meaning {
       lines.append("  \(meaning)")
     }
     if error.outcome == .unknown { lines.append("  It may or may not have been applied.") }
     return lines.joined(separator: "\n")
+  }
+
+  /// `displayable` without its limit: an explanation is shown whole.
+  private static func escaped(_ text: String) -> String {
+    var rest = text.unicodeScalars[...]
+    var out = ""
+    while !rest.isEmpty {
+      out += String(String.UnicodeScalarView(rest.prefix(200))).displayable
+      rest = rest.dropFirst(200)
+    }
+    return out
   }
 
   /// Help, version and wrong arguments are swift-argument-parser's.
