@@ -69,8 +69,9 @@ extension LogDirectory {
 
   // MARK: End
 
-  /// Makes everything durable, leaves the clean marker (R15) and gives up the directory's lock. All other threads have stopped; the
-  /// advances it still made are returned.
+  /// Makes everything durable, leaves the clean marker (R15) and gives up the directory's lock. All
+  /// other threads have stopped; the advances it still made are returned. Throws `.full` when the disk
+  /// has no room for what the journal holds: the next start replays it.
   package func close() throws(LogError) -> [DurableAdvance] {
     var advances: [DurableAdvance] = []
     while !flusher.isIdle {
@@ -79,7 +80,6 @@ extension LogDirectory {
     }
     backlog.request(recycle: true)
     try finishWriting()
-    if case .full = state { return advances }
     try online { () throws(LogError) in
       try onDisk { () throws(DiskError) in
         try CleanMarker.write(epoch: partitions.leaderEpoch, disk: shared.disk)
@@ -91,7 +91,7 @@ extension LogDirectory {
 
   private func finishWriting() throws(LogError) {
     while try writeBehindStep() {}
-    if case .full = state { throw .full(DiskError(.noSpace, operation: "close", path: "")) }
+    guard writeBehind.isIdle else { throw .full(DiskError(.noSpace, operation: "close", path: "")) }
   }
 
   /// Runs a step; its error takes the directory offline, except that a full disk only makes it full

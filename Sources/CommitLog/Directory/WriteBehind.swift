@@ -57,6 +57,12 @@ final class WriteBehind {
     self.recycled = position
   }
 
+  /// Nothing is half done.
+  var isIdle: Bool {
+    if case .idle = phase { return true }
+    return false
+  }
+
   /// Does one bounded piece of work; false when there is nothing to do now.
   func step() throws(LogError) -> Bool {
     switch phase {
@@ -172,8 +178,7 @@ final class WriteBehind {
     if frees { recycleWanted = true }
   }
 
-  /// Drops the oldest written batches from memory while there are too many. Head-indexed removal
-  /// would save little: the list holds runs, not batches.
+  /// Drops the oldest written batches from memory while there are too many.
   private func evict() {
     var count = 0
     while count < cached.count,
@@ -189,7 +194,8 @@ final class WriteBehind {
 
   // MARK: Checkpoint
 
-  /// Writes the checkpoint, then offers the journal and removes what it no longer names (R34).
+  /// Writes the checkpoint, then recycles the journal and removes the files that the checkpoint no
+  /// longer names (R34).
   func checkpoint() throws(LogError) {
     let now = shared.time.wallMilliseconds
     let forgets = shared.configuration.breakages.contains(.forgetProducerSnapshot)
