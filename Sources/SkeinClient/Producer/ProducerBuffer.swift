@@ -47,33 +47,34 @@ struct ProducerBuffer: ~Copyable {
   /// Bytes accounted per record beside key, value and headers: what the format adds, rounded up.
   static let recordOverhead = 24
 
-  private(set) var topics: [Topic] = []
+  // What follows is changed by this file and `ProducerBuffer+Sealing.swift` only.
+  var topics: [Topic] = []
   /// Open batch of each lane of the machine.
-  private(set) var open: [OpenBatch?] = []
+  var open: [OpenBatch?] = []
   /// Bytes to allocate for a lane's next batch: what its last one took. A thousand quiet partitions
   /// must not hold a thousand full-sized buffers.
-  private var sizeHints: [Int] = []
+  var sizeHints: [Int] = []
   /// Batches that could not be sealed (they compress to more than the limit), for the core to fail.
   var spoiled: [(lane: Int, batch: OpenBatch, error: SkeinError)] = []
   /// Lanes in the order in which their batches opened: linger is constant, so it expires in order.
-  private var lingering = FIFO<(lane: Int, batch: OpenBatch)>()
-  private var ripe = FIFO<Int>()
+  var lingering = FIFO<(lane: Int, batch: OpenBatch)>()
+  var ripe = FIFO<Int>()
   /// Bytes taken and not yet given back.
-  private(set) var used = 0
+  var used = 0
   /// Number of the batch sealed last; `flush` waits by it.
-  private(set) var lastNumber: UInt64 = 0
+  var lastNumber: UInt64 = 0
 
   let configuration: ProducerConfiguration
-  private var compressor: BatchCompressor
-  private let lingerNanoseconds: Int64
-  private let deadlineNanoseconds: Int64
+  var compressor: BatchCompressor
+  let lingerNanoseconds: Int64
+  let deadlineNanoseconds: Int64
   var producerID: Int64 = -1
   var producerEpoch: Int16 = -1
   /// As the broker announced them; a batch stays below both its limit and ours.
   var limits = BatchLimits() {
     didSet { batchBytes = min(configuration.batchBytes, limits.maxBatchBytes - BatchHeader.size) }
   }
-  private var batchBytes: Int
+  var batchBytes: Int
 
   init(configuration: ProducerConfiguration) {
     self.configuration = configuration
@@ -186,124 +187,7 @@ struct ProducerBuffer: ~Copyable {
     return lanes[chosen.map(Int.init) ?? topics[topic].current]
   }
 
-  private mutating func advance(_ topic: Int) {
+  mutating func advance(_ topic: Int) {
     topics[topic].current = (topics[topic].current + 1) % topics[topic].lanes.count
-  }
-
-  // MARK: Sealing
-
-  /// Closes the lane's open batch and queues it in the machine, with the next sequences (P3).
-  private mutating func seal(_ lane: Int, machine: inout ProducerMachine) {
-    guard let batch = open[lane] else { return }
-    open[lane] = nil
-    let topic = batch.topic
-    if !topics[topic].partitioner.turnsPerRecord, topics[topic].lanes[topics[topic].current] == lane {
-      advance(topic)
-    }
-    let count = Int32(batch.builder.count)
-    let sequence = machine.reserveSequence(lane: lane, count: count)
-    let payload: SharedBytes
-    do {
-      let plain = try batch.builder.finish(
-        producerID: producerID, producerEpoch: producerEpoch, baseSequence: sequence)
-      payload =
-        configuration.compression == .none
-        ? plain
-        : try compressor.compress(
-          plain, producerID: producerID, producerEpoch: producerEpoch, baseSequence: sequence)
-    } catch {
-      machine.returnSequence(lane: lane, sequence)
-      spoiled.append((lane, batch, SkeinError(error.fault)))
-      return
-    }
-    // The queues of linger may hold the batch a while longer; its buffer they must not.
-    batch.builder = BatchBuilder(capacity: 0)
-    sizeHints[lane] = min(batchBytes, max(1024, batch.charged)) + BatchHeader.size
-    lastNumber += 1
-    machine.enqueue(
-      OutboundBatch(
-        payload: payload, baseSequence: sequence, recordCount: count, chargedBytes: batch.charged,
-        deadline: batch.openedAt + deadlineNanoseconds,
-        generation: batch.isPartitioned ? topics[topic].generation : 0, number: lastNumber,
-        ticket: batch.ticket),
-      lane: lane)
-  }
-
-  /// Marks what has lingered long enough as ripe. Returns when the next one will have, in monotonic
-  /// nanoseconds, or nil if nothing lingers.
-  mutating func ripen(now: Int64) -> Int64? {
-    while let first = lingering.first {
-      let due = first.batch.openedAt + lingerNanoseconds
-      let isStillOpen = open[first.lane] === first.batch && !first.batch.isRipe
-      guard due <= now || !isStillOpen else { return due }
-      _ = lingering.popFirst()
-      if isStillOpen { markRipe(first.lane, first.batch) }
-    }
-    return nil
-  }
-
-  private mutating func markRipe(_ lane: Int, _ batch: OpenBatch) {
-    batch.isRipe = true
-    ripe.append(lane)
-  }
-
-  /// Seals one ripe batch whose lane takes it; the others on the way are parked, filling, until their
-  /// lane moves. Returns whether the machine has something new to send.
-  mutating func sealRipe(machine: inout ProducerMachine) -> Bool {
-    while let lane = ripe.popFirst() {
-      guard let batch = open[lane], batch.isRipe, !batch.isParked else { continue }
-      if machine.takesPartialBatch(lane: lane) {
-        seal(lane, machine: &machine)
-        return true
-      }
-      batch.isParked = true
-    }
-    return false
-  }
-
-  /// An answer came for the lane, or its pause is over: a parked batch may leave.
-  mutating func laneMoved(_ lane: Int) {
-    guard let batch = open[lane], batch.isParked else { return }
-    batch.isParked = false
-    ripe.append(lane)
-  }
-
-  /// The same for all lanes: a stream was opened, or time has passed.
-  mutating func allLanesMoved() {
-    for lane in open.indices { laneMoved(lane) }
-  }
-
-  /// Seals every open batch, also behind a full window.
-  mutating func sealAll(machine: inout ProducerMachine) {
-    for lane in open.indices where open[lane] != nil { seal(lane, machine: &machine) }
-    _ = lingering.drain()
-    _ = ripe.drain()
-  }
-
-  /// Without a stream: seals what has reached its delivery deadline, so that the machine fails it.
-  mutating func sealOverdue(now: Int64, machine: inout ProducerMachine) {
-    for lane in open.indices {
-      guard let batch = open[lane], batch.openedAt + deadlineNanoseconds <= now else { continue }
-      seal(lane, machine: &machine)
-    }
-  }
-
-  var hasOpenBatches: Bool { open.contains { $0 != nil } }
-
-  /// A batch is over: its bytes are free again.
-  mutating func release(_ bytes: Int) { used -= bytes }
-
-  /// The producer failed: every open batch's ticket, with its lane.
-  mutating func abandon() -> [(lane: Int, batch: OpenBatch)] {
-    var abandoned: [(Int, OpenBatch)] = []
-    for lane in open.indices {
-      guard let batch = open[lane] else { continue }
-      abandoned.append((lane, batch))
-      used -= batch.charged
-      open[lane] = nil
-    }
-    _ = lingering.drain()
-    _ = ripe.drain()
-    return abandoned
   }
 }
