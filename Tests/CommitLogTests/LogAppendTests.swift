@@ -81,7 +81,18 @@ import Testing
       refusal { _ = try log.append(gap.bytes, header: gap.header, generation: 2, currentGeneration: 2) }
         == .outOfOrderSequence)
     // No sequence was consumed by any of them.
-    try harness.append(log, TestBatch(["b"], producer: 7, sequence: 1))
+    for sequence in 1...40 {
+      try harness.append(log, TestBatch(["b"], producer: 7, sequence: Int32(sequence)))
+      try harness.flush()
+    }
+    // Appended too long ago to remember: still a success, or it would be appended elsewhere too.
+    guard
+      case .duplicateOutsideWindow = try log.append(
+        retry.bytes, header: retry.header, generation: 1, currentGeneration: 2)
+    else {
+      Issue.record("an old duplicate must not be sent elsewhere")
+      return
+    }
   }
 
   @Test func timestampsMoreThanAnHourAheadAreRefused() throws {

@@ -44,8 +44,9 @@ extension PartitionLog {
       return .duplicate(
         base: Offset(found.base), last: last, isCommitted: found.end <= highWatermark.rawValue)
     case .verdict(let verdict):
-      try checkGeneration(generation, current: currentGeneration)
+      // Appended long ago, under whatever generation: sending it elsewhere would duplicate it.
       if verdict == .olderThanWindow { return .duplicateOutsideWindow }
+      try checkGeneration(generation, current: currentGeneration)
       if let stamp { try accept(verdict, stamp) }
     }
     try checkTimestamps(header, now: now)
