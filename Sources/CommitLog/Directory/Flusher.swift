@@ -31,10 +31,11 @@ final class Flusher {
       try journal.sync()
       syncIsLate = false
     }
-    if next == waiting.count {
-      waiting = shared.queue.takeAll()
-      next = 0
-    }
+    // What a full journal left over, then all that came since: a step leaves nothing in the queue that
+    // nobody would wake it for again.
+    let taken = shared.queue.takeAll()
+    waiting = next == waiting.count ? taken : Array(waiting[next...]) + taken
+    next = 0
     // The ends are captured before the sync begins: only they may be called durable (R47).
     let first = next
     guard let cut = try writeGroups() else { return [] }
