@@ -7,7 +7,25 @@ import SkeinCore
 final class PartitionMap: Sendable {
   let shards: [PartitionShard]
 
-  init(shards: [PartitionShard]) { self.shards = shards }
+  private let gatherers: [ObjectIdentifier: AppendGatherer]
+
+  init(shards: [PartitionShard]) {
+    self.shards = shards
+    self.gatherers = Dictionary(
+      uniqueKeysWithValues: shards.map {
+        (ObjectIdentifier($0.loop), AppendGatherer(loop: $0.loop, shards: shards))
+      })
+  }
+
+  /// Appends at the end of the caller's tick; `loop` is the caller's, one of the shards'.
+  func append(_ request: AppendRequest, to key: TopicPartition, from loop: any EventLoop) {
+    let index = index(of: key)
+    if let gatherer = gatherers[ObjectIdentifier(loop)] {
+      gatherer.add(request, to: key, shard: index)
+    } else {
+      shards[index].onLoop { $0.append([(key, request)]) }
+    }
+  }
 
   /// The shard of a partition: by its number first, so that the partitions of one topic spread
   /// over all loops, and by the topic, so that one-partition topics do too.

@@ -38,22 +38,14 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
   var eventLoop: any EventLoop { reply.eventLoop }
 
   func start() {
-    let groups = partitionRecords()
-    var appends: [[(TopicPartition, AppendRequest)]] = Array(
-      repeating: [], count: context.partitions.shards.count)
-    for (partition, records) in groups {
-      for (key, append) in build(partition: partition, records: records) {
-        appends[context.partitions.index(of: key)].append((key, append))
-      }
+    var appends: [(TopicPartition, AppendRequest)] = []
+    for (partition, records) in partitionRecords() {
+      appends += build(partition: partition, records: records)
     }
     open = batches.count
     guard open > 0 else { return finish() }
-    for (shard, requests) in zip(context.partitions.shards, appends) where !requests.isEmpty {
-      if shard.loop === eventLoop {
-        shard.append(requests)
-      } else {
-        shard.loop.execute { shard.append(requests) }
-      }
+    for (key, append) in appends {
+      context.partitions.append(append, to: key, from: eventLoop)
     }
   }
 
