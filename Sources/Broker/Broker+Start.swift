@@ -19,7 +19,8 @@ extension Broker {
     logger: Logger, onFatal: @escaping @Sendable (Fault) -> Void = { _ in }
   ) async throws -> Broker {
     let group = MultiThreadedEventLoopGroup(
-      numberOfThreads: configuration.eventLoops == 0 ? System.coreCount : configuration.eventLoops)
+      numberOfThreads: configuration.eventLoops == 0
+        ? max(1, System.coreCount - 1) : configuration.eventLoops)
     var opened = OpenedParts()
     do {
       return try await start(

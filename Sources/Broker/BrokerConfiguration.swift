@@ -14,7 +14,7 @@ package struct BrokerConfiguration: Sendable {
   package var tls: ServerTLS
   package var clusterID = "local"
   package var brokerID: Int32 = 1
-  /// Event loops; 0 = one per core.
+  /// Event loops; 0 = one per core but one, which the log's threads need (ADR 0007).
   package var eventLoops = 0
   /// Bytes that buffers for clients may hold at once.
   package var memoryBudget = 512 << 20

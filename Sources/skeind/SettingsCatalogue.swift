@@ -55,7 +55,7 @@ struct SettingDefinition: Sendable {
     .init(key: "broker.id", kind: .integer(1...1_000_000), standard: "1", meaning: "Number of this broker."),
     .init(
       key: "event-loops", kind: .integer(0...256), standard: "0",
-      meaning: "Event loop threads; 0 = one per core."),
+      meaning: "Event loop threads; 0 = one per core but one, which the log's threads need (ADR 0007)."),
     .init(
       key: "memory.budget-bytes", kind: .integer(67_108_864...1_099_511_627_776), standard: "536870912",
       meaning: "What buffers for clients may hold at once, in bytes; beyond it clients are throttled."),
