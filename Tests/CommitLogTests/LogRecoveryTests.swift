@@ -43,6 +43,21 @@ import Testing
     try harness.append(log, TestBatch(["next"], producer: 5, sequence: 40))
   }
 
+  /// A journal that vanished takes acknowledged records with it unless the close was clean.
+  @Test(arguments: [true, false]) func aLostJournalIsToldUnlessTheCloseWasClean(clean: Bool) throws {
+    let (harness, _) = try filled()
+    if clean { _ = try harness.directory.close() }
+    disk.kill()
+    for path in disk.allFiles() where path.hasPrefix(LogPaths.journal + "/") { try disk.remove(path) }
+    try disk.removeDirectory(LogPaths.journal)
+    if clean {
+      try harness.restart()
+      #expect(try harness.readAll(harness.log(0, settings)).count == 40)
+    } else {
+      #expect(throws: LogError.self) { try harness.restart() }
+    }
+  }
+
   @Test func withoutAnyCheckpointTheSegmentsTell() throws {
     let (harness, _) = try filled()
     _ = try harness.directory.close()

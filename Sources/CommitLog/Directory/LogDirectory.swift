@@ -69,6 +69,15 @@ package final class LogDirectory: Sendable {
     try recovery.loadCheckpoint()
     let (journal, found) = try Journal.open(
       disk: disk, directory: LogPaths.journal, configuration: configuration.journal, random: random)
+    // Without a clean close the journal may hold acknowledged records that no segment has: its
+    // absence is a loss to be told, not a first start (R52). Its folder comes before any checkpoint.
+    if found.created, recovery.checkpoints.generation > 0, !recovery.wasClean {
+      throw .corrupt(
+        nil,
+        what:
+          "the folder \(LogPaths.journal) is gone although the directory was not closed cleanly, so acknowledged records may be missing; restore the folder"
+      )
+    }
     shared.largestEntry.store(Int(clamping: journal.largestPayload), ordering: .relaxed)
     try recovery.replay(found)
     recovery.finish()
