@@ -87,7 +87,6 @@ extension Broker {
     workers.start(
       advanced: { advances in
         metrics.syncs.add(1)
-        metrics.batchesSynced.add(advances.count)
         partitions.advance(advances)
       },
       failure: { error in

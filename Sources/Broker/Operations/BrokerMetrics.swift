@@ -19,7 +19,5 @@ final class BrokerMetrics: Sendable {
   let calls = Counter()
   let callsRefused = Counter()
   let handshakeFailures = Counter()
-  let connections = Counter()
   let syncs = Counter()
-  let batchesSynced = Counter()
 }

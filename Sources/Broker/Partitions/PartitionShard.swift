@@ -48,10 +48,6 @@ final class PartitionShard: @unchecked Sendable {
 
   func log(_ key: TopicPartition) -> PartitionLog? { hosts[key]?.log }
 
-  func forEachLog(_ body: (PartitionLog) -> Void) {
-    for host in hosts.values { body(host.log) }
-  }
-
   // MARK: Appending
 
   /// Appends batches of any of this shard's partitions in order, with one submission to the log.

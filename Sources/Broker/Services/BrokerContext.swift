@@ -55,7 +55,7 @@ package struct BrokerLimits: Sendable, Hashable {
   /// Records in one unary Publish.
   package var maxRecordsPerPublish = 100_000
   /// Batches in flight from one producer to one partition (P7).
-  package var maxInFlightBatches = 32
+  package var maxInFlightBatches: Int { ProducerTable.window }
   /// Open calls on one connection.
   package var maxStreams = 1_000
   /// One Fetch answer unless the request says otherwise; and at most. Stock clients receive 4 MiB.

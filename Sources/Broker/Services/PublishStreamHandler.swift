@@ -245,12 +245,7 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
     for index in gathered.indices where !gathered[index].isEmpty {
       let requests = gathered[index]
       gathered[index] = []
-      let shard = context.partitions.shards[index]
-      if shard.loop === eventLoop {
-        shard.append(requests)
-      } else {
-        shard.loop.execute { shard.append(requests) }
-      }
+      context.partitions.shards[index].onLoop { $0.append(requests) }
     }
   }
 
