@@ -107,9 +107,12 @@ extension Broker {
 
     let router = Router(
       context: context, health: HealthService(health: health, services: Router.services))
+    var limits = TransportLimits(configuration.limits)
+    limits.streamWindowBytes = configuration.streamWindowBytes
+    limits.connectionWindowBytes = configuration.connectionWindowBytes
     let server = try GRPCServer(
       configuration: ServerConfiguration(
-        tls: configuration.tls, limits: TransportLimits(configuration.limits), budget: budget,
+        tls: configuration.tls, limits: limits, budget: budget,
         log: { event in
           metrics.count(event)
           logger.log(event)

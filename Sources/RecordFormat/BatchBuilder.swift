@@ -20,7 +20,15 @@ public struct BatchBuilder: ~Copyable, @unchecked Sendable {
   public private(set) var count = 0
 
   private let initialCapacity: Int
-  private var storage: SharedBytes.Storage?
+  private var storage: SharedBytes.Storage? {
+    didSet {
+      base = storage?.base
+      capacity = storage?.capacity ?? 0
+    }
+  }
+  /// Of `storage`, so that appending a record touches no reference count.
+  private var base: UnsafeMutableRawPointer?
+  private var capacity = 0
   private var used = BatchHeader.size
   private var baseTimestamp: Int64 = 0
   private var maxTimestamp: Int64 = 0
@@ -176,7 +184,7 @@ public struct BatchBuilder: ~Copyable, @unchecked Sendable {
   /// The buffer's start, with room for `count` more bytes.
   @inline(__always)
   private mutating func room(for count: Int) -> UnsafeMutableRawPointer {
-    if let storage, storage.capacity - used >= count { return storage.base }
+    if let base, capacity - used >= count { return base }
     return grow(by: count)
   }
 

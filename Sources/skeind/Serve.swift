@@ -114,6 +114,8 @@ extension BrokerConfiguration {
     brokerID = Int32(clamping: settings.integer("broker.id"))
     eventLoops = Int(settings.integer("event-loops"))
     memoryBudget = Int(settings.integer("memory.budget-bytes"))
+    streamWindowBytes = Int32(clamping: settings.integer("http2.stream-window-bytes"))
+    connectionWindowBytes = Int32(clamping: settings.integer("http2.connection-window-bytes"))
     journalBytes = settings.integer("journal.bytes")
     diskReserveBytes = settings.integer("disk.reserve-bytes")
     drainMilliseconds = settings.integer("drain.ms")

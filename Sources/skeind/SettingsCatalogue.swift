@@ -60,6 +60,14 @@ struct SettingDefinition: Sendable {
       key: "memory.budget-bytes", kind: .integer(67_108_864...1_099_511_627_776), standard: "536870912",
       meaning: "What buffers for clients may hold at once, in bytes; beyond it clients are throttled."),
     .init(
+      key: "http2.stream-window-bytes", kind: .integer(65_535...1_073_741_824), standard: "16777216",
+      meaning:
+        "What a client may send on one stream before the broker has answered it, in bytes, once authenticated; charged to the memory budget (ADR 0006)."
+    ),
+    .init(
+      key: "http2.connection-window-bytes", kind: .integer(65_535...1_073_741_824), standard: "33554432",
+      meaning: "The same for a connection; returned as bytes arrive, until 64 MiB are unanswered."),
+    .init(
       key: "journal.bytes", kind: .integer(67_108_864...68_719_476_736), standard: "268435456",
       meaning: "Size of the journal ring, in bytes. Takes effect when the directory is made."),
     .init(

@@ -44,13 +44,20 @@ struct OutboundBatch: Sendable {
 }
 
 /// Who waits for the records of a batch, and what the application wants to know again.
-///
-/// `@unchecked Sendable`: filled under the producer's lock until the batch is sealed, read-only after.
-final class BatchTicket: @unchecked Sendable {
+final class BatchTicket: Sendable {
   /// Callers of `send`, with the index of their record in the batch.
-  var waiters: [(index: Int32, continuation: CheckedContinuation<RecordMetadata?, any Error>)] = []
+  let waiters: [(index: Int32, continuation: CheckedContinuation<RecordMetadata?, any Error>)]
   /// One tag per record if a delivery handler wants them, else empty.
-  var tags: [UInt64] = []
+  let tags: [UInt64]
   /// Records that nobody waits for: their failure is reported by `flush`.
-  var unattended = 0
+  let unattended: Int
+
+  init(
+    waiters: [(index: Int32, continuation: CheckedContinuation<RecordMetadata?, any Error>)] = [],
+    tags: [UInt64] = [], unattended: Int = 0
+  ) {
+    self.waiters = waiters
+    self.tags = tags
+    self.unattended = unattended
+  }
 }

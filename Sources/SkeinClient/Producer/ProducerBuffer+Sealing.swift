@@ -36,7 +36,7 @@ extension ProducerBuffer {
         payload: payload, baseSequence: sequence, recordCount: count, chargedBytes: batch.charged,
         deadline: batch.openedAt + deadlineNanoseconds,
         generation: batch.isPartitioned ? topics[topic].generation : 0, number: lastNumber,
-        ticket: batch.ticket),
+        ticket: batch.takeTicket()),
       lane: lane)
   }
 

@@ -23,7 +23,11 @@ struct ProducerBuffer: ~Copyable {
     var builder: BatchBuilder
     let topic: Int
     let openedAt: Int64
-    let ticket = BatchTicket()
+    /// Callers of `send`, one tag per record if they are kept, and the records that nobody waits for: what
+    /// the ticket of the sealed batch is made of.
+    var waiters: [(index: Int32, continuation: CheckedContinuation<RecordMetadata?, any Error>)] = []
+    var tags: [UInt64] = []
+    var unattended = 0
     var charged = 0
     var isRipe = false
     /// Ripe, but its lane took nothing when it was its turn.
@@ -35,6 +39,15 @@ struct ProducerBuffer: ~Copyable {
       self.builder = builder
       self.topic = topic
       self.openedAt = openedAt
+    }
+
+    /// Who waits for it; empties what it is made of.
+    func takeTicket() -> BatchTicket {
+      defer {
+        waiters = []
+        tags = []
+      }
+      return BatchTicket(waiters: waiters, tags: tags, unattended: unattended)
     }
   }
 
@@ -66,6 +79,8 @@ struct ProducerBuffer: ~Copyable {
 
   let configuration: ProducerConfiguration
   var compressor: BatchCompressor
+  /// Somebody wants the tags back.
+  private let keepsTags: Bool
   let lingerNanoseconds: Int64
   let deadlineNanoseconds: Int64
   var producerID: Int64 = -1
@@ -79,6 +94,7 @@ struct ProducerBuffer: ~Copyable {
   init(configuration: ProducerConfiguration) {
     self.configuration = configuration
     batchBytes = configuration.batchBytes
+    keepsTags = configuration.deliveryHandler != nil
     compressor = BatchCompressor(
       codec: configuration.compression, capacity: configuration.batchBytes)
     lingerNanoseconds = configuration.linger.nanosecondsClamped
@@ -120,10 +136,10 @@ struct ProducerBuffer: ~Copyable {
   // MARK: Appending
 
   /// Puts one record into the open batch of its partition.
-  /// - Parameter now: monotonic nanoseconds.
+  /// - Parameter clock: read when a batch opens, not for each record.
   mutating func append(
     _ record: RecordInput, topic: Int, waiter: CheckedContinuation<RecordMetadata?, any Error>?,
-    now: Int64, machine: inout ProducerMachine
+    clock: SystemClock, machine: inout ProducerMachine
   ) throws(SkeinError) -> Appended {
     let cost = record.sizeInBytes + Self.recordOverhead
     guard used + cost <= configuration.bufferBytes || used == 0 else { return .full }
@@ -142,7 +158,7 @@ struct ProducerBuffer: ~Copyable {
     } else {
       batch = OpenBatch(
         builder: BatchBuilder(capacity: sizeHints[lane], limits: limits),
-        topic: topic, openedAt: now)
+        topic: topic, openedAt: clock.monotonicNanoseconds)
       opened = true
     }
     do {
@@ -159,11 +175,11 @@ struct ProducerBuffer: ~Copyable {
     used += cost
     if record.partition == nil { batch.isPartitioned = true }
     if let waiter {
-      batch.ticket.waiters.append((Int32(batch.builder.count - 1), waiter))
+      batch.waiters.append((Int32(batch.builder.count - 1), waiter))
     } else {
-      batch.ticket.unattended += 1
+      batch.unattended += 1
     }
-    if configuration.deliveryHandler != nil { batch.ticket.tags.append(record.tag) }
+    if keepsTags { batch.tags.append(record.tag) }
     if record.partition == nil, topics[topic].partitioner.turnsPerRecord { advance(topic) }
     if batch.charged >= batchBytes {
       seal(lane, machine: &machine)
@@ -173,18 +189,18 @@ struct ProducerBuffer: ~Copyable {
   }
 
   private func choose(_ record: RecordInput, topic: Int) throws(SkeinError) -> Int {
-    let lanes = topics[topic].lanes
+    let count = topics[topic].lanes.count
     if let partition = record.partition {
-      guard partition >= 0, Int(partition) < lanes.count else {
+      guard partition >= 0, Int(partition) < count else {
         throw SkeinError(
           .partitionNotFound,
-          "\(topics[topic].name) has no partition \(partition); valid are 0 to \(lanes.count - 1)",
+          "\(topics[topic].name) has no partition \(partition); valid are 0 to \(count - 1)",
           metadata: ["topic": topics[topic].name, "partition": String(partition)])
       }
-      return lanes[Int(partition)]
+      return topics[topic].lanes[Int(partition)]
     }
-    let chosen = topics[topic].partitioner.partition(key: record.key, count: Int32(lanes.count))
-    return lanes[chosen.map(Int.init) ?? topics[topic].current]
+    let chosen = topics[topic].partitioner.partition(key: record.key, count: Int32(count))
+    return topics[topic].lanes[chosen.map(Int.init) ?? topics[topic].current]
   }
 
   mutating func advance(_ topic: Int) {

@@ -46,8 +46,9 @@ extension ProducerCore {
     }
     for (lane, batch, error) in lost {
       let owner = state.machine.lanes[lane]
-      if batch.ticket.unattended > 0 { state.unreported = state.unreported ?? error }
-      effects.abandoned.append((owner.topic, owner.partition, batch.ticket, error))
+      let ticket = batch.takeTicket()
+      if ticket.unattended > 0 { state.unreported = state.unreported ?? error }
+      effects.abandoned.append((owner.topic, owner.partition, ticket, error))
     }
   }
 

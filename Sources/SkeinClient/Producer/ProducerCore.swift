@@ -57,13 +57,12 @@ final class ProducerCore: Sendable {
     _ record: RecordInput, topic: Int,
     waiter: CheckedContinuation<RecordMetadata?, any Error>? = nil
   ) throws(SkeinError) -> Bool {
-    let now = clock.monotonicNanoseconds
     let (outcome, effects) = state.withLock { state -> (Result<Bool, SkeinError>, Effects?) in
       if let failure = state.machine.failure { return (.failure(failure), nil) }
       guard !state.isClosed else { return (.failure(Self.closedError), nil) }
       do throws(SkeinError) {
         switch try state.buffer.append(
-          record, topic: topic, waiter: waiter, now: now, machine: &state.machine)
+          record, topic: topic, waiter: waiter, clock: clock, machine: &state.machine)
         {
         case .full: return (.success(false), nil)
         case .taken(let sealed, let opened):

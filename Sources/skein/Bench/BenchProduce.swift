@@ -16,7 +16,8 @@ struct BenchProduce: AsyncParsableCommand {
   @Option(help: "Make the topic with so many partitions if it does not exist.") var partitions: Int32?
   @Option(help: "Wait at most this long for more records per batch.") var lingerMs = 5
   @Option(help: "zstd, gzip or none.") var compression = ProduceCommand.Compression.none
-  @Option(help: "Bytes accepted and not yet acknowledged.") var bufferBytes = 32 * 1024 * 1024
+  /// The broker's window on a stream; more would only queue, and wash the caches.
+  @Option(help: "Bytes accepted and not yet acknowledged.") var bufferBytes = 16 * 1024 * 1024
 
   enum Keys: String, ExpressibleByArgument, CaseIterable { case random, none }
 
@@ -63,26 +64,28 @@ struct BenchProduce: AsyncParsableCommand {
     var key: UInt64 = 88_172_645_463_325_252
     var progress = Progress(total: records)
     defer { progress.finish() }
+    let hasKeys = keys == .random
     for number in 0..<records {
       if number & 1023 == 0 { progress.update(number) }
-      let due = try await pace.next()
-      if keys == .random {
+      let due = pace.isClosedLoop ? monotonicNow() : try await pace.next()
+      if hasKeys {
         key ^= key << 13
         key ^= key >> 7
         key ^= key << 17
       }
-      while try append(target, &payload, key, due) == .bufferFull { await target.waitForSpace() }
+      while try append(target, &payload, hasKeys ? key : nil, due) == .bufferFull {
+        await target.waitForSpace()
+      }
     }
   }
 
   @inline(__always)
   private func append(
-    _ target: ProducerTopic, _ payload: inout RandomPayload, _ key: UInt64, _ due: Int64
+    _ target: ProducerTopic, _ payload: inout RandomPayload, _ key: UInt64?, _ due: Int64
   ) throws -> ProducerTopic.AppendOutcome {
     try payload.next { value in
-      try withUnsafeBytes(of: key) { bytes in
-        try target.tryAppend(key: keys == .random ? bytes : nil, value: value, tag: UInt64(due))
-      }
+      guard let key else { return try target.tryAppend(value: value, tag: UInt64(due)) }
+      return try withUnsafeBytes(of: key) { try target.tryAppend(key: $0, value: value, tag: UInt64(due)) }
     }
   }
 }

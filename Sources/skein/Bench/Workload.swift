@@ -49,9 +49,12 @@ struct Pace {
     interval = rate.map { 1e9 / $0 } ?? 0
   }
 
+  /// No rate: the next record is due when the sender comes to it, which needs no wait.
+  var isClosedLoop: Bool { interval == 0 }
+
   /// Waits until the next record is due and returns that time.
   mutating func next() async throws -> Int64 {
-    guard interval > 0 else { return monotonicNow() }
+    guard !isClosedLoop else { return monotonicNow() }
     let due = start + Int64(Double(count) * interval)
     count += 1
     let ahead = due - monotonicNow()
