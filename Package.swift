@@ -23,6 +23,8 @@ let systemLibraries: [Target] = [
   .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
   .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+  .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+  .systemLibrary(name: "CSnappy", pkgConfig: "snappy", providers: [.apt(["libsnappy-dev"])]),
   .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 ]
 
@@ -38,7 +40,7 @@ let cTargets: [Target] = [
 let pure: [Target] = [
   .target(name: "SkeinCore", dependencies: ["CSkeinShims"], swiftSettings: strict),
   .target(
-    name: "RecordFormat", dependencies: ["SkeinCore", "CZstd", "CZlib"], swiftSettings: strict),
+    name: "RecordFormat", dependencies: ["SkeinCore", "CZstd", "CZlib", "CLZ4", "CSnappy"], swiftSettings: strict),
   .target(name: "CommitLog", dependencies: ["SkeinCore", "RecordFormat"], swiftSettings: strict),
 ]
 
@@ -56,7 +58,7 @@ let io: [Target] = [
     name: "DiskIO", dependencies: ["SkeinCore", "CommitLog", "CSkeinShims"], swiftSettings: strict),
   .target(
     name: "Transport",
-    dependencies: ["SkeinCore", "COpenSSL", "COpenSSLShims", "CNGHTTP2"] + nio,
+    dependencies: ["SkeinCore", "COpenSSL", "COpenSSLShims", "CNGHTTP2", "CZlib"] + nio,
     swiftSettings: strict),
   .target(
     name: "MetadataStore",
@@ -78,14 +80,30 @@ let edges: [Target] = [
     dependencies: [
       "SkeinCore", "RecordFormat", "Wire", "Transport",
       .product(name: "Logging", package: "swift-log"),
+      .product(name: "Metrics", package: "swift-metrics"),
+      .product(name: "Tracing", package: "swift-distributed-tracing"),
+      .product(name: "Configuration", package: "swift-configuration"),
     ] + nio, swiftSettings: strict),
+  // JSON over HTTP for unary calls: the protobuf JSON mapping, driven by the descriptors.
+  .target(
+    name: "Gateway", dependencies: ["SkeinCore", "Wire", "Transport"] + nio, swiftSettings: strict),
   .target(
     name: "Broker",
     dependencies: [
-      "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport",
+      "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport", "Gateway",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOHTTP1", package: "swift-nio"),
     ] + nio, swiftSettings: strict),
+]
+
+// A real broker inside a user's test process.
+let testKit: [Target] = [
+  .target(
+    name: "SkeinTestKit",
+    dependencies: [
+      "SkeinCore", "Broker", "DiskIO", "Certificates", "SkeinClient",
+      .product(name: "Logging", package: "swift-log"),
+    ] + nio, swiftSettings: strict)
 ]
 
 // MARK: Programs
@@ -163,16 +181,19 @@ let package = Package(
   name: "skein",
   products: [
     .library(name: "SkeinClient", targets: ["SkeinClient"]),
+    .library(name: "SkeinTestKit", targets: ["SkeinTestKit"]),
     .executable(name: "skeind", targets: ["skeind"]),
     .executable(name: "skein", targets: ["skein"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
-  targets: systemLibraries + cTargets + pure + io + certificates + edges + programs + tests
+  targets: systemLibraries + cTargets + pure + io + certificates + edges + testKit + programs + tests
 )

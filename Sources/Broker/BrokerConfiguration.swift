@@ -19,9 +19,10 @@ package struct BrokerConfiguration: Sendable {
   /// Bytes that buffers for clients may hold at once.
   package var memoryBudget = 512 << 20
   package var limits = BrokerLimits()
-  /// HTTP/2 receive windows, in bytes: what a client may send before it is answered (ADR 0006).
-  package var streamWindowBytes = TransportLimits().streamWindowBytes
-  package var connectionWindowBytes = TransportLimits().connectionWindowBytes
+  /// HTTP/2 receive windows, in bytes: what a client may send before it is answered. Larger than a client's
+  /// own, because a publisher's credit comes back with the synced answer (ADR 0006).
+  package var streamWindowBytes: Int32 = 16 << 20
+  package var connectionWindowBytes: Int32 = 32 << 20
   /// The journal ring's size in bytes.
   package var journalBytes: Int64 = 256 << 20
   /// Produce is refused while less than this is free on the disk, in bytes (R57).

@@ -7,8 +7,8 @@ package struct TransportLimits: Sendable {
   /// The longest message received, in bytes. Over it: RESOURCE_EXHAUSTED on the 5-byte prefix.
   package var maxMessageBytes = 16 << 20
   /// HTTP/2 receive window of a connection and of a stream, in bytes, once the peer is authenticated.
-  package var connectionWindowBytes: Int32 = 32 << 20
-  package var streamWindowBytes: Int32 = 16 << 20
+  package var connectionWindowBytes: Int32 = 16 << 20
+  package var streamWindowBytes: Int32 = 4 << 20
   /// Received but unreleased bytes per connection from which the connection's own window is no
   /// longer returned. Below it a stream that stalls stops itself only.
   package var maxUnreleasedBytes = 64 << 20

@@ -29,7 +29,7 @@ enum ModuleTable {
 
     // Pure
     "SkeinCore": ModuleRow(uses: ["CSkeinShims"], toolchain: ["Synchronization"], isPure: true),
-    "RecordFormat": ModuleRow(uses: ["SkeinCore", "CZstd", "CZlib"], isPure: true),
+    "RecordFormat": ModuleRow(uses: ["SkeinCore", "CZstd", "CZlib", "CLZ4", "CSnappy"], isPure: true),
     "CommitLog": ModuleRow(
       uses: ["SkeinCore", "RecordFormat"], toolchain: ["Synchronization"], isPure: true),
 
@@ -38,7 +38,7 @@ enum ModuleTable {
     "DiskIO": ModuleRow(
       uses: ["SkeinCore", "CommitLog", "CSkeinShims"], toolchain: ["Glibc", "Synchronization"]),
     "Transport": ModuleRow(
-      uses: ["SkeinCore", "COpenSSL", "COpenSSLShims", "CNGHTTP2"] + nio,
+      uses: ["SkeinCore", "COpenSSL", "COpenSSLShims", "CNGHTTP2", "CZlib"] + nio,
       toolchain: ["Glibc", "Synchronization"]),
     "MetadataStore": ModuleRow(
       uses: ["SkeinCore", "CommitLog", "CSQLite", "CSQLiteShims", "Wire", "Transport"] + nio,
@@ -48,13 +48,20 @@ enum ModuleTable {
 
     // Edges
     "SkeinClient": ModuleRow(
-      uses: ["SkeinCore", "RecordFormat", "Wire", "Transport", "Logging"] + nio,
+      uses: ["SkeinCore", "RecordFormat", "Wire", "Transport", "Logging", "Metrics", "Tracing", "Configuration"] + nio,
       toolchain: ["Foundation", "Glibc", "Synchronization"]),
+    // JSON over HTTP for unary calls.
+    "Gateway": ModuleRow(uses: ["SkeinCore", "Wire", "Transport"] + nio, toolchain: ["Foundation", "Synchronization"]),
     "Broker": ModuleRow(
       uses: [
-        "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport", "Logging",
-        "NIOHTTP1",
+        "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport", "Gateway",
+        "Logging", "NIOHTTP1",
       ] + nio,
+      toolchain: ["Foundation", "Glibc", "Synchronization"]),
+
+    // A real broker in a user's test process.
+    "SkeinTestKit": ModuleRow(
+      uses: ["SkeinCore", "Broker", "DiskIO", "Certificates", "SkeinClient", "Logging"] + nio,
       toolchain: ["Foundation", "Glibc", "Synchronization"]),
 
     // Programs
@@ -85,7 +92,7 @@ enum ModuleTable {
 
   /// System libraries (module maps only); they depend on nothing.
   static let systemLibraries: Set<String> = [
-    "COpenSSL", "CProtobufC", "CNGHTTP2", "CSQLite", "CZstd", "CZlib",
+    "COpenSSL", "CProtobufC", "CNGHTTP2", "CSQLite", "CZstd", "CZlib", "CLZ4", "CSnappy",
   ]
 
   /// C modules with one owner: nobody else imports them, whatever the table of edges says.
@@ -97,7 +104,9 @@ enum ModuleTable {
     "CProtobufC": ["Wire", "CSkeinProto"],
     "CSQLite": ["MetadataStore", "CSQLiteShims"],
     "CZstd": ["RecordFormat"],
-    "CZlib": ["RecordFormat"],
+    "CZlib": ["RecordFormat", "Transport"],
+    "CLZ4": ["RecordFormat"],
+    "CSnappy": ["RecordFormat"],
   ]
 
   /// What a client must never see (SkeinClient, skein): the broker's side of the house.

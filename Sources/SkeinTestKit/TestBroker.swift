@@ -1,0 +1,2 @@
+/// A real broker inside a user's test process: begins here.
+public enum TestBroker {}
