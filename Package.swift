@@ -40,7 +40,8 @@ let cTargets: [Target] = [
 let pure: [Target] = [
   .target(name: "SkeinCore", dependencies: ["CSkeinShims"], swiftSettings: strict),
   .target(
-    name: "RecordFormat", dependencies: ["SkeinCore", "CZstd", "CZlib", "CLZ4", "CSnappy"], swiftSettings: strict),
+    name: "RecordFormat", dependencies: ["SkeinCore", "CZstd", "CZlib", "CLZ4", "CSnappy"],
+    swiftSettings: strict),
   .target(name: "CommitLog", dependencies: ["SkeinCore", "RecordFormat"], swiftSettings: strict),
 ]
 

@@ -48,10 +48,13 @@ enum ModuleTable {
 
     // Edges
     "SkeinClient": ModuleRow(
-      uses: ["SkeinCore", "RecordFormat", "Wire", "Transport", "Logging", "Metrics", "Tracing", "Configuration"] + nio,
+      uses: [
+        "SkeinCore", "RecordFormat", "Wire", "Transport", "Logging", "Metrics", "Tracing", "Configuration",
+      ] + nio,
       toolchain: ["Foundation", "Glibc", "Synchronization"]),
     // JSON over HTTP for unary calls.
-    "Gateway": ModuleRow(uses: ["SkeinCore", "Wire", "Transport"] + nio, toolchain: ["Foundation", "Synchronization"]),
+    "Gateway": ModuleRow(
+      uses: ["SkeinCore", "Wire", "Transport"] + nio, toolchain: ["Foundation", "Synchronization"]),
     "Broker": ModuleRow(
       uses: [
         "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport", "Gateway",
