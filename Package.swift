@@ -102,9 +102,9 @@ let testKit: [Target] = [
   .target(
     name: "SkeinTestKit",
     dependencies: [
-      "SkeinCore", "Broker", "DiskIO", "Certificates", "SkeinClient",
+      "SkeinCore", "Broker", "Transport", "Certificates", "SkeinClient",
       .product(name: "Logging", package: "swift-log"),
-    ] + nio, swiftSettings: strict)
+    ], swiftSettings: strict)
 ]
 
 // MARK: Programs
@@ -170,6 +170,14 @@ let tests: [Target] = [
   .testTarget(
     name: "SkeinClientTests",
     dependencies: ["SkeinCore", "RecordFormat", "SkeinClient", "Certificates"], swiftSettings: strict),
+  .testTarget(
+    name: "SkeinTestKitTests",
+    dependencies: [
+      "SkeinTestKit", "SkeinClient", .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
+      .product(name: "Tracing", package: "swift-distributed-tracing"),
+      .product(name: "MetricsTestKit", package: "swift-metrics"),
+      .product(name: "Configuration", package: "swift-configuration"),
+    ], swiftSettings: strict),
   .testTarget(
     name: "BrokerTests",
     dependencies: [

@@ -36,4 +36,16 @@ extension Broker {
     try? await group.shutdownGracefully()
     context.logger.info("stopped")
   }
+
+  /// Ends as a killed process does: nothing more is synced, nobody is told, the next start recovers. For
+  /// tests in the process (SkeinTestKit).
+  package func kill() async {
+    context.health.enter(.failed)
+    await context.workers.abandon()
+    await server.close()
+    await operations.close()
+    context.admin.finish()
+    await store.close()
+    try? await group.shutdownGracefully()
+  }
 }

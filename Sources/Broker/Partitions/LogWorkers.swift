@@ -137,6 +137,17 @@ final class LogWorkers: Sendable {
     } catch {
       logger.error("log directory did not close cleanly", metadata: ["error": "\(error)"])
     }
+    await endThreads()
+  }
+
+  /// Stops the threads without another sync and leaves the directory as a killed process would.
+  func abandon() async {
+    failed.store(true, ordering: .relaxed)
+    await endThreads()
+    directory.abandon()
+  }
+
+  private func endThreads() async {
     try? await flushPool.shutdownGracefully()
     try? await behindPool.shutdownGracefully()
     try? await readPool.shutdownGracefully()

@@ -89,6 +89,10 @@ extension LogDirectory {
     return advances
   }
 
+  /// Gives up the directory's lock and nothing else, as the end of a killed process does: what was not
+  /// synced stays so, and the next start recovers. All other threads have stopped.
+  package func abandon() { lock.withLock { $0 = nil } }
+
   private func finishWriting() throws(LogError) {
     while try writeBehindStep() {}
     guard writeBehind.isIdle else { throw .full(DiskError(.noSpace, operation: "close", path: "")) }
