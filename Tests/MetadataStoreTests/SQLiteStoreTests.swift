@@ -104,8 +104,7 @@ struct SQLiteStoreTests {
     var slow = try await store.watch(WatchRequest(.all, from: first)).makeAsyncIterator()
     let unconcerned = try await store.watch(WatchRequest(.key("x"), from: first))
     async let waiting = ConformanceTests().take(1, of: unconcerned)
-    // It must be waiting before the compaction, and nothing tells when it is: time to get there.
-    try await Task.sleep(for: .milliseconds(500))
+    while try await store.waitingWatches() == 0 { await Task.yield() }
     #expect(try await slow.next()?.revision == first)
     var last = first
     for _ in 0..<10 { last = try await store.put(a, []) }
@@ -121,8 +120,7 @@ struct SQLiteStoreTests {
     let store = try await open(SimulatedDisk(seed: 1))
     let watch = try await store.watch(WatchRequest(.all))
     async let ended = refusal { _ = try await ConformanceTests().take(1, of: watch) }
-    // Lets the watch get to wait, most times; it must end either way.
-    await Task.yield()
+    while try await store.waitingWatches() == 0 { await Task.yield() }
     await store.close()
     #expect(await ended == .closed)
     #expect(await refusal { try await store.put(a, []) } == .closed)

@@ -26,6 +26,9 @@ extension SQLiteEngine {
     return lastWatcher
   }
 
+  /// Watches whose consumers wait for something to happen.
+  var waitingWatchers: Int { watchers.values.count { $0.waiter != nil } }
+
   /// Answers with the next updates now, or when there are some.
   func serve(_ id: Int, _ waiter: WatchWaiter) {
     guard watchers[id] != nil else { return waiter.resume(returning: .success(nil)) }

@@ -89,6 +89,11 @@ package final class SQLiteStore: MetadataStore {
     return MetadataWatch(Source(worker: worker, id: id))
   }
 
+  /// Watches whose consumers wait for something to happen.
+  package func waitingWatches() async throws(MetadataError) -> Int {
+    try await perform { (engine) throws(MetadataError) in engine.waitingWatchers }
+  }
+
   // MARK: Leases' time
 
   /// Ends the leases whose time is over, so that watches learn of it although nobody calls.
