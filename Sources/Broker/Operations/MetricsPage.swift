@@ -64,7 +64,7 @@ struct MetricsPage {
   }
 
   private mutating func addPartitions(_ context: BrokerContext) async throws {
-    var rows: [(labels: [(String, String)], state: PartitionState)] = []
+    var rows: [(labels: [(String, String)], state: PartitionFacts)] = []
     for topic in context.registry.all.sorted(by: { $0.name < $1.name }).prefix(Self.maximumTopics) {
       guard topic.partitions <= 1_000, rows.count < 10_000 else { continue }
       for state in try await context.partitionStates(of: topic, Array(0..<topic.partitions)) {

@@ -4,7 +4,7 @@ import NIOPosix
 import SkeinCore
 
 /// Where one partition stands, copied from its loop.
-struct PartitionState: Sendable {
+struct PartitionFacts: Sendable {
   var partition: Int32
   var logStart: Offset
   var highWatermark: Offset
@@ -36,8 +36,8 @@ extension BrokerContext {
     workers.notifyWriteBehind()
   }
 
-  func partitionStates(of topic: Topic, _ numbers: [Int32]) async throws -> [PartitionState] {
-    var states: [PartitionState] = []
+  func partitionStates(of topic: Topic, _ numbers: [Int32]) async throws -> [PartitionFacts] {
+    var states: [PartitionFacts] = []
     states.reserveCapacity(numbers.count)
     for shard in partitions.shards {
       let here = numbers.filter {
@@ -47,7 +47,7 @@ extension BrokerContext {
       states += try await shard.loop.submit {
         here.compactMap { number in
           shard.log(TopicPartition(topic: topic.id, partition: number)).map {
-            PartitionState($0, partition: number)
+            PartitionFacts($0, partition: number)
           }
         }
       }.get()
@@ -83,7 +83,7 @@ extension BrokerContext {
   }
 }
 
-extension PartitionState {
+extension PartitionFacts {
   init(_ log: PartitionLog, partition: Int32) {
     self.init(
       partition: partition, logStart: log.logStart, highWatermark: log.highWatermark,

@@ -182,7 +182,7 @@ struct TopicsService: Sendable {
   }
 
   private func offset(
-    for request: ListOffsetsRequest, _ topic: Topic, _ state: PartitionState
+    for request: ListOffsetsRequest, _ topic: Topic, _ state: PartitionFacts
   ) async throws -> PartitionOffsetResult {
     if let fault = state.fault { throw fault }
     var result = PartitionOffsetResult(
@@ -238,7 +238,7 @@ extension TopicSummary {
 }
 
 extension PartitionDescription {
-  init(_ state: PartitionState) {
+  init(_ state: PartitionFacts) {
     self.init(
       partition: state.partition, logStartOffset: state.logStart.rawValue,
       highWatermark: state.highWatermark.rawValue, logEndOffset: state.logEnd.rawValue,

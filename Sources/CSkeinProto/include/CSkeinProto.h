@@ -9,6 +9,7 @@
 #include "google/rpc/error_details.pb-c.h"
 #include "google/rpc/status.pb-c.h"
 #include "grpc/health/v1/health.pb-c.h"
+#include "grpc/reflection/v1/reflection.pb-c.h"
 #include "skein/internal/v1/metadata.pb-c.h"
 #include "skein/v1/cluster.pb-c.h"
 #include "skein/v1/consumer.pb-c.h"
@@ -164,6 +165,30 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__grpc__health__
 static inline const ProtobufCMessageDescriptor *skein_descriptor__grpc__health__v1__health_check_response(void) {
   return &grpc__health__v1__health_check_response__descriptor;
 }
+static inline const ProtobufCMessageDescriptor *skein_descriptor__grpc__reflection__v1__server_reflection_request(void) {
+  return &grpc__reflection__v1__server_reflection_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__grpc__reflection__v1__extension_request(void) {
+  return &grpc__reflection__v1__extension_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__grpc__reflection__v1__server_reflection_response(void) {
+  return &grpc__reflection__v1__server_reflection_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__grpc__reflection__v1__file_descriptor_response(void) {
+  return &grpc__reflection__v1__file_descriptor_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__grpc__reflection__v1__extension_number_response(void) {
+  return &grpc__reflection__v1__extension_number_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__grpc__reflection__v1__list_service_response(void) {
+  return &grpc__reflection__v1__list_service_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__grpc__reflection__v1__service_response(void) {
+  return &grpc__reflection__v1__service_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__grpc__reflection__v1__error_response(void) {
+  return &grpc__reflection__v1__error_response__descriptor;
+}
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__internal__v1__topic_record(void) {
   return &skein__internal__v1__topic_record__descriptor;
 }
@@ -178,6 +203,48 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__bro
 }
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__describe_cluster_response(void) {
   return &skein__v1__describe_cluster_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__directory_health(void) {
+  return &skein__v1__directory_health__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__offline_partition(void) {
+  return &skein__v1__offline_partition__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__health_problem(void) {
+  return &skein__v1__health_problem__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__cluster_health_request(void) {
+  return &skein__v1__cluster_health_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__cluster_health_response(void) {
+  return &skein__v1__cluster_health_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__watch_cluster_request(void) {
+  return &skein__v1__watch_cluster_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__deleted_topic(void) {
+  return &skein__v1__deleted_topic__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__cluster_status(void) {
+  return &skein__v1__cluster_status__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__watch_cluster_response(void) {
+  return &skein__v1__watch_cluster_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__drain_broker_request(void) {
+  return &skein__v1__drain_broker_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__drain_broker_response(void) {
+  return &skein__v1__drain_broker_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__accept_loss_request(void) {
+  return &skein__v1__accept_loss_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__accept_loss_result(void) {
+  return &skein__v1__accept_loss_result__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__accept_loss_response(void) {
+  return &skein__v1__accept_loss_response__descriptor;
 }
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__fetch_partition(void) {
   return &skein__v1__fetch_partition__descriptor;
@@ -287,6 +354,9 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__lis
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__describe_topic_request(void) {
   return &skein__v1__describe_topic_request__descriptor;
 }
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__traffic(void) {
+  return &skein__v1__traffic__descriptor;
+}
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__partition_description(void) {
   return &skein__v1__partition_description__descriptor;
 }
@@ -295,6 +365,21 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__set
 }
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__describe_topic_response(void) {
   return &skein__v1__describe_topic_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__update_topic_request(void) {
+  return &skein__v1__update_topic_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__update_topic_request__set_entry(void) {
+  return &skein__v1__update_topic_request__set_entry__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__update_topic_response(void) {
+  return &skein__v1__update_topic_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__add_partitions_request(void) {
+  return &skein__v1__add_partitions_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__add_partitions_response(void) {
+  return &skein__v1__add_partitions_response__descriptor;
 }
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__delete_topic_request(void) {
   return &skein__v1__delete_topic_request__descriptor;
@@ -322,7 +407,7 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__del
 }
 
 // Every message, for the tests that hold all of them to a rule.
-enum { skein_descriptor_count = 101 };
+enum { skein_descriptor_count = 129 };
 static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
   const ProtobufCMessageDescriptor *const all[] = {
     &mvccpb__key_value__descriptor,
@@ -374,11 +459,33 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
     &google__rpc__status__descriptor,
     &grpc__health__v1__health_check_request__descriptor,
     &grpc__health__v1__health_check_response__descriptor,
+    &grpc__reflection__v1__server_reflection_request__descriptor,
+    &grpc__reflection__v1__extension_request__descriptor,
+    &grpc__reflection__v1__server_reflection_response__descriptor,
+    &grpc__reflection__v1__file_descriptor_response__descriptor,
+    &grpc__reflection__v1__extension_number_response__descriptor,
+    &grpc__reflection__v1__list_service_response__descriptor,
+    &grpc__reflection__v1__service_response__descriptor,
+    &grpc__reflection__v1__error_response__descriptor,
     &skein__internal__v1__topic_record__descriptor,
     &skein__internal__v1__topic_record__settings_entry__descriptor,
     &skein__v1__describe_cluster_request__descriptor,
     &skein__v1__broker_description__descriptor,
     &skein__v1__describe_cluster_response__descriptor,
+    &skein__v1__directory_health__descriptor,
+    &skein__v1__offline_partition__descriptor,
+    &skein__v1__health_problem__descriptor,
+    &skein__v1__cluster_health_request__descriptor,
+    &skein__v1__cluster_health_response__descriptor,
+    &skein__v1__watch_cluster_request__descriptor,
+    &skein__v1__deleted_topic__descriptor,
+    &skein__v1__cluster_status__descriptor,
+    &skein__v1__watch_cluster_response__descriptor,
+    &skein__v1__drain_broker_request__descriptor,
+    &skein__v1__drain_broker_response__descriptor,
+    &skein__v1__accept_loss_request__descriptor,
+    &skein__v1__accept_loss_result__descriptor,
+    &skein__v1__accept_loss_response__descriptor,
     &skein__v1__fetch_partition__descriptor,
     &skein__v1__fetch_request__descriptor,
     &skein__v1__partition_records__descriptor,
@@ -415,9 +522,15 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
     &skein__v1__topic_summary__descriptor,
     &skein__v1__list_topics_response__descriptor,
     &skein__v1__describe_topic_request__descriptor,
+    &skein__v1__traffic__descriptor,
     &skein__v1__partition_description__descriptor,
     &skein__v1__setting_description__descriptor,
     &skein__v1__describe_topic_response__descriptor,
+    &skein__v1__update_topic_request__descriptor,
+    &skein__v1__update_topic_request__set_entry__descriptor,
+    &skein__v1__update_topic_response__descriptor,
+    &skein__v1__add_partitions_request__descriptor,
+    &skein__v1__add_partitions_response__descriptor,
     &skein__v1__delete_topic_request__descriptor,
     &skein__v1__delete_topic_response__descriptor,
     &skein__v1__list_offsets_request__descriptor,

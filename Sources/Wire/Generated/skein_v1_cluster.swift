@@ -4,6 +4,41 @@ internal import CProtobufC
 internal import CSkeinProto
 package import SkeinCore
 
+/// Where the broker is in its life. It only moves down this list.
+package struct BrokerPhase: WireEnum {
+  package let rawValue: Int32
+  package init(rawValue: Int32) { self.rawValue = rawValue }
+  package static let unspecified = Self(rawValue: 0)
+  package static let starting = Self(rawValue: 1)
+  package static let ready = Self(rawValue: 2)
+  package static let draining = Self(rawValue: 3)
+  /// The log directory is offline (R56): restart the broker once the disk is in order.
+  package static let failed = Self(rawValue: 4)
+}
+
+package struct HealthStatus: WireEnum {
+  package let rawValue: Int32
+  package init(rawValue: Int32) { self.rawValue = rawValue }
+  package static let unspecified = Self(rawValue: 0)
+  /// Everything is served.
+  package static let ok = Self(rawValue: 1)
+  /// Something is refused or near a limit; `problems` says what.
+  package static let degraded = Self(rawValue: 2)
+  /// Nothing can be published.
+  package static let failed = Self(rawValue: 3)
+}
+
+package struct DirectoryState: WireEnum {
+  package let rawValue: Int32
+  package init(rawValue: Int32) { self.rawValue = rawValue }
+  package static let unspecified = Self(rawValue: 0)
+  package static let online = Self(rawValue: 1)
+  /// Less than the reserve is free: publishing is refused with DISK_FULL, all else goes on (R57).
+  package static let full = Self(rawValue: 2)
+  /// After an I/O error (R56): nothing is served.
+  package static let offline = Self(rawValue: 3)
+}
+
 package struct DescribeClusterRequest: WireMessage {
 
   package init() {
@@ -90,9 +125,519 @@ package struct DescribeClusterResponse: WireMessage {
   }
 }
 
+/// One log directory. Sizes in bytes.
+package struct DirectoryHealth: WireMessage {
+  package var path: String
+  package var state: DirectoryState
+  /// Why it is full or offline.
+  package var error: Status?
+  package var diskTotalBytes: Int64
+  package var diskFreeBytes: Int64
+  /// The setting `disk.reserve-bytes`: below this much free, publishing is refused.
+  package var diskReserveBytes: Int64
+  package var journalBytes: Int64
+  /// Of the journal: not reusable until segments are written and synced.
+  package var journalUsedBytes: Int64
+  /// Appended and not yet synced; beyond the limit publishing is refused with OVERLOADED (R48).
+  package var queuedBytes: Int64
+  package var queuedLimitBytes: Int64
+  /// Synced in the journal and not yet in a segment; with a limit of the same kind.
+  package var unwrittenBytes: Int64
+  package var unwrittenLimitBytes: Int64
+  /// Batches in memory for readers at the tail.
+  package var tailBytes: Int64
+  package var tailLimitBytes: Int64
+
+  package init(
+    path: String = "", state: DirectoryState = .unspecified, error: Status? = nil, diskTotalBytes: Int64 = 0,
+    diskFreeBytes: Int64 = 0, diskReserveBytes: Int64 = 0, journalBytes: Int64 = 0,
+    journalUsedBytes: Int64 = 0, queuedBytes: Int64 = 0, queuedLimitBytes: Int64 = 0,
+    unwrittenBytes: Int64 = 0, unwrittenLimitBytes: Int64 = 0, tailBytes: Int64 = 0, tailLimitBytes: Int64 = 0
+  ) {
+    self.path = path
+    self.state = state
+    self.error = error
+    self.diskTotalBytes = diskTotalBytes
+    self.diskFreeBytes = diskFreeBytes
+    self.diskReserveBytes = diskReserveBytes
+    self.journalBytes = journalBytes
+    self.journalUsedBytes = journalUsedBytes
+    self.queuedBytes = queuedBytes
+    self.queuedLimitBytes = queuedLimitBytes
+    self.unwrittenBytes = unwrittenBytes
+    self.unwrittenLimitBytes = unwrittenLimitBytes
+    self.tailBytes = tailBytes
+    self.tailLimitBytes = tailLimitBytes
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, path)
+    sink.enumeration(2, state)
+    sink.message(3, error)
+    sink.int64(4, diskTotalBytes)
+    sink.int64(5, diskFreeBytes)
+    sink.int64(6, diskReserveBytes)
+    sink.int64(7, journalBytes)
+    sink.int64(8, journalUsedBytes)
+    sink.int64(9, queuedBytes)
+    sink.int64(10, queuedLimitBytes)
+    sink.int64(11, unwrittenBytes)
+    sink.int64(12, unwrittenLimitBytes)
+    sink.int64(13, tailBytes)
+    sink.int64(14, tailLimitBytes)
+  }
+}
+
+package struct OfflinePartition: WireMessage {
+  package var topic: String
+  package var partition: Int32
+  package var error: Status?
+
+  package init(topic: String = "", partition: Int32 = 0, error: Status? = nil) {
+    self.topic = topic
+    self.partition = partition
+    self.error = error
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, topic)
+    sink.int32(2, partition)
+    sink.message(3, error)
+  }
+}
+
+package struct HealthProblem: WireMessage {
+  /// DEGRADED or FAILED.
+  package var severity: HealthStatus
+  /// What it is about, e.g. "partition orders/3", "log directory", "memory budget".
+  package var subject: String
+  /// Of the catalogue, where requests are refused for it; otherwise empty.
+  package var reason: String
+  /// With the value and the limit.
+  package var what: String
+  /// The cure.
+  package var action: String
+
+  package init(
+    severity: HealthStatus = .unspecified, subject: String = "", reason: String = "", what: String = "",
+    action: String = ""
+  ) {
+    self.severity = severity
+    self.subject = subject
+    self.reason = reason
+    self.what = what
+    self.action = action
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.enumeration(1, severity)
+    sink.string(2, subject)
+    sink.string(3, reason)
+    sink.string(4, what)
+    sink.string(5, action)
+  }
+}
+
+package struct ClusterHealthRequest: WireMessage {
+
+  package init() {
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {}
+}
+
+package struct ClusterHealthResponse: WireMessage {
+  package var status: HealthStatus
+  package var phase: BrokerPhase
+  /// The worst first.
+  package var problems: [HealthProblem]
+  package var directories: [DirectoryHealth]
+  /// Of the memory budget for clients' buffers, in bytes.
+  package var memoryReservedBytes: Int64
+  package var memoryLimitBytes: Int64
+  /// Of the caller's tenant.
+  package var topics: Int32
+  package var partitions: Int32
+  package var offlinePartitionCount: Int32
+  /// The first 1,000 of them.
+  package var offlinePartitions: [OfflinePartition]
+  /// Open streams.
+  package var publishStreams: Int32
+  package var readStreams: Int32
+  package var watchStreams: Int32
+
+  package init(
+    status: HealthStatus = .unspecified, phase: BrokerPhase = .unspecified, problems: [HealthProblem] = [],
+    directories: [DirectoryHealth] = [], memoryReservedBytes: Int64 = 0, memoryLimitBytes: Int64 = 0,
+    topics: Int32 = 0, partitions: Int32 = 0, offlinePartitionCount: Int32 = 0,
+    offlinePartitions: [OfflinePartition] = [], publishStreams: Int32 = 0, readStreams: Int32 = 0,
+    watchStreams: Int32 = 0
+  ) {
+    self.status = status
+    self.phase = phase
+    self.problems = problems
+    self.directories = directories
+    self.memoryReservedBytes = memoryReservedBytes
+    self.memoryLimitBytes = memoryLimitBytes
+    self.topics = topics
+    self.partitions = partitions
+    self.offlinePartitionCount = offlinePartitionCount
+    self.offlinePartitions = offlinePartitions
+    self.publishStreams = publishStreams
+    self.readStreams = readStreams
+    self.watchStreams = watchStreams
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.enumeration(1, status)
+    sink.enumeration(2, phase)
+    sink.messages(3, problems)
+    sink.messages(4, directories)
+    sink.int64(5, memoryReservedBytes)
+    sink.int64(6, memoryLimitBytes)
+    sink.int32(7, topics)
+    sink.int32(8, partitions)
+    sink.int32(9, offlinePartitionCount)
+    sink.messages(10, offlinePartitions)
+    sink.int32(11, publishStreams)
+    sink.int32(12, readStreams)
+    sink.int32(13, watchStreams)
+  }
+}
+
+package struct WatchClusterRequest: WireMessage {
+  /// The `revision` of the last message of an earlier watch of this broker, to go on from there;
+  /// 0 = begin with a snapshot. One that the broker cannot go on from (too old, or of another life of
+  /// the broker) gets a snapshot.
+  package var fromRevision: Int64
+
+  package init(fromRevision: Int64 = 0) {
+    self.fromRevision = fromRevision
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int64(1, fromRevision)
+  }
+}
+
+package struct DeletedTopic: WireMessage {
+  package var name: String
+  package var topicID: String
+
+  package init(name: String = "", topicID: String = "") {
+    self.name = name
+    self.topicID = topicID
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, name)
+    sink.string(2, topicID)
+  }
+}
+
+/// How the broker is, as far as watchers follow it; Health says it in full.
+package struct ClusterStatus: WireMessage {
+  package var phase: BrokerPhase
+  package var health: HealthStatus
+  package var offlinePartitionCount: Int32
+
+  package init(
+    phase: BrokerPhase = .unspecified, health: HealthStatus = .unspecified, offlinePartitionCount: Int32 = 0
+  ) {
+    self.phase = phase
+    self.health = health
+    self.offlinePartitionCount = offlinePartitionCount
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.enumeration(1, phase)
+    sink.enumeration(2, health)
+    sink.int32(3, offlinePartitionCount)
+  }
+}
+
+/// Forget, then apply: topics are new or changed unless they are deleted.
+package struct WatchClusterResponse: WireMessage {
+  /// Where to resume after this message. Rises within a broker's life, and from life to life.
+  package var revision: Int64
+  /// A snapshot begins: forget every topic.
+  package var reset: Bool
+  /// The snapshot, or what was missed, is complete; from here on changes come as they happen.
+  package var synced: Bool
+  /// New, changed, or part of the snapshot.
+  package var topics: [TopicSummary]
+  package var deleted: [DeletedTopic]
+  /// Set when it changed, and in a snapshot's first message.
+  package var status: ClusterStatus?
+  package var heartbeat: Heartbeat?
+  package var goAway: GoAway?
+
+  package init(
+    revision: Int64 = 0, reset: Bool = false, synced: Bool = false, topics: [TopicSummary] = [],
+    deleted: [DeletedTopic] = [], status: ClusterStatus? = nil, heartbeat: Heartbeat? = nil,
+    goAway: GoAway? = nil
+  ) {
+    self.revision = revision
+    self.reset = reset
+    self.synced = synced
+    self.topics = topics
+    self.deleted = deleted
+    self.status = status
+    self.heartbeat = heartbeat
+    self.goAway = goAway
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int64(1, revision)
+    sink.bool(2, reset)
+    sink.bool(3, synced)
+    sink.messages(4, topics)
+    sink.messages(5, deleted)
+    sink.message(6, status)
+    sink.message(7, heartbeat)
+    sink.message(8, goAway)
+  }
+}
+
+package struct DrainBrokerRequest: WireMessage {
+  /// The broker that is meant, from Describe: a guard against draining the wrong one.
+  package var brokerID: Int32
+  /// For the broker's log.
+  package var reason: String
+
+  package init(brokerID: Int32 = 0, reason: String = "") {
+    self.brokerID = brokerID
+    self.reason = reason
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int32(1, brokerID)
+    sink.string(2, reason)
+  }
+}
+
+package struct DrainBrokerResponse: WireMessage {
+  /// Streams that were open when the drain began (or are, if it had begun before).
+  package var openStreams: Int32
+  /// Milliseconds until the broker closes them in any case.
+  package var deadlineMs: Int64
+  package var alreadyDraining: Bool
+
+  package init(openStreams: Int32 = 0, deadlineMs: Int64 = 0, alreadyDraining: Bool = false) {
+    self.openStreams = openStreams
+    self.deadlineMs = deadlineMs
+    self.alreadyDraining = alreadyDraining
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int32(1, openStreams)
+    sink.int64(2, deadlineMs)
+    sink.bool(3, alreadyDraining)
+  }
+}
+
+package struct AcceptLossRequest: WireMessage {
+  package var topic: String
+  package var partitions: [Int32]
+  package var dryRun: Bool
+
+  package init(topic: String = "", partitions: [Int32] = [], dryRun: Bool = false) {
+    self.topic = topic
+    self.partitions = partitions
+    self.dryRun = dryRun
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, topic)
+    sink.int32s(2, partitions)
+    sink.bool(3, dryRun)
+  }
+}
+
+package struct AcceptLossResult: WireMessage {
+  package var partition: Int32
+  /// What is wrong with the partition, as recovery or a read found it.
+  package var damage: String
+  package var logStartOffset: Int64
+  package var logEndOffset: Int64
+  /// Before and, without `dry_run`, after.
+  package var sizeBytesBefore: Int64
+  package var sizeBytes: Int64
+  package var state: PartitionState
+  package var error: Status?
+
+  package init(
+    partition: Int32 = 0, damage: String = "", logStartOffset: Int64 = 0, logEndOffset: Int64 = 0,
+    sizeBytesBefore: Int64 = 0, sizeBytes: Int64 = 0, state: PartitionState = .unspecified,
+    error: Status? = nil
+  ) {
+    self.partition = partition
+    self.damage = damage
+    self.logStartOffset = logStartOffset
+    self.logEndOffset = logEndOffset
+    self.sizeBytesBefore = sizeBytesBefore
+    self.sizeBytes = sizeBytes
+    self.state = state
+    self.error = error
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int32(1, partition)
+    sink.string(2, damage)
+    sink.int64(3, logStartOffset)
+    sink.int64(4, logEndOffset)
+    sink.int64(5, sizeBytesBefore)
+    sink.int64(6, sizeBytes)
+    sink.enumeration(7, state)
+    sink.message(8, error)
+  }
+}
+
+package struct AcceptLossResponse: WireMessage {
+  package var partitions: [AcceptLossResult]
+
+  package init(partitions: [AcceptLossResult] = []) {
+    self.partitions = partitions
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.messages(1, partitions)
+  }
+}
+
 package enum ClusterMethod {
   package static let service = "skein.v1.Cluster"
   package static let describe = "/skein.v1.Cluster/Describe"
+  package static let health = "/skein.v1.Cluster/Health"
+  package static let watch = "/skein.v1.Cluster/Watch"
+  package static let drain = "/skein.v1.Cluster/Drain"
+  package static let acceptLoss = "/skein.v1.Cluster/AcceptLoss"
 }
 
 extension DescribeClusterRequest: CMessage {
@@ -134,5 +679,231 @@ extension DescribeClusterResponse: CMessage {
     if let item = c.pointee.limits { limits = Limits(item, arena) }
     tenant = arena.string(c.pointee.tenant)
     principal = arena.string(c.pointee.principal)
+  }
+}
+
+extension DirectoryHealth: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__directory_health()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__DirectoryHealth>, _ arena: Arena) {
+    self.init()
+    path = arena.string(c.pointee.path)
+    state = DirectoryState(rawValue: Int32(truncatingIfNeeded: c.pointee.state.rawValue))
+    if let item = c.pointee.error { error = Status(item, arena) }
+    diskTotalBytes = c.pointee.disk_total_bytes
+    diskFreeBytes = c.pointee.disk_free_bytes
+    diskReserveBytes = c.pointee.disk_reserve_bytes
+    journalBytes = c.pointee.journal_bytes
+    journalUsedBytes = c.pointee.journal_used_bytes
+    queuedBytes = c.pointee.queued_bytes
+    queuedLimitBytes = c.pointee.queued_limit_bytes
+    unwrittenBytes = c.pointee.unwritten_bytes
+    unwrittenLimitBytes = c.pointee.unwritten_limit_bytes
+    tailBytes = c.pointee.tail_bytes
+    tailLimitBytes = c.pointee.tail_limit_bytes
+  }
+}
+
+extension OfflinePartition: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__offline_partition()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__OfflinePartition>, _ arena: Arena) {
+    self.init()
+    topic = arena.string(c.pointee.topic)
+    partition = c.pointee.partition
+    if let item = c.pointee.error { error = Status(item, arena) }
+  }
+}
+
+extension HealthProblem: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__health_problem()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__HealthProblem>, _ arena: Arena) {
+    self.init()
+    severity = HealthStatus(rawValue: Int32(truncatingIfNeeded: c.pointee.severity.rawValue))
+    subject = arena.string(c.pointee.subject)
+    reason = arena.string(c.pointee.reason)
+    what = arena.string(c.pointee.what)
+    action = arena.string(c.pointee.action)
+  }
+}
+
+extension ClusterHealthRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__cluster_health_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ClusterHealthRequest>, _ arena: Arena) {
+    self.init()
+  }
+}
+
+extension ClusterHealthResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__cluster_health_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ClusterHealthResponse>, _ arena: Arena) {
+    self.init()
+    status = HealthStatus(rawValue: Int32(truncatingIfNeeded: c.pointee.status.rawValue))
+    phase = BrokerPhase(rawValue: Int32(truncatingIfNeeded: c.pointee.phase.rawValue))
+    problems.reserveCapacity(c.pointee.n_problems)
+    for i in 0..<c.pointee.n_problems {
+      if let item = c.pointee.problems[i] { problems.append(HealthProblem(item, arena)) }
+    }
+    directories.reserveCapacity(c.pointee.n_directories)
+    for i in 0..<c.pointee.n_directories {
+      if let item = c.pointee.directories[i] { directories.append(DirectoryHealth(item, arena)) }
+    }
+    memoryReservedBytes = c.pointee.memory_reserved_bytes
+    memoryLimitBytes = c.pointee.memory_limit_bytes
+    topics = c.pointee.topics
+    partitions = c.pointee.partitions
+    offlinePartitionCount = c.pointee.offline_partition_count
+    offlinePartitions.reserveCapacity(c.pointee.n_offline_partitions)
+    for i in 0..<c.pointee.n_offline_partitions {
+      if let item = c.pointee.offline_partitions[i] {
+        offlinePartitions.append(OfflinePartition(item, arena))
+      }
+    }
+    publishStreams = c.pointee.publish_streams
+    readStreams = c.pointee.read_streams
+    watchStreams = c.pointee.watch_streams
+  }
+}
+
+extension WatchClusterRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__watch_cluster_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__WatchClusterRequest>, _ arena: Arena) {
+    self.init()
+    fromRevision = c.pointee.from_revision
+  }
+}
+
+extension DeletedTopic: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__deleted_topic()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__DeletedTopic>, _ arena: Arena) {
+    self.init()
+    name = arena.string(c.pointee.name)
+    topicID = arena.string(c.pointee.topic_id)
+  }
+}
+
+extension ClusterStatus: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__cluster_status()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ClusterStatus>, _ arena: Arena) {
+    self.init()
+    phase = BrokerPhase(rawValue: Int32(truncatingIfNeeded: c.pointee.phase.rawValue))
+    health = HealthStatus(rawValue: Int32(truncatingIfNeeded: c.pointee.health.rawValue))
+    offlinePartitionCount = c.pointee.offline_partition_count
+  }
+}
+
+extension WatchClusterResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__watch_cluster_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__WatchClusterResponse>, _ arena: Arena) {
+    self.init()
+    revision = c.pointee.revision
+    reset = (c.pointee.reset != 0)
+    synced = (c.pointee.synced != 0)
+    topics.reserveCapacity(c.pointee.n_topics)
+    for i in 0..<c.pointee.n_topics {
+      if let item = c.pointee.topics[i] { topics.append(TopicSummary(item, arena)) }
+    }
+    deleted.reserveCapacity(c.pointee.n_deleted)
+    for i in 0..<c.pointee.n_deleted {
+      if let item = c.pointee.deleted[i] { deleted.append(DeletedTopic(item, arena)) }
+    }
+    if let item = c.pointee.status { status = ClusterStatus(item, arena) }
+    if let item = c.pointee.heartbeat { heartbeat = Heartbeat(item, arena) }
+    if let item = c.pointee.go_away { goAway = GoAway(item, arena) }
+  }
+}
+
+extension DrainBrokerRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__drain_broker_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__DrainBrokerRequest>, _ arena: Arena) {
+    self.init()
+    brokerID = c.pointee.broker_id
+    reason = arena.string(c.pointee.reason)
+  }
+}
+
+extension DrainBrokerResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__drain_broker_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__DrainBrokerResponse>, _ arena: Arena) {
+    self.init()
+    openStreams = c.pointee.open_streams
+    deadlineMs = c.pointee.deadline_ms
+    alreadyDraining = (c.pointee.already_draining != 0)
+  }
+}
+
+extension AcceptLossRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__accept_loss_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__AcceptLossRequest>, _ arena: Arena) {
+    self.init()
+    topic = arena.string(c.pointee.topic)
+    partitions = (0..<c.pointee.n_partitions).map { i in c.pointee.partitions[i] }
+    dryRun = (c.pointee.dry_run != 0)
+  }
+}
+
+extension AcceptLossResult: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__accept_loss_result()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__AcceptLossResult>, _ arena: Arena) {
+    self.init()
+    partition = c.pointee.partition
+    damage = arena.string(c.pointee.damage)
+    logStartOffset = c.pointee.log_start_offset
+    logEndOffset = c.pointee.log_end_offset
+    sizeBytesBefore = c.pointee.size_bytes_before
+    sizeBytes = c.pointee.size_bytes
+    state = PartitionState(rawValue: Int32(truncatingIfNeeded: c.pointee.state.rawValue))
+    if let item = c.pointee.error { error = Status(item, arena) }
+  }
+}
+
+extension AcceptLossResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__accept_loss_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__AcceptLossResponse>, _ arena: Arena) {
+    self.init()
+    partitions.reserveCapacity(c.pointee.n_partitions)
+    for i in 0..<c.pointee.n_partitions {
+      if let item = c.pointee.partitions[i] { partitions.append(AcceptLossResult(item, arena)) }
+    }
   }
 }

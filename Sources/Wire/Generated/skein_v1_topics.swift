@@ -4,6 +4,16 @@ internal import CProtobufC
 internal import CSkeinProto
 package import SkeinCore
 
+package struct PartitionState: WireEnum {
+  package let rawValue: Int32
+  package init(rawValue: Int32) { self.rawValue = rawValue }
+  package static let unspecified = Self(rawValue: 0)
+  /// Served.
+  package static let online = Self(rawValue: 1)
+  /// Not served: `error` says why.
+  package static let offline = Self(rawValue: 2)
+}
+
 package struct OffsetSpec: WireEnum {
   package let rawValue: Int32
   package init(rawValue: Int32) { self.rawValue = rawValue }
@@ -105,17 +115,28 @@ package struct TopicSummary: WireMessage {
   package var topicID: String
   package var partitions: Int32
   package var partitioner: String
+  /// Of the partitioner: batches name the one they were partitioned under. The first is 1.
   package var generation: UInt32
+  /// Of the topic's metadata: every change gives it a higher one. For `expected_revision`.
+  package var revision: Int64
+  /// Milliseconds since 1970-01-01 UTC.
+  package var createdMs: Int64
+  /// The setting `compression.type`: "producer" (the client's choice), "none", "gzip", "lz4" or
+  /// "zstd". SDKs that were told nothing else compress with it.
+  package var compression: String
 
   package init(
     name: String = "", topicID: String = "", partitions: Int32 = 0, partitioner: String = "",
-    generation: UInt32 = 0
+    generation: UInt32 = 0, revision: Int64 = 0, createdMs: Int64 = 0, compression: String = ""
   ) {
     self.name = name
     self.topicID = topicID
     self.partitions = partitions
     self.partitioner = partitioner
     self.generation = generation
+    self.revision = revision
+    self.createdMs = createdMs
+    self.compression = compression
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -133,6 +154,9 @@ package struct TopicSummary: WireMessage {
     sink.int32(3, partitions)
     sink.string(4, partitioner)
     sink.uint32(5, generation)
+    sink.int64(6, revision)
+    sink.int64(7, createdMs)
+    sink.string(8, compression)
   }
 }
 
@@ -163,9 +187,12 @@ package struct ListTopicsResponse: WireMessage {
 
 package struct DescribeTopicRequest: WireMessage {
   package var name: String
+  /// Leave out `partitions` and `settings`: costs nothing at the broker.
+  package var summaryOnly: Bool
 
-  package init(name: String = "") {
+  package init(name: String = "", summaryOnly: Bool = false) {
     self.name = name
+    self.summaryOnly = summaryOnly
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -179,6 +206,48 @@ package struct DescribeTopicRequest: WireMessage {
 
   package func write(to sink: inout some FieldSink) {
     sink.string(1, name)
+    sink.bool(2, summaryOnly)
+  }
+}
+
+/// What went through a partition lately. Divide by `window_ms` for rates.
+package struct Traffic: WireMessage {
+  /// The time that the numbers cover, in milliseconds: up to 65 s, less for a young broker; 0 when
+  /// nothing ever went through.
+  package var windowMs: Int64
+  package var recordsIn: Int64
+  /// Stored bytes of appended batches, without frames.
+  package var bytesIn: Int64
+  /// Offsets passed by readers: records, and what compaction took.
+  package var recordsOut: Int64
+  /// Stored bytes of batches read, by all readers together.
+  package var bytesOut: Int64
+
+  package init(
+    windowMs: Int64 = 0, recordsIn: Int64 = 0, bytesIn: Int64 = 0, recordsOut: Int64 = 0, bytesOut: Int64 = 0
+  ) {
+    self.windowMs = windowMs
+    self.recordsIn = recordsIn
+    self.bytesIn = bytesIn
+    self.recordsOut = recordsOut
+    self.bytesOut = bytesOut
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int64(1, windowMs)
+    sink.int64(2, recordsIn)
+    sink.int64(3, bytesIn)
+    sink.int64(4, recordsOut)
+    sink.int64(5, bytesOut)
   }
 }
 
@@ -190,12 +259,25 @@ package struct PartitionDescription: WireMessage {
   package var leaderEpoch: Int32
   /// Bytes on disk, frames included.
   package var sizeBytes: Int64
-  /// Set when the partition is not served, e.g. DATA_CORRUPT.
+  /// Set when the partition is not served, e.g. DATA_CORRUPT, LOG_OFFLINE.
   package var error: Status?
+  package var state: PartitionState
+  /// Segments on disk, the active one included.
+  package var segments: Int32
+  package var traffic: Traffic?
+  /// First offset that is not yet durable; above the high watermark never, below it only with
+  /// `durability=memory`.
+  package var durableEndOffset: Int64
+  /// The broker's clock at the newest append, milliseconds since 1970-01-01 UTC; 0 = none yet.
+  package var lastAppendMs: Int64
+  /// Idempotent producers remembered (P9).
+  package var producers: Int32
 
   package init(
     partition: Int32 = 0, logStartOffset: Int64 = 0, highWatermark: Int64 = 0, logEndOffset: Int64 = 0,
-    leaderEpoch: Int32 = 0, sizeBytes: Int64 = 0, error: Status? = nil
+    leaderEpoch: Int32 = 0, sizeBytes: Int64 = 0, error: Status? = nil, state: PartitionState = .unspecified,
+    segments: Int32 = 0, traffic: Traffic? = nil, durableEndOffset: Int64 = 0, lastAppendMs: Int64 = 0,
+    producers: Int32 = 0
   ) {
     self.partition = partition
     self.logStartOffset = logStartOffset
@@ -204,6 +286,12 @@ package struct PartitionDescription: WireMessage {
     self.leaderEpoch = leaderEpoch
     self.sizeBytes = sizeBytes
     self.error = error
+    self.state = state
+    self.segments = segments
+    self.traffic = traffic
+    self.durableEndOffset = durableEndOffset
+    self.lastAppendMs = lastAppendMs
+    self.producers = producers
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -223,6 +311,12 @@ package struct PartitionDescription: WireMessage {
     sink.int32(5, leaderEpoch)
     sink.int64(6, sizeBytes)
     sink.message(7, error)
+    sink.enumeration(8, state)
+    sink.int32(9, segments)
+    sink.message(10, traffic)
+    sink.int64(11, durableEndOffset)
+    sink.int64(12, lastAppendMs)
+    sink.int32(13, producers)
   }
 }
 
@@ -233,16 +327,22 @@ package struct SettingDescription: WireMessage {
   package var source: String
   package var defaultValue: String
   package var meaning: String
+  /// Which values are allowed, e.g. "sync, memory" or "1024 to 16711680".
+  package var allowed: String
+  /// From when on a change counts.
+  package var effect: String
 
   package init(
     name: String = "", value: String = "", source: String = "", defaultValue: String = "",
-    meaning: String = ""
+    meaning: String = "", allowed: String = "", effect: String = ""
   ) {
     self.name = name
     self.value = value
     self.source = source
     self.defaultValue = defaultValue
     self.meaning = meaning
+    self.allowed = allowed
+    self.effect = effect
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -260,6 +360,8 @@ package struct SettingDescription: WireMessage {
     sink.string(3, source)
     sink.string(4, defaultValue)
     sink.string(5, meaning)
+    sink.string(6, allowed)
+    sink.string(7, effect)
   }
 }
 
@@ -289,6 +391,127 @@ package struct DescribeTopicResponse: WireMessage {
     sink.message(1, topic)
     sink.messages(2, partitions)
     sink.messages(3, settings)
+  }
+}
+
+package struct UpdateTopicRequest: WireMessage {
+  package var name: String
+  /// Settings and their new values, see Docs/settings.md.
+  package var set: [String: String]
+  /// Settings that go back to the broker's default. No name may stand in both.
+  package var reset: [String]
+  /// Change only if the topic is at this revision (TopicSummary); 0 = whatever it is at.
+  package var expectedRevision: Int64
+  /// Check everything and answer what would be, but change nothing.
+  package var validateOnly: Bool
+
+  package init(
+    name: String = "", set: [String: String] = [:], reset: [String] = [], expectedRevision: Int64 = 0,
+    validateOnly: Bool = false
+  ) {
+    self.name = name
+    self.set = set
+    self.reset = reset
+    self.expectedRevision = expectedRevision
+    self.validateOnly = validateOnly
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, name)
+    sink.map(2, set)
+    sink.strings(3, reset)
+    sink.int64(4, expectedRevision)
+    sink.bool(5, validateOnly)
+  }
+}
+
+package struct UpdateTopicResponse: WireMessage {
+  package var topic: TopicSummary?
+  /// Those whose value or source changed (or would), as they are now; empty when nothing did: then
+  /// the revision is the old one.
+  package var settings: [SettingDescription]
+
+  package init(topic: TopicSummary? = nil, settings: [SettingDescription] = []) {
+    self.topic = topic
+    self.settings = settings
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.message(1, topic)
+    sink.messages(2, settings)
+  }
+}
+
+package struct AddPartitionsRequest: WireMessage {
+  package var name: String
+  /// The new number of partitions, all together: above the present one, at most 10,000.
+  package var partitions: Int32
+  /// As in UpdateTopicRequest.
+  package var expectedRevision: Int64
+  package var validateOnly: Bool
+
+  package init(
+    name: String = "", partitions: Int32 = 0, expectedRevision: Int64 = 0, validateOnly: Bool = false
+  ) {
+    self.name = name
+    self.partitions = partitions
+    self.expectedRevision = expectedRevision
+    self.validateOnly = validateOnly
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, name)
+    sink.int32(2, partitions)
+    sink.int64(3, expectedRevision)
+    sink.bool(4, validateOnly)
+  }
+}
+
+package struct AddPartitionsResponse: WireMessage {
+  package var topic: TopicSummary?
+
+  package init(topic: TopicSummary? = nil) {
+    self.topic = topic
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.message(1, topic)
   }
 }
 
@@ -496,6 +719,8 @@ package enum TopicsMethod {
   package static let create = "/skein.v1.Topics/Create"
   package static let list = "/skein.v1.Topics/List"
   package static let describe = "/skein.v1.Topics/Describe"
+  package static let update = "/skein.v1.Topics/Update"
+  package static let addPartitions = "/skein.v1.Topics/AddPartitions"
   package static let delete = "/skein.v1.Topics/Delete"
   package static let listOffsets = "/skein.v1.Topics/ListOffsets"
   package static let deleteRecords = "/skein.v1.Topics/DeleteRecords"
@@ -553,6 +778,9 @@ extension TopicSummary: CMessage {
     partitions = c.pointee.partitions
     partitioner = arena.string(c.pointee.partitioner)
     generation = c.pointee.generation
+    revision = c.pointee.revision
+    createdMs = c.pointee.created_ms
+    compression = arena.string(c.pointee.compression)
   }
 }
 
@@ -579,6 +807,20 @@ extension DescribeTopicRequest: CMessage {
   init(_ c: UnsafePointer<Skein__V1__DescribeTopicRequest>, _ arena: Arena) {
     self.init()
     name = arena.string(c.pointee.name)
+    summaryOnly = (c.pointee.summary_only != 0)
+  }
+}
+
+extension Traffic: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> { skein_descriptor__skein__v1__traffic() }
+
+  init(_ c: UnsafePointer<Skein__V1__Traffic>, _ arena: Arena) {
+    self.init()
+    windowMs = c.pointee.window_ms
+    recordsIn = c.pointee.records_in
+    bytesIn = c.pointee.bytes_in
+    recordsOut = c.pointee.records_out
+    bytesOut = c.pointee.bytes_out
   }
 }
 
@@ -596,6 +838,12 @@ extension PartitionDescription: CMessage {
     leaderEpoch = c.pointee.leader_epoch
     sizeBytes = c.pointee.size_bytes
     if let item = c.pointee.error { error = Status(item, arena) }
+    state = PartitionState(rawValue: Int32(truncatingIfNeeded: c.pointee.state.rawValue))
+    segments = c.pointee.segments
+    if let item = c.pointee.traffic { traffic = Traffic(item, arena) }
+    durableEndOffset = c.pointee.durable_end_offset
+    lastAppendMs = c.pointee.last_append_ms
+    producers = c.pointee.producers
   }
 }
 
@@ -611,6 +859,8 @@ extension SettingDescription: CMessage {
     source = arena.string(c.pointee.source)
     defaultValue = arena.string(c.pointee.default_value)
     meaning = arena.string(c.pointee.meaning)
+    allowed = arena.string(c.pointee.allowed)
+    effect = arena.string(c.pointee.effect)
   }
 }
 
@@ -630,6 +880,64 @@ extension DescribeTopicResponse: CMessage {
     for i in 0..<c.pointee.n_settings {
       if let item = c.pointee.settings[i] { settings.append(SettingDescription(item, arena)) }
     }
+  }
+}
+
+extension UpdateTopicRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__update_topic_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__UpdateTopicRequest>, _ arena: Arena) {
+    self.init()
+    name = arena.string(c.pointee.name)
+    for i in 0..<c.pointee.n_set {
+      guard let entry = c.pointee.set[i] else { continue }
+      set[arena.string(entry.pointee.key)] = arena.string(entry.pointee.value)
+    }
+    reset = (0..<c.pointee.n_reset).map { i in arena.string(c.pointee.reset[i]) }
+    expectedRevision = c.pointee.expected_revision
+    validateOnly = (c.pointee.validate_only != 0)
+  }
+}
+
+extension UpdateTopicResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__update_topic_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__UpdateTopicResponse>, _ arena: Arena) {
+    self.init()
+    if let item = c.pointee.topic { topic = TopicSummary(item, arena) }
+    settings.reserveCapacity(c.pointee.n_settings)
+    for i in 0..<c.pointee.n_settings {
+      if let item = c.pointee.settings[i] { settings.append(SettingDescription(item, arena)) }
+    }
+  }
+}
+
+extension AddPartitionsRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__add_partitions_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__AddPartitionsRequest>, _ arena: Arena) {
+    self.init()
+    name = arena.string(c.pointee.name)
+    partitions = c.pointee.partitions
+    expectedRevision = c.pointee.expected_revision
+    validateOnly = (c.pointee.validate_only != 0)
+  }
+}
+
+extension AddPartitionsResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__add_partitions_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__AddPartitionsResponse>, _ arena: Arena) {
+    self.init()
+    if let item = c.pointee.topic { topic = TopicSummary(item, arena) }
   }
 }
 

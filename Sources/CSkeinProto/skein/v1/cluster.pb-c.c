@@ -142,6 +142,636 @@ void   skein__v1__describe_cluster_response__free_unpacked
   assert(message->base.descriptor == &skein__v1__describe_cluster_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   skein__v1__directory_health__init
+                     (Skein__V1__DirectoryHealth         *message)
+{
+  static const Skein__V1__DirectoryHealth init_value = SKEIN__V1__DIRECTORY_HEALTH__INIT;
+  *message = init_value;
+}
+size_t skein__v1__directory_health__get_packed_size
+                     (const Skein__V1__DirectoryHealth *message)
+{
+  assert(message->base.descriptor == &skein__v1__directory_health__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__directory_health__pack
+                     (const Skein__V1__DirectoryHealth *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__directory_health__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__directory_health__pack_to_buffer
+                     (const Skein__V1__DirectoryHealth *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__directory_health__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__DirectoryHealth *
+       skein__v1__directory_health__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__DirectoryHealth *)
+     protobuf_c_message_unpack (&skein__v1__directory_health__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__directory_health__free_unpacked
+                     (Skein__V1__DirectoryHealth *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__directory_health__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__offline_partition__init
+                     (Skein__V1__OfflinePartition         *message)
+{
+  static const Skein__V1__OfflinePartition init_value = SKEIN__V1__OFFLINE_PARTITION__INIT;
+  *message = init_value;
+}
+size_t skein__v1__offline_partition__get_packed_size
+                     (const Skein__V1__OfflinePartition *message)
+{
+  assert(message->base.descriptor == &skein__v1__offline_partition__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__offline_partition__pack
+                     (const Skein__V1__OfflinePartition *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__offline_partition__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__offline_partition__pack_to_buffer
+                     (const Skein__V1__OfflinePartition *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__offline_partition__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__OfflinePartition *
+       skein__v1__offline_partition__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__OfflinePartition *)
+     protobuf_c_message_unpack (&skein__v1__offline_partition__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__offline_partition__free_unpacked
+                     (Skein__V1__OfflinePartition *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__offline_partition__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__health_problem__init
+                     (Skein__V1__HealthProblem         *message)
+{
+  static const Skein__V1__HealthProblem init_value = SKEIN__V1__HEALTH_PROBLEM__INIT;
+  *message = init_value;
+}
+size_t skein__v1__health_problem__get_packed_size
+                     (const Skein__V1__HealthProblem *message)
+{
+  assert(message->base.descriptor == &skein__v1__health_problem__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__health_problem__pack
+                     (const Skein__V1__HealthProblem *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__health_problem__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__health_problem__pack_to_buffer
+                     (const Skein__V1__HealthProblem *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__health_problem__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__HealthProblem *
+       skein__v1__health_problem__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__HealthProblem *)
+     protobuf_c_message_unpack (&skein__v1__health_problem__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__health_problem__free_unpacked
+                     (Skein__V1__HealthProblem *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__health_problem__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__cluster_health_request__init
+                     (Skein__V1__ClusterHealthRequest         *message)
+{
+  static const Skein__V1__ClusterHealthRequest init_value = SKEIN__V1__CLUSTER_HEALTH_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__cluster_health_request__get_packed_size
+                     (const Skein__V1__ClusterHealthRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__cluster_health_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__cluster_health_request__pack
+                     (const Skein__V1__ClusterHealthRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__cluster_health_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__cluster_health_request__pack_to_buffer
+                     (const Skein__V1__ClusterHealthRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__cluster_health_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ClusterHealthRequest *
+       skein__v1__cluster_health_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ClusterHealthRequest *)
+     protobuf_c_message_unpack (&skein__v1__cluster_health_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__cluster_health_request__free_unpacked
+                     (Skein__V1__ClusterHealthRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__cluster_health_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__cluster_health_response__init
+                     (Skein__V1__ClusterHealthResponse         *message)
+{
+  static const Skein__V1__ClusterHealthResponse init_value = SKEIN__V1__CLUSTER_HEALTH_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__cluster_health_response__get_packed_size
+                     (const Skein__V1__ClusterHealthResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__cluster_health_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__cluster_health_response__pack
+                     (const Skein__V1__ClusterHealthResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__cluster_health_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__cluster_health_response__pack_to_buffer
+                     (const Skein__V1__ClusterHealthResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__cluster_health_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ClusterHealthResponse *
+       skein__v1__cluster_health_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ClusterHealthResponse *)
+     protobuf_c_message_unpack (&skein__v1__cluster_health_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__cluster_health_response__free_unpacked
+                     (Skein__V1__ClusterHealthResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__cluster_health_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__watch_cluster_request__init
+                     (Skein__V1__WatchClusterRequest         *message)
+{
+  static const Skein__V1__WatchClusterRequest init_value = SKEIN__V1__WATCH_CLUSTER_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__watch_cluster_request__get_packed_size
+                     (const Skein__V1__WatchClusterRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__watch_cluster_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__watch_cluster_request__pack
+                     (const Skein__V1__WatchClusterRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__watch_cluster_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__watch_cluster_request__pack_to_buffer
+                     (const Skein__V1__WatchClusterRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__watch_cluster_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__WatchClusterRequest *
+       skein__v1__watch_cluster_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__WatchClusterRequest *)
+     protobuf_c_message_unpack (&skein__v1__watch_cluster_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__watch_cluster_request__free_unpacked
+                     (Skein__V1__WatchClusterRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__watch_cluster_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__deleted_topic__init
+                     (Skein__V1__DeletedTopic         *message)
+{
+  static const Skein__V1__DeletedTopic init_value = SKEIN__V1__DELETED_TOPIC__INIT;
+  *message = init_value;
+}
+size_t skein__v1__deleted_topic__get_packed_size
+                     (const Skein__V1__DeletedTopic *message)
+{
+  assert(message->base.descriptor == &skein__v1__deleted_topic__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__deleted_topic__pack
+                     (const Skein__V1__DeletedTopic *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__deleted_topic__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__deleted_topic__pack_to_buffer
+                     (const Skein__V1__DeletedTopic *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__deleted_topic__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__DeletedTopic *
+       skein__v1__deleted_topic__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__DeletedTopic *)
+     protobuf_c_message_unpack (&skein__v1__deleted_topic__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__deleted_topic__free_unpacked
+                     (Skein__V1__DeletedTopic *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__deleted_topic__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__cluster_status__init
+                     (Skein__V1__ClusterStatus         *message)
+{
+  static const Skein__V1__ClusterStatus init_value = SKEIN__V1__CLUSTER_STATUS__INIT;
+  *message = init_value;
+}
+size_t skein__v1__cluster_status__get_packed_size
+                     (const Skein__V1__ClusterStatus *message)
+{
+  assert(message->base.descriptor == &skein__v1__cluster_status__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__cluster_status__pack
+                     (const Skein__V1__ClusterStatus *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__cluster_status__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__cluster_status__pack_to_buffer
+                     (const Skein__V1__ClusterStatus *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__cluster_status__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ClusterStatus *
+       skein__v1__cluster_status__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ClusterStatus *)
+     protobuf_c_message_unpack (&skein__v1__cluster_status__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__cluster_status__free_unpacked
+                     (Skein__V1__ClusterStatus *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__cluster_status__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__watch_cluster_response__init
+                     (Skein__V1__WatchClusterResponse         *message)
+{
+  static const Skein__V1__WatchClusterResponse init_value = SKEIN__V1__WATCH_CLUSTER_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__watch_cluster_response__get_packed_size
+                     (const Skein__V1__WatchClusterResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__watch_cluster_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__watch_cluster_response__pack
+                     (const Skein__V1__WatchClusterResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__watch_cluster_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__watch_cluster_response__pack_to_buffer
+                     (const Skein__V1__WatchClusterResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__watch_cluster_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__WatchClusterResponse *
+       skein__v1__watch_cluster_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__WatchClusterResponse *)
+     protobuf_c_message_unpack (&skein__v1__watch_cluster_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__watch_cluster_response__free_unpacked
+                     (Skein__V1__WatchClusterResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__watch_cluster_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__drain_broker_request__init
+                     (Skein__V1__DrainBrokerRequest         *message)
+{
+  static const Skein__V1__DrainBrokerRequest init_value = SKEIN__V1__DRAIN_BROKER_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__drain_broker_request__get_packed_size
+                     (const Skein__V1__DrainBrokerRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__drain_broker_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__drain_broker_request__pack
+                     (const Skein__V1__DrainBrokerRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__drain_broker_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__drain_broker_request__pack_to_buffer
+                     (const Skein__V1__DrainBrokerRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__drain_broker_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__DrainBrokerRequest *
+       skein__v1__drain_broker_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__DrainBrokerRequest *)
+     protobuf_c_message_unpack (&skein__v1__drain_broker_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__drain_broker_request__free_unpacked
+                     (Skein__V1__DrainBrokerRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__drain_broker_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__drain_broker_response__init
+                     (Skein__V1__DrainBrokerResponse         *message)
+{
+  static const Skein__V1__DrainBrokerResponse init_value = SKEIN__V1__DRAIN_BROKER_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__drain_broker_response__get_packed_size
+                     (const Skein__V1__DrainBrokerResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__drain_broker_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__drain_broker_response__pack
+                     (const Skein__V1__DrainBrokerResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__drain_broker_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__drain_broker_response__pack_to_buffer
+                     (const Skein__V1__DrainBrokerResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__drain_broker_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__DrainBrokerResponse *
+       skein__v1__drain_broker_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__DrainBrokerResponse *)
+     protobuf_c_message_unpack (&skein__v1__drain_broker_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__drain_broker_response__free_unpacked
+                     (Skein__V1__DrainBrokerResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__drain_broker_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__accept_loss_request__init
+                     (Skein__V1__AcceptLossRequest         *message)
+{
+  static const Skein__V1__AcceptLossRequest init_value = SKEIN__V1__ACCEPT_LOSS_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__accept_loss_request__get_packed_size
+                     (const Skein__V1__AcceptLossRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__accept_loss_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__accept_loss_request__pack
+                     (const Skein__V1__AcceptLossRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__accept_loss_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__accept_loss_request__pack_to_buffer
+                     (const Skein__V1__AcceptLossRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__accept_loss_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__AcceptLossRequest *
+       skein__v1__accept_loss_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__AcceptLossRequest *)
+     protobuf_c_message_unpack (&skein__v1__accept_loss_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__accept_loss_request__free_unpacked
+                     (Skein__V1__AcceptLossRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__accept_loss_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__accept_loss_result__init
+                     (Skein__V1__AcceptLossResult         *message)
+{
+  static const Skein__V1__AcceptLossResult init_value = SKEIN__V1__ACCEPT_LOSS_RESULT__INIT;
+  *message = init_value;
+}
+size_t skein__v1__accept_loss_result__get_packed_size
+                     (const Skein__V1__AcceptLossResult *message)
+{
+  assert(message->base.descriptor == &skein__v1__accept_loss_result__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__accept_loss_result__pack
+                     (const Skein__V1__AcceptLossResult *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__accept_loss_result__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__accept_loss_result__pack_to_buffer
+                     (const Skein__V1__AcceptLossResult *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__accept_loss_result__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__AcceptLossResult *
+       skein__v1__accept_loss_result__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__AcceptLossResult *)
+     protobuf_c_message_unpack (&skein__v1__accept_loss_result__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__accept_loss_result__free_unpacked
+                     (Skein__V1__AcceptLossResult *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__accept_loss_result__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__accept_loss_response__init
+                     (Skein__V1__AcceptLossResponse         *message)
+{
+  static const Skein__V1__AcceptLossResponse init_value = SKEIN__V1__ACCEPT_LOSS_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__accept_loss_response__get_packed_size
+                     (const Skein__V1__AcceptLossResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__accept_loss_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__accept_loss_response__pack
+                     (const Skein__V1__AcceptLossResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__accept_loss_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__accept_loss_response__pack_to_buffer
+                     (const Skein__V1__AcceptLossResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__accept_loss_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__AcceptLossResponse *
+       skein__v1__accept_loss_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__AcceptLossResponse *)
+     protobuf_c_message_unpack (&skein__v1__accept_loss_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__accept_loss_response__free_unpacked
+                     (Skein__V1__AcceptLossResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__accept_loss_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 #define skein__v1__describe_cluster_request__field_descriptors NULL
 #define skein__v1__describe_cluster_request__field_indices_by_name NULL
 #define skein__v1__describe_cluster_request__number_ranges NULL
@@ -327,12 +957,1319 @@ const ProtobufCMessageDescriptor skein__v1__describe_cluster_response__descripto
   (ProtobufCMessageInit) skein__v1__describe_cluster_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCMethodDescriptor skein__v1__cluster__method_descriptors[1] =
+static const ProtobufCFieldDescriptor skein__v1__directory_health__field_descriptors[14] =
+{
+  {
+    "path",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, path),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "state",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, state),
+    &skein__v1__directory_state__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "error",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, error),
+    &google__rpc__status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "disk_total_bytes",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, disk_total_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "disk_free_bytes",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, disk_free_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "disk_reserve_bytes",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, disk_reserve_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "journal_bytes",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, journal_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "journal_used_bytes",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, journal_used_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "queued_bytes",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, queued_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "queued_limit_bytes",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, queued_limit_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unwritten_bytes",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, unwritten_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unwritten_limit_bytes",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, unwritten_limit_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tail_bytes",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, tail_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tail_limit_bytes",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DirectoryHealth, tail_limit_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__directory_health__field_indices_by_name[] = {
+  4,   /* field[4] = disk_free_bytes */
+  5,   /* field[5] = disk_reserve_bytes */
+  3,   /* field[3] = disk_total_bytes */
+  2,   /* field[2] = error */
+  6,   /* field[6] = journal_bytes */
+  7,   /* field[7] = journal_used_bytes */
+  0,   /* field[0] = path */
+  8,   /* field[8] = queued_bytes */
+  9,   /* field[9] = queued_limit_bytes */
+  1,   /* field[1] = state */
+  12,   /* field[12] = tail_bytes */
+  13,   /* field[13] = tail_limit_bytes */
+  10,   /* field[10] = unwritten_bytes */
+  11,   /* field[11] = unwritten_limit_bytes */
+};
+static const ProtobufCIntRange skein__v1__directory_health__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 14 }
+};
+const ProtobufCMessageDescriptor skein__v1__directory_health__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.DirectoryHealth",
+  "DirectoryHealth",
+  "Skein__V1__DirectoryHealth",
+  "skein.v1",
+  sizeof(Skein__V1__DirectoryHealth),
+  14,
+  skein__v1__directory_health__field_descriptors,
+  skein__v1__directory_health__field_indices_by_name,
+  1,  skein__v1__directory_health__number_ranges,
+  (ProtobufCMessageInit) skein__v1__directory_health__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__offline_partition__field_descriptors[3] =
+{
+  {
+    "topic",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OfflinePartition, topic),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partition",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OfflinePartition, partition),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "error",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OfflinePartition, error),
+    &google__rpc__status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__offline_partition__field_indices_by_name[] = {
+  2,   /* field[2] = error */
+  1,   /* field[1] = partition */
+  0,   /* field[0] = topic */
+};
+static const ProtobufCIntRange skein__v1__offline_partition__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor skein__v1__offline_partition__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.OfflinePartition",
+  "OfflinePartition",
+  "Skein__V1__OfflinePartition",
+  "skein.v1",
+  sizeof(Skein__V1__OfflinePartition),
+  3,
+  skein__v1__offline_partition__field_descriptors,
+  skein__v1__offline_partition__field_indices_by_name,
+  1,  skein__v1__offline_partition__number_ranges,
+  (ProtobufCMessageInit) skein__v1__offline_partition__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__health_problem__field_descriptors[5] =
+{
+  {
+    "severity",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__HealthProblem, severity),
+    &skein__v1__health_status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "subject",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__HealthProblem, subject),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__HealthProblem, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "what",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__HealthProblem, what),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "action",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__HealthProblem, action),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__health_problem__field_indices_by_name[] = {
+  4,   /* field[4] = action */
+  2,   /* field[2] = reason */
+  0,   /* field[0] = severity */
+  1,   /* field[1] = subject */
+  3,   /* field[3] = what */
+};
+static const ProtobufCIntRange skein__v1__health_problem__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor skein__v1__health_problem__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.HealthProblem",
+  "HealthProblem",
+  "Skein__V1__HealthProblem",
+  "skein.v1",
+  sizeof(Skein__V1__HealthProblem),
+  5,
+  skein__v1__health_problem__field_descriptors,
+  skein__v1__health_problem__field_indices_by_name,
+  1,  skein__v1__health_problem__number_ranges,
+  (ProtobufCMessageInit) skein__v1__health_problem__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define skein__v1__cluster_health_request__field_descriptors NULL
+#define skein__v1__cluster_health_request__field_indices_by_name NULL
+#define skein__v1__cluster_health_request__number_ranges NULL
+const ProtobufCMessageDescriptor skein__v1__cluster_health_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ClusterHealthRequest",
+  "ClusterHealthRequest",
+  "Skein__V1__ClusterHealthRequest",
+  "skein.v1",
+  sizeof(Skein__V1__ClusterHealthRequest),
+  0,
+  skein__v1__cluster_health_request__field_descriptors,
+  skein__v1__cluster_health_request__field_indices_by_name,
+  0,  skein__v1__cluster_health_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__cluster_health_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__cluster_health_response__field_descriptors[13] =
+{
+  {
+    "status",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterHealthResponse, status),
+    &skein__v1__health_status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "phase",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterHealthResponse, phase),
+    &skein__v1__broker_phase__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "problems",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__ClusterHealthResponse, n_problems),
+    offsetof(Skein__V1__ClusterHealthResponse, problems),
+    &skein__v1__health_problem__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "directories",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__ClusterHealthResponse, n_directories),
+    offsetof(Skein__V1__ClusterHealthResponse, directories),
+    &skein__v1__directory_health__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "memory_reserved_bytes",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterHealthResponse, memory_reserved_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "memory_limit_bytes",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterHealthResponse, memory_limit_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topics",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterHealthResponse, topics),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterHealthResponse, partitions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offline_partition_count",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterHealthResponse, offline_partition_count),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offline_partitions",
+    10,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__ClusterHealthResponse, n_offline_partitions),
+    offsetof(Skein__V1__ClusterHealthResponse, offline_partitions),
+    &skein__v1__offline_partition__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "publish_streams",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterHealthResponse, publish_streams),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "read_streams",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterHealthResponse, read_streams),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "watch_streams",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterHealthResponse, watch_streams),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__cluster_health_response__field_indices_by_name[] = {
+  3,   /* field[3] = directories */
+  5,   /* field[5] = memory_limit_bytes */
+  4,   /* field[4] = memory_reserved_bytes */
+  8,   /* field[8] = offline_partition_count */
+  9,   /* field[9] = offline_partitions */
+  7,   /* field[7] = partitions */
+  1,   /* field[1] = phase */
+  2,   /* field[2] = problems */
+  10,   /* field[10] = publish_streams */
+  11,   /* field[11] = read_streams */
+  0,   /* field[0] = status */
+  6,   /* field[6] = topics */
+  12,   /* field[12] = watch_streams */
+};
+static const ProtobufCIntRange skein__v1__cluster_health_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 13 }
+};
+const ProtobufCMessageDescriptor skein__v1__cluster_health_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ClusterHealthResponse",
+  "ClusterHealthResponse",
+  "Skein__V1__ClusterHealthResponse",
+  "skein.v1",
+  sizeof(Skein__V1__ClusterHealthResponse),
+  13,
+  skein__v1__cluster_health_response__field_descriptors,
+  skein__v1__cluster_health_response__field_indices_by_name,
+  1,  skein__v1__cluster_health_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__cluster_health_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__watch_cluster_request__field_descriptors[1] =
+{
+  {
+    "from_revision",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__WatchClusterRequest, from_revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__watch_cluster_request__field_indices_by_name[] = {
+  0,   /* field[0] = from_revision */
+};
+static const ProtobufCIntRange skein__v1__watch_cluster_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__watch_cluster_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.WatchClusterRequest",
+  "WatchClusterRequest",
+  "Skein__V1__WatchClusterRequest",
+  "skein.v1",
+  sizeof(Skein__V1__WatchClusterRequest),
+  1,
+  skein__v1__watch_cluster_request__field_descriptors,
+  skein__v1__watch_cluster_request__field_indices_by_name,
+  1,  skein__v1__watch_cluster_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__watch_cluster_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__deleted_topic__field_descriptors[2] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DeletedTopic, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topic_id",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DeletedTopic, topic_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__deleted_topic__field_indices_by_name[] = {
+  0,   /* field[0] = name */
+  1,   /* field[1] = topic_id */
+};
+static const ProtobufCIntRange skein__v1__deleted_topic__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__deleted_topic__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.DeletedTopic",
+  "DeletedTopic",
+  "Skein__V1__DeletedTopic",
+  "skein.v1",
+  sizeof(Skein__V1__DeletedTopic),
+  2,
+  skein__v1__deleted_topic__field_descriptors,
+  skein__v1__deleted_topic__field_indices_by_name,
+  1,  skein__v1__deleted_topic__number_ranges,
+  (ProtobufCMessageInit) skein__v1__deleted_topic__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__cluster_status__field_descriptors[3] =
+{
+  {
+    "phase",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterStatus, phase),
+    &skein__v1__broker_phase__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "health",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterStatus, health),
+    &skein__v1__health_status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offline_partition_count",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ClusterStatus, offline_partition_count),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__cluster_status__field_indices_by_name[] = {
+  1,   /* field[1] = health */
+  2,   /* field[2] = offline_partition_count */
+  0,   /* field[0] = phase */
+};
+static const ProtobufCIntRange skein__v1__cluster_status__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor skein__v1__cluster_status__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ClusterStatus",
+  "ClusterStatus",
+  "Skein__V1__ClusterStatus",
+  "skein.v1",
+  sizeof(Skein__V1__ClusterStatus),
+  3,
+  skein__v1__cluster_status__field_descriptors,
+  skein__v1__cluster_status__field_indices_by_name,
+  1,  skein__v1__cluster_status__number_ranges,
+  (ProtobufCMessageInit) skein__v1__cluster_status__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__watch_cluster_response__field_descriptors[8] =
+{
+  {
+    "revision",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__WatchClusterResponse, revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reset",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__WatchClusterResponse, reset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "synced",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__WatchClusterResponse, synced),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topics",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__WatchClusterResponse, n_topics),
+    offsetof(Skein__V1__WatchClusterResponse, topics),
+    &skein__v1__topic_summary__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "deleted",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__WatchClusterResponse, n_deleted),
+    offsetof(Skein__V1__WatchClusterResponse, deleted),
+    &skein__v1__deleted_topic__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "status",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__WatchClusterResponse, status),
+    &skein__v1__cluster_status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "heartbeat",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__WatchClusterResponse, heartbeat),
+    &skein__v1__heartbeat__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "go_away",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__WatchClusterResponse, go_away),
+    &skein__v1__go_away__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__watch_cluster_response__field_indices_by_name[] = {
+  4,   /* field[4] = deleted */
+  7,   /* field[7] = go_away */
+  6,   /* field[6] = heartbeat */
+  1,   /* field[1] = reset */
+  0,   /* field[0] = revision */
+  5,   /* field[5] = status */
+  2,   /* field[2] = synced */
+  3,   /* field[3] = topics */
+};
+static const ProtobufCIntRange skein__v1__watch_cluster_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 8 }
+};
+const ProtobufCMessageDescriptor skein__v1__watch_cluster_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.WatchClusterResponse",
+  "WatchClusterResponse",
+  "Skein__V1__WatchClusterResponse",
+  "skein.v1",
+  sizeof(Skein__V1__WatchClusterResponse),
+  8,
+  skein__v1__watch_cluster_response__field_descriptors,
+  skein__v1__watch_cluster_response__field_indices_by_name,
+  1,  skein__v1__watch_cluster_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__watch_cluster_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__drain_broker_request__field_descriptors[2] =
+{
+  {
+    "broker_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DrainBrokerRequest, broker_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DrainBrokerRequest, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__drain_broker_request__field_indices_by_name[] = {
+  0,   /* field[0] = broker_id */
+  1,   /* field[1] = reason */
+};
+static const ProtobufCIntRange skein__v1__drain_broker_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__drain_broker_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.DrainBrokerRequest",
+  "DrainBrokerRequest",
+  "Skein__V1__DrainBrokerRequest",
+  "skein.v1",
+  sizeof(Skein__V1__DrainBrokerRequest),
+  2,
+  skein__v1__drain_broker_request__field_descriptors,
+  skein__v1__drain_broker_request__field_indices_by_name,
+  1,  skein__v1__drain_broker_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__drain_broker_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__drain_broker_response__field_descriptors[3] =
+{
+  {
+    "open_streams",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DrainBrokerResponse, open_streams),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "deadline_ms",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DrainBrokerResponse, deadline_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "already_draining",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DrainBrokerResponse, already_draining),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__drain_broker_response__field_indices_by_name[] = {
+  2,   /* field[2] = already_draining */
+  1,   /* field[1] = deadline_ms */
+  0,   /* field[0] = open_streams */
+};
+static const ProtobufCIntRange skein__v1__drain_broker_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor skein__v1__drain_broker_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.DrainBrokerResponse",
+  "DrainBrokerResponse",
+  "Skein__V1__DrainBrokerResponse",
+  "skein.v1",
+  sizeof(Skein__V1__DrainBrokerResponse),
+  3,
+  skein__v1__drain_broker_response__field_descriptors,
+  skein__v1__drain_broker_response__field_indices_by_name,
+  1,  skein__v1__drain_broker_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__drain_broker_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__accept_loss_request__field_descriptors[3] =
+{
+  {
+    "topic",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AcceptLossRequest, topic),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_INT32,
+    offsetof(Skein__V1__AcceptLossRequest, n_partitions),
+    offsetof(Skein__V1__AcceptLossRequest, partitions),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "dry_run",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AcceptLossRequest, dry_run),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__accept_loss_request__field_indices_by_name[] = {
+  2,   /* field[2] = dry_run */
+  1,   /* field[1] = partitions */
+  0,   /* field[0] = topic */
+};
+static const ProtobufCIntRange skein__v1__accept_loss_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor skein__v1__accept_loss_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.AcceptLossRequest",
+  "AcceptLossRequest",
+  "Skein__V1__AcceptLossRequest",
+  "skein.v1",
+  sizeof(Skein__V1__AcceptLossRequest),
+  3,
+  skein__v1__accept_loss_request__field_descriptors,
+  skein__v1__accept_loss_request__field_indices_by_name,
+  1,  skein__v1__accept_loss_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__accept_loss_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__accept_loss_result__field_descriptors[8] =
+{
+  {
+    "partition",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AcceptLossResult, partition),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "damage",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AcceptLossResult, damage),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "log_start_offset",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AcceptLossResult, log_start_offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "log_end_offset",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AcceptLossResult, log_end_offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "size_bytes_before",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AcceptLossResult, size_bytes_before),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "size_bytes",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AcceptLossResult, size_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "state",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AcceptLossResult, state),
+    &skein__v1__partition_state__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "error",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AcceptLossResult, error),
+    &google__rpc__status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__accept_loss_result__field_indices_by_name[] = {
+  1,   /* field[1] = damage */
+  7,   /* field[7] = error */
+  3,   /* field[3] = log_end_offset */
+  2,   /* field[2] = log_start_offset */
+  0,   /* field[0] = partition */
+  5,   /* field[5] = size_bytes */
+  4,   /* field[4] = size_bytes_before */
+  6,   /* field[6] = state */
+};
+static const ProtobufCIntRange skein__v1__accept_loss_result__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 8 }
+};
+const ProtobufCMessageDescriptor skein__v1__accept_loss_result__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.AcceptLossResult",
+  "AcceptLossResult",
+  "Skein__V1__AcceptLossResult",
+  "skein.v1",
+  sizeof(Skein__V1__AcceptLossResult),
+  8,
+  skein__v1__accept_loss_result__field_descriptors,
+  skein__v1__accept_loss_result__field_indices_by_name,
+  1,  skein__v1__accept_loss_result__number_ranges,
+  (ProtobufCMessageInit) skein__v1__accept_loss_result__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__accept_loss_response__field_descriptors[1] =
+{
+  {
+    "partitions",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__AcceptLossResponse, n_partitions),
+    offsetof(Skein__V1__AcceptLossResponse, partitions),
+    &skein__v1__accept_loss_result__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__accept_loss_response__field_indices_by_name[] = {
+  0,   /* field[0] = partitions */
+};
+static const ProtobufCIntRange skein__v1__accept_loss_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__accept_loss_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.AcceptLossResponse",
+  "AcceptLossResponse",
+  "Skein__V1__AcceptLossResponse",
+  "skein.v1",
+  sizeof(Skein__V1__AcceptLossResponse),
+  1,
+  skein__v1__accept_loss_response__field_descriptors,
+  skein__v1__accept_loss_response__field_indices_by_name,
+  1,  skein__v1__accept_loss_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__accept_loss_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCEnumValue skein__v1__broker_phase__enum_values_by_number[5] =
+{
+  { "BROKER_PHASE_UNSPECIFIED", "SKEIN__V1__BROKER_PHASE__BROKER_PHASE_UNSPECIFIED", 0 },
+  { "BROKER_PHASE_STARTING", "SKEIN__V1__BROKER_PHASE__BROKER_PHASE_STARTING", 1 },
+  { "BROKER_PHASE_READY", "SKEIN__V1__BROKER_PHASE__BROKER_PHASE_READY", 2 },
+  { "BROKER_PHASE_DRAINING", "SKEIN__V1__BROKER_PHASE__BROKER_PHASE_DRAINING", 3 },
+  { "BROKER_PHASE_FAILED", "SKEIN__V1__BROKER_PHASE__BROKER_PHASE_FAILED", 4 },
+};
+static const ProtobufCIntRange skein__v1__broker_phase__value_ranges[] = {
+{0, 0},{0, 5}
+};
+static const ProtobufCEnumValueIndex skein__v1__broker_phase__enum_values_by_name[5] =
+{
+  { "BROKER_PHASE_DRAINING", 3 },
+  { "BROKER_PHASE_FAILED", 4 },
+  { "BROKER_PHASE_READY", 2 },
+  { "BROKER_PHASE_STARTING", 1 },
+  { "BROKER_PHASE_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor skein__v1__broker_phase__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "skein.v1.BrokerPhase",
+  "BrokerPhase",
+  "Skein__V1__BrokerPhase",
+  "skein.v1",
+  5,
+  skein__v1__broker_phase__enum_values_by_number,
+  5,
+  skein__v1__broker_phase__enum_values_by_name,
+  1,
+  skein__v1__broker_phase__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue skein__v1__health_status__enum_values_by_number[4] =
+{
+  { "HEALTH_STATUS_UNSPECIFIED", "SKEIN__V1__HEALTH_STATUS__HEALTH_STATUS_UNSPECIFIED", 0 },
+  { "HEALTH_STATUS_OK", "SKEIN__V1__HEALTH_STATUS__HEALTH_STATUS_OK", 1 },
+  { "HEALTH_STATUS_DEGRADED", "SKEIN__V1__HEALTH_STATUS__HEALTH_STATUS_DEGRADED", 2 },
+  { "HEALTH_STATUS_FAILED", "SKEIN__V1__HEALTH_STATUS__HEALTH_STATUS_FAILED", 3 },
+};
+static const ProtobufCIntRange skein__v1__health_status__value_ranges[] = {
+{0, 0},{0, 4}
+};
+static const ProtobufCEnumValueIndex skein__v1__health_status__enum_values_by_name[4] =
+{
+  { "HEALTH_STATUS_DEGRADED", 2 },
+  { "HEALTH_STATUS_FAILED", 3 },
+  { "HEALTH_STATUS_OK", 1 },
+  { "HEALTH_STATUS_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor skein__v1__health_status__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "skein.v1.HealthStatus",
+  "HealthStatus",
+  "Skein__V1__HealthStatus",
+  "skein.v1",
+  4,
+  skein__v1__health_status__enum_values_by_number,
+  4,
+  skein__v1__health_status__enum_values_by_name,
+  1,
+  skein__v1__health_status__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue skein__v1__directory_state__enum_values_by_number[4] =
+{
+  { "DIRECTORY_STATE_UNSPECIFIED", "SKEIN__V1__DIRECTORY_STATE__DIRECTORY_STATE_UNSPECIFIED", 0 },
+  { "DIRECTORY_STATE_ONLINE", "SKEIN__V1__DIRECTORY_STATE__DIRECTORY_STATE_ONLINE", 1 },
+  { "DIRECTORY_STATE_FULL", "SKEIN__V1__DIRECTORY_STATE__DIRECTORY_STATE_FULL", 2 },
+  { "DIRECTORY_STATE_OFFLINE", "SKEIN__V1__DIRECTORY_STATE__DIRECTORY_STATE_OFFLINE", 3 },
+};
+static const ProtobufCIntRange skein__v1__directory_state__value_ranges[] = {
+{0, 0},{0, 4}
+};
+static const ProtobufCEnumValueIndex skein__v1__directory_state__enum_values_by_name[4] =
+{
+  { "DIRECTORY_STATE_FULL", 2 },
+  { "DIRECTORY_STATE_OFFLINE", 3 },
+  { "DIRECTORY_STATE_ONLINE", 1 },
+  { "DIRECTORY_STATE_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor skein__v1__directory_state__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "skein.v1.DirectoryState",
+  "DirectoryState",
+  "Skein__V1__DirectoryState",
+  "skein.v1",
+  4,
+  skein__v1__directory_state__enum_values_by_number,
+  4,
+  skein__v1__directory_state__enum_values_by_name,
+  1,
+  skein__v1__directory_state__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCMethodDescriptor skein__v1__cluster__method_descriptors[5] =
 {
   { "Describe", &skein__v1__describe_cluster_request__descriptor, &skein__v1__describe_cluster_response__descriptor },
+  { "Health", &skein__v1__cluster_health_request__descriptor, &skein__v1__cluster_health_response__descriptor },
+  { "Watch", &skein__v1__watch_cluster_request__descriptor, &skein__v1__watch_cluster_response__descriptor },
+  { "Drain", &skein__v1__drain_broker_request__descriptor, &skein__v1__drain_broker_response__descriptor },
+  { "AcceptLoss", &skein__v1__accept_loss_request__descriptor, &skein__v1__accept_loss_response__descriptor },
 };
 const unsigned skein__v1__cluster__method_indices_by_name[] = {
-  0         /* Describe */
+  4,        /* AcceptLoss */
+  0,        /* Describe */
+  3,        /* Drain */
+  1,        /* Health */
+  2         /* Watch */
 };
 const ProtobufCServiceDescriptor skein__v1__cluster__descriptor =
 {
@@ -341,7 +2278,7 @@ const ProtobufCServiceDescriptor skein__v1__cluster__descriptor =
   "Cluster",
   "Skein__V1__Cluster",
   "skein.v1",
-  1,
+  5,
   skein__v1__cluster__method_descriptors,
   skein__v1__cluster__method_indices_by_name
 };
@@ -352,6 +2289,38 @@ void skein__v1__cluster__describe(ProtobufCService *service,
 {
   assert(service->descriptor == &skein__v1__cluster__descriptor);
   service->invoke(service, 0, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__cluster__health(ProtobufCService *service,
+                                const Skein__V1__ClusterHealthRequest *input,
+                                Skein__V1__ClusterHealthResponse_Closure closure,
+                                void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__cluster__descriptor);
+  service->invoke(service, 1, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__cluster__watch(ProtobufCService *service,
+                               const Skein__V1__WatchClusterRequest *input,
+                               Skein__V1__WatchClusterResponse_Closure closure,
+                               void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__cluster__descriptor);
+  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__cluster__drain(ProtobufCService *service,
+                               const Skein__V1__DrainBrokerRequest *input,
+                               Skein__V1__DrainBrokerResponse_Closure closure,
+                               void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__cluster__descriptor);
+  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__cluster__accept_loss(ProtobufCService *service,
+                                     const Skein__V1__AcceptLossRequest *input,
+                                     Skein__V1__AcceptLossResponse_Closure closure,
+                                     void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__cluster__descriptor);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void skein__v1__cluster__init (Skein__V1__Cluster_Service *service,
                                Skein__V1__Cluster_ServiceDestroy destroy)

@@ -283,6 +283,51 @@ void   skein__v1__describe_topic_request__free_unpacked
   assert(message->base.descriptor == &skein__v1__describe_topic_request__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   skein__v1__traffic__init
+                     (Skein__V1__Traffic         *message)
+{
+  static const Skein__V1__Traffic init_value = SKEIN__V1__TRAFFIC__INIT;
+  *message = init_value;
+}
+size_t skein__v1__traffic__get_packed_size
+                     (const Skein__V1__Traffic *message)
+{
+  assert(message->base.descriptor == &skein__v1__traffic__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__traffic__pack
+                     (const Skein__V1__Traffic *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__traffic__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__traffic__pack_to_buffer
+                     (const Skein__V1__Traffic *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__traffic__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__Traffic *
+       skein__v1__traffic__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__Traffic *)
+     protobuf_c_message_unpack (&skein__v1__traffic__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__traffic__free_unpacked
+                     (Skein__V1__Traffic *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__traffic__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   skein__v1__partition_description__init
                      (Skein__V1__PartitionDescription         *message)
 {
@@ -416,6 +461,192 @@ void   skein__v1__describe_topic_response__free_unpacked
   if(!message)
     return;
   assert(message->base.descriptor == &skein__v1__describe_topic_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__update_topic_request__set_entry__init
+                     (Skein__V1__UpdateTopicRequest__SetEntry         *message)
+{
+  static const Skein__V1__UpdateTopicRequest__SetEntry init_value = SKEIN__V1__UPDATE_TOPIC_REQUEST__SET_ENTRY__INIT;
+  *message = init_value;
+}
+void   skein__v1__update_topic_request__init
+                     (Skein__V1__UpdateTopicRequest         *message)
+{
+  static const Skein__V1__UpdateTopicRequest init_value = SKEIN__V1__UPDATE_TOPIC_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__update_topic_request__get_packed_size
+                     (const Skein__V1__UpdateTopicRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__update_topic_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__update_topic_request__pack
+                     (const Skein__V1__UpdateTopicRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__update_topic_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__update_topic_request__pack_to_buffer
+                     (const Skein__V1__UpdateTopicRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__update_topic_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__UpdateTopicRequest *
+       skein__v1__update_topic_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__UpdateTopicRequest *)
+     protobuf_c_message_unpack (&skein__v1__update_topic_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__update_topic_request__free_unpacked
+                     (Skein__V1__UpdateTopicRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__update_topic_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__update_topic_response__init
+                     (Skein__V1__UpdateTopicResponse         *message)
+{
+  static const Skein__V1__UpdateTopicResponse init_value = SKEIN__V1__UPDATE_TOPIC_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__update_topic_response__get_packed_size
+                     (const Skein__V1__UpdateTopicResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__update_topic_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__update_topic_response__pack
+                     (const Skein__V1__UpdateTopicResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__update_topic_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__update_topic_response__pack_to_buffer
+                     (const Skein__V1__UpdateTopicResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__update_topic_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__UpdateTopicResponse *
+       skein__v1__update_topic_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__UpdateTopicResponse *)
+     protobuf_c_message_unpack (&skein__v1__update_topic_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__update_topic_response__free_unpacked
+                     (Skein__V1__UpdateTopicResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__update_topic_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__add_partitions_request__init
+                     (Skein__V1__AddPartitionsRequest         *message)
+{
+  static const Skein__V1__AddPartitionsRequest init_value = SKEIN__V1__ADD_PARTITIONS_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__add_partitions_request__get_packed_size
+                     (const Skein__V1__AddPartitionsRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__add_partitions_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__add_partitions_request__pack
+                     (const Skein__V1__AddPartitionsRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__add_partitions_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__add_partitions_request__pack_to_buffer
+                     (const Skein__V1__AddPartitionsRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__add_partitions_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__AddPartitionsRequest *
+       skein__v1__add_partitions_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__AddPartitionsRequest *)
+     protobuf_c_message_unpack (&skein__v1__add_partitions_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__add_partitions_request__free_unpacked
+                     (Skein__V1__AddPartitionsRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__add_partitions_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__add_partitions_response__init
+                     (Skein__V1__AddPartitionsResponse         *message)
+{
+  static const Skein__V1__AddPartitionsResponse init_value = SKEIN__V1__ADD_PARTITIONS_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__add_partitions_response__get_packed_size
+                     (const Skein__V1__AddPartitionsResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__add_partitions_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__add_partitions_response__pack
+                     (const Skein__V1__AddPartitionsResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__add_partitions_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__add_partitions_response__pack_to_buffer
+                     (const Skein__V1__AddPartitionsResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__add_partitions_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__AddPartitionsResponse *
+       skein__v1__add_partitions_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__AddPartitionsResponse *)
+     protobuf_c_message_unpack (&skein__v1__add_partitions_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__add_partitions_response__free_unpacked
+                     (Skein__V1__AddPartitionsResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__add_partitions_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 void   skein__v1__delete_topic_request__init
@@ -995,7 +1226,7 @@ const ProtobufCMessageDescriptor skein__v1__list_topics_request__descriptor =
   (ProtobufCMessageInit) skein__v1__list_topics_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__topic_summary__field_descriptors[5] =
+static const ProtobufCFieldDescriptor skein__v1__topic_summary__field_descriptors[8] =
 {
   {
     "name",
@@ -1057,18 +1288,57 @@ static const ProtobufCFieldDescriptor skein__v1__topic_summary__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "revision",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__TopicSummary, revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "created_ms",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__TopicSummary, created_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "compression",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__TopicSummary, compression),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__topic_summary__field_indices_by_name[] = {
+  7,   /* field[7] = compression */
+  6,   /* field[6] = created_ms */
   4,   /* field[4] = generation */
   0,   /* field[0] = name */
   3,   /* field[3] = partitioner */
   2,   /* field[2] = partitions */
+  5,   /* field[5] = revision */
   1,   /* field[1] = topic_id */
 };
 static const ProtobufCIntRange skein__v1__topic_summary__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor skein__v1__topic_summary__descriptor =
 {
@@ -1078,7 +1348,7 @@ const ProtobufCMessageDescriptor skein__v1__topic_summary__descriptor =
   "Skein__V1__TopicSummary",
   "skein.v1",
   sizeof(Skein__V1__TopicSummary),
-  5,
+  8,
   skein__v1__topic_summary__field_descriptors,
   skein__v1__topic_summary__field_indices_by_name,
   1,  skein__v1__topic_summary__number_ranges,
@@ -1136,7 +1406,7 @@ const ProtobufCMessageDescriptor skein__v1__list_topics_response__descriptor =
   (ProtobufCMessageInit) skein__v1__list_topics_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__describe_topic_request__field_descriptors[1] =
+static const ProtobufCFieldDescriptor skein__v1__describe_topic_request__field_descriptors[2] =
 {
   {
     "name",
@@ -1150,14 +1420,27 @@ static const ProtobufCFieldDescriptor skein__v1__describe_topic_request__field_d
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "summary_only",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DescribeTopicRequest, summary_only),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__describe_topic_request__field_indices_by_name[] = {
   0,   /* field[0] = name */
+  1,   /* field[1] = summary_only */
 };
 static const ProtobufCIntRange skein__v1__describe_topic_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 2 }
 };
 const ProtobufCMessageDescriptor skein__v1__describe_topic_request__descriptor =
 {
@@ -1167,14 +1450,104 @@ const ProtobufCMessageDescriptor skein__v1__describe_topic_request__descriptor =
   "Skein__V1__DescribeTopicRequest",
   "skein.v1",
   sizeof(Skein__V1__DescribeTopicRequest),
-  1,
+  2,
   skein__v1__describe_topic_request__field_descriptors,
   skein__v1__describe_topic_request__field_indices_by_name,
   1,  skein__v1__describe_topic_request__number_ranges,
   (ProtobufCMessageInit) skein__v1__describe_topic_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__partition_description__field_descriptors[7] =
+static const ProtobufCFieldDescriptor skein__v1__traffic__field_descriptors[5] =
+{
+  {
+    "window_ms",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__Traffic, window_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "records_in",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__Traffic, records_in),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bytes_in",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__Traffic, bytes_in),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "records_out",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__Traffic, records_out),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bytes_out",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__Traffic, bytes_out),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__traffic__field_indices_by_name[] = {
+  2,   /* field[2] = bytes_in */
+  4,   /* field[4] = bytes_out */
+  1,   /* field[1] = records_in */
+  3,   /* field[3] = records_out */
+  0,   /* field[0] = window_ms */
+};
+static const ProtobufCIntRange skein__v1__traffic__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor skein__v1__traffic__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.Traffic",
+  "Traffic",
+  "Skein__V1__Traffic",
+  "skein.v1",
+  sizeof(Skein__V1__Traffic),
+  5,
+  skein__v1__traffic__field_descriptors,
+  skein__v1__traffic__field_indices_by_name,
+  1,  skein__v1__traffic__number_ranges,
+  (ProtobufCMessageInit) skein__v1__traffic__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__partition_description__field_descriptors[13] =
 {
   {
     "partition",
@@ -1260,20 +1633,98 @@ static const ProtobufCFieldDescriptor skein__v1__partition_description__field_de
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "state",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionDescription, state),
+    &skein__v1__partition_state__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "segments",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionDescription, segments),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "traffic",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionDescription, traffic),
+    &skein__v1__traffic__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "durable_end_offset",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionDescription, durable_end_offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "last_append_ms",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionDescription, last_append_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "producers",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionDescription, producers),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__partition_description__field_indices_by_name[] = {
+  10,   /* field[10] = durable_end_offset */
   6,   /* field[6] = error */
   2,   /* field[2] = high_watermark */
+  11,   /* field[11] = last_append_ms */
   4,   /* field[4] = leader_epoch */
   3,   /* field[3] = log_end_offset */
   1,   /* field[1] = log_start_offset */
   0,   /* field[0] = partition */
+  12,   /* field[12] = producers */
+  8,   /* field[8] = segments */
   5,   /* field[5] = size_bytes */
+  7,   /* field[7] = state */
+  9,   /* field[9] = traffic */
 };
 static const ProtobufCIntRange skein__v1__partition_description__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor skein__v1__partition_description__descriptor =
 {
@@ -1283,14 +1734,14 @@ const ProtobufCMessageDescriptor skein__v1__partition_description__descriptor =
   "Skein__V1__PartitionDescription",
   "skein.v1",
   sizeof(Skein__V1__PartitionDescription),
-  7,
+  13,
   skein__v1__partition_description__field_descriptors,
   skein__v1__partition_description__field_indices_by_name,
   1,  skein__v1__partition_description__number_ranges,
   (ProtobufCMessageInit) skein__v1__partition_description__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__setting_description__field_descriptors[5] =
+static const ProtobufCFieldDescriptor skein__v1__setting_description__field_descriptors[7] =
 {
   {
     "name",
@@ -1352,9 +1803,35 @@ static const ProtobufCFieldDescriptor skein__v1__setting_description__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "allowed",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SettingDescription, allowed),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "effect",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SettingDescription, effect),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__setting_description__field_indices_by_name[] = {
+  5,   /* field[5] = allowed */
   3,   /* field[3] = default_value */
+  6,   /* field[6] = effect */
   4,   /* field[4] = meaning */
   0,   /* field[0] = name */
   2,   /* field[2] = source */
@@ -1363,7 +1840,7 @@ static const unsigned skein__v1__setting_description__field_indices_by_name[] = 
 static const ProtobufCIntRange skein__v1__setting_description__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor skein__v1__setting_description__descriptor =
 {
@@ -1373,7 +1850,7 @@ const ProtobufCMessageDescriptor skein__v1__setting_description__descriptor =
   "Skein__V1__SettingDescription",
   "skein.v1",
   sizeof(Skein__V1__SettingDescription),
-  5,
+  7,
   skein__v1__setting_description__field_descriptors,
   skein__v1__setting_description__field_indices_by_name,
   1,  skein__v1__setting_description__number_ranges,
@@ -1442,6 +1919,313 @@ const ProtobufCMessageDescriptor skein__v1__describe_topic_response__descriptor 
   skein__v1__describe_topic_response__field_indices_by_name,
   1,  skein__v1__describe_topic_response__number_ranges,
   (ProtobufCMessageInit) skein__v1__describe_topic_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__update_topic_request__set_entry__field_descriptors[2] =
+{
+  {
+    "key",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__UpdateTopicRequest__SetEntry, key),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__UpdateTopicRequest__SetEntry, value),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__update_topic_request__set_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key */
+  1,   /* field[1] = value */
+};
+static const ProtobufCIntRange skein__v1__update_topic_request__set_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__update_topic_request__set_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.UpdateTopicRequest.SetEntry",
+  "SetEntry",
+  "Skein__V1__UpdateTopicRequest__SetEntry",
+  "skein.v1",
+  sizeof(Skein__V1__UpdateTopicRequest__SetEntry),
+  2,
+  skein__v1__update_topic_request__set_entry__field_descriptors,
+  skein__v1__update_topic_request__set_entry__field_indices_by_name,
+  1,  skein__v1__update_topic_request__set_entry__number_ranges,
+  (ProtobufCMessageInit) skein__v1__update_topic_request__set_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__update_topic_request__field_descriptors[5] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__UpdateTopicRequest, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "set",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__UpdateTopicRequest, n_set),
+    offsetof(Skein__V1__UpdateTopicRequest, set),
+    &skein__v1__update_topic_request__set_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reset",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Skein__V1__UpdateTopicRequest, n_reset),
+    offsetof(Skein__V1__UpdateTopicRequest, reset),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "expected_revision",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__UpdateTopicRequest, expected_revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "validate_only",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__UpdateTopicRequest, validate_only),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__update_topic_request__field_indices_by_name[] = {
+  3,   /* field[3] = expected_revision */
+  0,   /* field[0] = name */
+  2,   /* field[2] = reset */
+  1,   /* field[1] = set */
+  4,   /* field[4] = validate_only */
+};
+static const ProtobufCIntRange skein__v1__update_topic_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor skein__v1__update_topic_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.UpdateTopicRequest",
+  "UpdateTopicRequest",
+  "Skein__V1__UpdateTopicRequest",
+  "skein.v1",
+  sizeof(Skein__V1__UpdateTopicRequest),
+  5,
+  skein__v1__update_topic_request__field_descriptors,
+  skein__v1__update_topic_request__field_indices_by_name,
+  1,  skein__v1__update_topic_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__update_topic_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__update_topic_response__field_descriptors[2] =
+{
+  {
+    "topic",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__UpdateTopicResponse, topic),
+    &skein__v1__topic_summary__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "settings",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__UpdateTopicResponse, n_settings),
+    offsetof(Skein__V1__UpdateTopicResponse, settings),
+    &skein__v1__setting_description__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__update_topic_response__field_indices_by_name[] = {
+  1,   /* field[1] = settings */
+  0,   /* field[0] = topic */
+};
+static const ProtobufCIntRange skein__v1__update_topic_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__update_topic_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.UpdateTopicResponse",
+  "UpdateTopicResponse",
+  "Skein__V1__UpdateTopicResponse",
+  "skein.v1",
+  sizeof(Skein__V1__UpdateTopicResponse),
+  2,
+  skein__v1__update_topic_response__field_descriptors,
+  skein__v1__update_topic_response__field_indices_by_name,
+  1,  skein__v1__update_topic_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__update_topic_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__add_partitions_request__field_descriptors[4] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AddPartitionsRequest, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AddPartitionsRequest, partitions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "expected_revision",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AddPartitionsRequest, expected_revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "validate_only",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AddPartitionsRequest, validate_only),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__add_partitions_request__field_indices_by_name[] = {
+  2,   /* field[2] = expected_revision */
+  0,   /* field[0] = name */
+  1,   /* field[1] = partitions */
+  3,   /* field[3] = validate_only */
+};
+static const ProtobufCIntRange skein__v1__add_partitions_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor skein__v1__add_partitions_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.AddPartitionsRequest",
+  "AddPartitionsRequest",
+  "Skein__V1__AddPartitionsRequest",
+  "skein.v1",
+  sizeof(Skein__V1__AddPartitionsRequest),
+  4,
+  skein__v1__add_partitions_request__field_descriptors,
+  skein__v1__add_partitions_request__field_indices_by_name,
+  1,  skein__v1__add_partitions_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__add_partitions_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__add_partitions_response__field_descriptors[1] =
+{
+  {
+    "topic",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AddPartitionsResponse, topic),
+    &skein__v1__topic_summary__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__add_partitions_response__field_indices_by_name[] = {
+  0,   /* field[0] = topic */
+};
+static const ProtobufCIntRange skein__v1__add_partitions_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__add_partitions_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.AddPartitionsResponse",
+  "AddPartitionsResponse",
+  "Skein__V1__AddPartitionsResponse",
+  "skein.v1",
+  sizeof(Skein__V1__AddPartitionsResponse),
+  1,
+  skein__v1__add_partitions_response__field_descriptors,
+  skein__v1__add_partitions_response__field_indices_by_name,
+  1,  skein__v1__add_partitions_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__add_partitions_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor skein__v1__delete_topic_request__field_descriptors[1] =
@@ -1845,6 +2629,36 @@ const ProtobufCMessageDescriptor skein__v1__delete_records_response__descriptor 
   (ProtobufCMessageInit) skein__v1__delete_records_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCEnumValue skein__v1__partition_state__enum_values_by_number[3] =
+{
+  { "PARTITION_STATE_UNSPECIFIED", "SKEIN__V1__PARTITION_STATE__PARTITION_STATE_UNSPECIFIED", 0 },
+  { "PARTITION_STATE_ONLINE", "SKEIN__V1__PARTITION_STATE__PARTITION_STATE_ONLINE", 1 },
+  { "PARTITION_STATE_OFFLINE", "SKEIN__V1__PARTITION_STATE__PARTITION_STATE_OFFLINE", 2 },
+};
+static const ProtobufCIntRange skein__v1__partition_state__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex skein__v1__partition_state__enum_values_by_name[3] =
+{
+  { "PARTITION_STATE_OFFLINE", 2 },
+  { "PARTITION_STATE_ONLINE", 1 },
+  { "PARTITION_STATE_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor skein__v1__partition_state__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "skein.v1.PartitionState",
+  "PartitionState",
+  "Skein__V1__PartitionState",
+  "skein.v1",
+  3,
+  skein__v1__partition_state__enum_values_by_number,
+  3,
+  skein__v1__partition_state__enum_values_by_name,
+  1,
+  skein__v1__partition_state__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
 static const ProtobufCEnumValue skein__v1__offset_spec__enum_values_by_number[4] =
 {
   { "OFFSET_SPEC_UNSPECIFIED", "SKEIN__V1__OFFSET_SPEC__OFFSET_SPEC_UNSPECIFIED", 0 },
@@ -1877,22 +2691,26 @@ const ProtobufCEnumDescriptor skein__v1__offset_spec__descriptor =
   skein__v1__offset_spec__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor skein__v1__topics__method_descriptors[6] =
+static const ProtobufCMethodDescriptor skein__v1__topics__method_descriptors[8] =
 {
   { "Create", &skein__v1__create_topic_request__descriptor, &skein__v1__create_topic_response__descriptor },
   { "List", &skein__v1__list_topics_request__descriptor, &skein__v1__list_topics_response__descriptor },
   { "Describe", &skein__v1__describe_topic_request__descriptor, &skein__v1__describe_topic_response__descriptor },
+  { "Update", &skein__v1__update_topic_request__descriptor, &skein__v1__update_topic_response__descriptor },
+  { "AddPartitions", &skein__v1__add_partitions_request__descriptor, &skein__v1__add_partitions_response__descriptor },
   { "Delete", &skein__v1__delete_topic_request__descriptor, &skein__v1__delete_topic_response__descriptor },
   { "ListOffsets", &skein__v1__list_offsets_request__descriptor, &skein__v1__list_offsets_response__descriptor },
   { "DeleteRecords", &skein__v1__delete_records_request__descriptor, &skein__v1__delete_records_response__descriptor },
 };
 const unsigned skein__v1__topics__method_indices_by_name[] = {
+  4,        /* AddPartitions */
   0,        /* Create */
-  3,        /* Delete */
-  5,        /* DeleteRecords */
+  5,        /* Delete */
+  7,        /* DeleteRecords */
   2,        /* Describe */
   1,        /* List */
-  4         /* ListOffsets */
+  6,        /* ListOffsets */
+  3         /* Update */
 };
 const ProtobufCServiceDescriptor skein__v1__topics__descriptor =
 {
@@ -1901,7 +2719,7 @@ const ProtobufCServiceDescriptor skein__v1__topics__descriptor =
   "Topics",
   "Skein__V1__Topics",
   "skein.v1",
-  6,
+  8,
   skein__v1__topics__method_descriptors,
   skein__v1__topics__method_indices_by_name
 };
@@ -1929,13 +2747,29 @@ void skein__v1__topics__describe(ProtobufCService *service,
   assert(service->descriptor == &skein__v1__topics__descriptor);
   service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void skein__v1__topics__update(ProtobufCService *service,
+                               const Skein__V1__UpdateTopicRequest *input,
+                               Skein__V1__UpdateTopicResponse_Closure closure,
+                               void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__topics__descriptor);
+  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__topics__add_partitions(ProtobufCService *service,
+                                       const Skein__V1__AddPartitionsRequest *input,
+                                       Skein__V1__AddPartitionsResponse_Closure closure,
+                                       void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__topics__descriptor);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void skein__v1__topics__delete(ProtobufCService *service,
                                const Skein__V1__DeleteTopicRequest *input,
                                Skein__V1__DeleteTopicResponse_Closure closure,
                                void *closure_data)
 {
   assert(service->descriptor == &skein__v1__topics__descriptor);
-  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void skein__v1__topics__list_offsets(ProtobufCService *service,
                                      const Skein__V1__ListOffsetsRequest *input,
@@ -1943,7 +2777,7 @@ void skein__v1__topics__list_offsets(ProtobufCService *service,
                                      void *closure_data)
 {
   assert(service->descriptor == &skein__v1__topics__descriptor);
-  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void skein__v1__topics__delete_records(ProtobufCService *service,
                                        const Skein__V1__DeleteRecordsRequest *input,
@@ -1951,7 +2785,7 @@ void skein__v1__topics__delete_records(ProtobufCService *service,
                                        void *closure_data)
 {
   assert(service->descriptor == &skein__v1__topics__descriptor);
-  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void skein__v1__topics__init (Skein__V1__Topics_Service *service,
                               Skein__V1__Topics_ServiceDestroy destroy)

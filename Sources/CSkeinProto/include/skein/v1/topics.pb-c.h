@@ -23,9 +23,15 @@ typedef struct Skein__V1__ListTopicsRequest Skein__V1__ListTopicsRequest;
 typedef struct Skein__V1__TopicSummary Skein__V1__TopicSummary;
 typedef struct Skein__V1__ListTopicsResponse Skein__V1__ListTopicsResponse;
 typedef struct Skein__V1__DescribeTopicRequest Skein__V1__DescribeTopicRequest;
+typedef struct Skein__V1__Traffic Skein__V1__Traffic;
 typedef struct Skein__V1__PartitionDescription Skein__V1__PartitionDescription;
 typedef struct Skein__V1__SettingDescription Skein__V1__SettingDescription;
 typedef struct Skein__V1__DescribeTopicResponse Skein__V1__DescribeTopicResponse;
+typedef struct Skein__V1__UpdateTopicRequest Skein__V1__UpdateTopicRequest;
+typedef struct Skein__V1__UpdateTopicRequest__SetEntry Skein__V1__UpdateTopicRequest__SetEntry;
+typedef struct Skein__V1__UpdateTopicResponse Skein__V1__UpdateTopicResponse;
+typedef struct Skein__V1__AddPartitionsRequest Skein__V1__AddPartitionsRequest;
+typedef struct Skein__V1__AddPartitionsResponse Skein__V1__AddPartitionsResponse;
 typedef struct Skein__V1__DeleteTopicRequest Skein__V1__DeleteTopicRequest;
 typedef struct Skein__V1__DeleteTopicResponse Skein__V1__DeleteTopicResponse;
 typedef struct Skein__V1__ListOffsetsRequest Skein__V1__ListOffsetsRequest;
@@ -38,6 +44,18 @@ typedef struct Skein__V1__DeleteRecordsResponse Skein__V1__DeleteRecordsResponse
 
 /* --- enums --- */
 
+typedef enum _Skein__V1__PartitionState {
+  SKEIN__V1__PARTITION_STATE__PARTITION_STATE_UNSPECIFIED = 0,
+  /*
+   * Served.
+   */
+  SKEIN__V1__PARTITION_STATE__PARTITION_STATE_ONLINE = 1,
+  /*
+   * Not served: `error` says why.
+   */
+  SKEIN__V1__PARTITION_STATE__PARTITION_STATE_OFFLINE = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(SKEIN__V1__PARTITION_STATE)
+} Skein__V1__PartitionState;
 typedef enum _Skein__V1__OffsetSpec {
   SKEIN__V1__OFFSET_SPEC__OFFSET_SPEC_UNSPECIFIED = 0,
   /*
@@ -131,11 +149,27 @@ struct  Skein__V1__TopicSummary
   char *topic_id;
   int32_t partitions;
   char *partitioner;
+  /*
+   * Of the partitioner: batches name the one they were partitioned under. The first is 1.
+   */
   uint32_t generation;
+  /*
+   * Of the topic's metadata: every change gives it a higher one. For `expected_revision`.
+   */
+  int64_t revision;
+  /*
+   * Milliseconds since 1970-01-01 UTC.
+   */
+  int64_t created_ms;
+  /*
+   * The setting `compression.type`: "producer" (the client's choice), "none", "gzip", "lz4" or
+   * "zstd". SDKs that were told nothing else compress with it.
+   */
+  char *compression;
 };
 #define SKEIN__V1__TOPIC_SUMMARY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__topic_summary__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string }
 
 
 struct  Skein__V1__ListTopicsResponse
@@ -157,10 +191,44 @@ struct  Skein__V1__DescribeTopicRequest
 {
   ProtobufCMessage base;
   char *name;
+  /*
+   * Leave out `partitions` and `settings`: costs nothing at the broker.
+   */
+  protobuf_c_boolean summary_only;
 };
 #define SKEIN__V1__DESCRIBE_TOPIC_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__describe_topic_request__descriptor) \
-    , (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, 0 }
+
+
+/*
+ * What went through a partition lately. Divide by `window_ms` for rates.
+ */
+struct  Skein__V1__Traffic
+{
+  ProtobufCMessage base;
+  /*
+   * The time that the numbers cover, in milliseconds: up to 65 s, less for a young broker; 0 when
+   * nothing ever went through.
+   */
+  int64_t window_ms;
+  int64_t records_in;
+  /*
+   * Stored bytes of appended batches, without frames.
+   */
+  int64_t bytes_in;
+  /*
+   * Offsets passed by readers: records, and what compaction took.
+   */
+  int64_t records_out;
+  /*
+   * Stored bytes of batches read, by all readers together.
+   */
+  int64_t bytes_out;
+};
+#define SKEIN__V1__TRAFFIC__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__traffic__descriptor) \
+    , 0, 0, 0, 0, 0 }
 
 
 struct  Skein__V1__PartitionDescription
@@ -176,13 +244,32 @@ struct  Skein__V1__PartitionDescription
    */
   int64_t size_bytes;
   /*
-   * Set when the partition is not served, e.g. DATA_CORRUPT.
+   * Set when the partition is not served, e.g. DATA_CORRUPT, LOG_OFFLINE.
    */
   Google__Rpc__Status *error;
+  Skein__V1__PartitionState state;
+  /*
+   * Segments on disk, the active one included.
+   */
+  int32_t segments;
+  Skein__V1__Traffic *traffic;
+  /*
+   * First offset that is not yet durable; above the high watermark never, below it only with
+   * `durability=memory`.
+   */
+  int64_t durable_end_offset;
+  /*
+   * The broker's clock at the newest append, milliseconds since 1970-01-01 UTC; 0 = none yet.
+   */
+  int64_t last_append_ms;
+  /*
+   * Idempotent producers remembered (P9).
+   */
+  int32_t producers;
 };
 #define SKEIN__V1__PARTITION_DESCRIPTION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__partition_description__descriptor) \
-    , 0, 0, 0, 0, 0, 0, NULL }
+    , 0, 0, 0, 0, 0, 0, NULL, SKEIN__V1__PARTITION_STATE__PARTITION_STATE_UNSPECIFIED, 0, NULL, 0, 0, 0 }
 
 
 struct  Skein__V1__SettingDescription
@@ -196,10 +283,18 @@ struct  Skein__V1__SettingDescription
   char *source;
   char *default_value;
   char *meaning;
+  /*
+   * Which values are allowed, e.g. "sync, memory" or "1024 to 16711680".
+   */
+  char *allowed;
+  /*
+   * From when on a change counts.
+   */
+  char *effect;
 };
 #define SKEIN__V1__SETTING_DESCRIPTION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__setting_description__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
 struct  Skein__V1__DescribeTopicResponse
@@ -214,6 +309,90 @@ struct  Skein__V1__DescribeTopicResponse
 #define SKEIN__V1__DESCRIBE_TOPIC_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__describe_topic_response__descriptor) \
     , NULL, 0,NULL, 0,NULL }
+
+
+struct  Skein__V1__UpdateTopicRequest__SetEntry
+{
+  ProtobufCMessage base;
+  char *key;
+  char *value;
+};
+#define SKEIN__V1__UPDATE_TOPIC_REQUEST__SET_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__update_topic_request__set_entry__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+
+
+struct  Skein__V1__UpdateTopicRequest
+{
+  ProtobufCMessage base;
+  char *name;
+  /*
+   * Settings and their new values, see Docs/settings.md.
+   */
+  size_t n_set;
+  Skein__V1__UpdateTopicRequest__SetEntry **set;
+  /*
+   * Settings that go back to the broker's default. No name may stand in both.
+   */
+  size_t n_reset;
+  char **reset;
+  /*
+   * Change only if the topic is at this revision (TopicSummary); 0 = whatever it is at.
+   */
+  int64_t expected_revision;
+  /*
+   * Check everything and answer what would be, but change nothing.
+   */
+  protobuf_c_boolean validate_only;
+};
+#define SKEIN__V1__UPDATE_TOPIC_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__update_topic_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, 0 }
+
+
+struct  Skein__V1__UpdateTopicResponse
+{
+  ProtobufCMessage base;
+  Skein__V1__TopicSummary *topic;
+  /*
+   * Those whose value or source changed (or would), as they are now; empty when nothing did: then
+   * the revision is the old one.
+   */
+  size_t n_settings;
+  Skein__V1__SettingDescription **settings;
+};
+#define SKEIN__V1__UPDATE_TOPIC_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__update_topic_response__descriptor) \
+    , NULL, 0,NULL }
+
+
+struct  Skein__V1__AddPartitionsRequest
+{
+  ProtobufCMessage base;
+  char *name;
+  /*
+   * The new number of partitions, all together: above the present one, at most 10,000.
+   */
+  int32_t partitions;
+  /*
+   * As in UpdateTopicRequest.
+   */
+  int64_t expected_revision;
+  protobuf_c_boolean validate_only;
+};
+#define SKEIN__V1__ADD_PARTITIONS_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__add_partitions_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0 }
+
+
+struct  Skein__V1__AddPartitionsResponse
+{
+  ProtobufCMessage base;
+  Skein__V1__TopicSummary *topic;
+};
+#define SKEIN__V1__ADD_PARTITIONS_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__add_partitions_response__descriptor) \
+    , NULL }
 
 
 struct  Skein__V1__DeleteTopicRequest
@@ -434,6 +613,25 @@ Skein__V1__DescribeTopicRequest *
 void   skein__v1__describe_topic_request__free_unpacked
                      (Skein__V1__DescribeTopicRequest *message,
                       ProtobufCAllocator *allocator);
+/* Skein__V1__Traffic methods */
+void   skein__v1__traffic__init
+                     (Skein__V1__Traffic         *message);
+size_t skein__v1__traffic__get_packed_size
+                     (const Skein__V1__Traffic   *message);
+size_t skein__v1__traffic__pack
+                     (const Skein__V1__Traffic   *message,
+                      uint8_t             *out);
+size_t skein__v1__traffic__pack_to_buffer
+                     (const Skein__V1__Traffic   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__Traffic *
+       skein__v1__traffic__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__traffic__free_unpacked
+                     (Skein__V1__Traffic *message,
+                      ProtobufCAllocator *allocator);
 /* Skein__V1__PartitionDescription methods */
 void   skein__v1__partition_description__init
                      (Skein__V1__PartitionDescription         *message);
@@ -490,6 +688,85 @@ Skein__V1__DescribeTopicResponse *
                       const uint8_t       *data);
 void   skein__v1__describe_topic_response__free_unpacked
                      (Skein__V1__DescribeTopicResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__UpdateTopicRequest__SetEntry methods */
+void   skein__v1__update_topic_request__set_entry__init
+                     (Skein__V1__UpdateTopicRequest__SetEntry         *message);
+/* Skein__V1__UpdateTopicRequest methods */
+void   skein__v1__update_topic_request__init
+                     (Skein__V1__UpdateTopicRequest         *message);
+size_t skein__v1__update_topic_request__get_packed_size
+                     (const Skein__V1__UpdateTopicRequest   *message);
+size_t skein__v1__update_topic_request__pack
+                     (const Skein__V1__UpdateTopicRequest   *message,
+                      uint8_t             *out);
+size_t skein__v1__update_topic_request__pack_to_buffer
+                     (const Skein__V1__UpdateTopicRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__UpdateTopicRequest *
+       skein__v1__update_topic_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__update_topic_request__free_unpacked
+                     (Skein__V1__UpdateTopicRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__UpdateTopicResponse methods */
+void   skein__v1__update_topic_response__init
+                     (Skein__V1__UpdateTopicResponse         *message);
+size_t skein__v1__update_topic_response__get_packed_size
+                     (const Skein__V1__UpdateTopicResponse   *message);
+size_t skein__v1__update_topic_response__pack
+                     (const Skein__V1__UpdateTopicResponse   *message,
+                      uint8_t             *out);
+size_t skein__v1__update_topic_response__pack_to_buffer
+                     (const Skein__V1__UpdateTopicResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__UpdateTopicResponse *
+       skein__v1__update_topic_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__update_topic_response__free_unpacked
+                     (Skein__V1__UpdateTopicResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__AddPartitionsRequest methods */
+void   skein__v1__add_partitions_request__init
+                     (Skein__V1__AddPartitionsRequest         *message);
+size_t skein__v1__add_partitions_request__get_packed_size
+                     (const Skein__V1__AddPartitionsRequest   *message);
+size_t skein__v1__add_partitions_request__pack
+                     (const Skein__V1__AddPartitionsRequest   *message,
+                      uint8_t             *out);
+size_t skein__v1__add_partitions_request__pack_to_buffer
+                     (const Skein__V1__AddPartitionsRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__AddPartitionsRequest *
+       skein__v1__add_partitions_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__add_partitions_request__free_unpacked
+                     (Skein__V1__AddPartitionsRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__AddPartitionsResponse methods */
+void   skein__v1__add_partitions_response__init
+                     (Skein__V1__AddPartitionsResponse         *message);
+size_t skein__v1__add_partitions_response__get_packed_size
+                     (const Skein__V1__AddPartitionsResponse   *message);
+size_t skein__v1__add_partitions_response__pack
+                     (const Skein__V1__AddPartitionsResponse   *message,
+                      uint8_t             *out);
+size_t skein__v1__add_partitions_response__pack_to_buffer
+                     (const Skein__V1__AddPartitionsResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__AddPartitionsResponse *
+       skein__v1__add_partitions_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__add_partitions_response__free_unpacked
+                     (Skein__V1__AddPartitionsResponse *message,
                       ProtobufCAllocator *allocator);
 /* Skein__V1__DeleteTopicRequest methods */
 void   skein__v1__delete_topic_request__init
@@ -666,6 +943,9 @@ typedef void (*Skein__V1__ListTopicsResponse_Closure)
 typedef void (*Skein__V1__DescribeTopicRequest_Closure)
                  (const Skein__V1__DescribeTopicRequest *message,
                   void *closure_data);
+typedef void (*Skein__V1__Traffic_Closure)
+                 (const Skein__V1__Traffic *message,
+                  void *closure_data);
 typedef void (*Skein__V1__PartitionDescription_Closure)
                  (const Skein__V1__PartitionDescription *message,
                   void *closure_data);
@@ -674,6 +954,21 @@ typedef void (*Skein__V1__SettingDescription_Closure)
                   void *closure_data);
 typedef void (*Skein__V1__DescribeTopicResponse_Closure)
                  (const Skein__V1__DescribeTopicResponse *message,
+                  void *closure_data);
+typedef void (*Skein__V1__UpdateTopicRequest__SetEntry_Closure)
+                 (const Skein__V1__UpdateTopicRequest__SetEntry *message,
+                  void *closure_data);
+typedef void (*Skein__V1__UpdateTopicRequest_Closure)
+                 (const Skein__V1__UpdateTopicRequest *message,
+                  void *closure_data);
+typedef void (*Skein__V1__UpdateTopicResponse_Closure)
+                 (const Skein__V1__UpdateTopicResponse *message,
+                  void *closure_data);
+typedef void (*Skein__V1__AddPartitionsRequest_Closure)
+                 (const Skein__V1__AddPartitionsRequest *message,
+                  void *closure_data);
+typedef void (*Skein__V1__AddPartitionsResponse_Closure)
+                 (const Skein__V1__AddPartitionsResponse *message,
                   void *closure_data);
 typedef void (*Skein__V1__DeleteTopicRequest_Closure)
                  (const Skein__V1__DeleteTopicRequest *message,
@@ -718,6 +1013,14 @@ struct Skein__V1__Topics_Service
                    const Skein__V1__DescribeTopicRequest *input,
                    Skein__V1__DescribeTopicResponse_Closure closure,
                    void *closure_data);
+  void (*update)(Skein__V1__Topics_Service *service,
+                 const Skein__V1__UpdateTopicRequest *input,
+                 Skein__V1__UpdateTopicResponse_Closure closure,
+                 void *closure_data);
+  void (*add_partitions)(Skein__V1__Topics_Service *service,
+                         const Skein__V1__AddPartitionsRequest *input,
+                         Skein__V1__AddPartitionsResponse_Closure closure,
+                         void *closure_data);
   void (*delete)(Skein__V1__Topics_Service *service,
                  const Skein__V1__DeleteTopicRequest *input,
                  Skein__V1__DeleteTopicResponse_Closure closure,
@@ -741,6 +1044,8 @@ void skein__v1__topics__init (Skein__V1__Topics_Service *service,
       function_prefix__ ## create,\
       function_prefix__ ## list,\
       function_prefix__ ## describe,\
+      function_prefix__ ## update,\
+      function_prefix__ ## add_partitions,\
       function_prefix__ ## delete,\
       function_prefix__ ## list_offsets,\
       function_prefix__ ## delete_records  }
@@ -756,6 +1061,14 @@ void skein__v1__topics__describe(ProtobufCService *service,
                                  const Skein__V1__DescribeTopicRequest *input,
                                  Skein__V1__DescribeTopicResponse_Closure closure,
                                  void *closure_data);
+void skein__v1__topics__update(ProtobufCService *service,
+                               const Skein__V1__UpdateTopicRequest *input,
+                               Skein__V1__UpdateTopicResponse_Closure closure,
+                               void *closure_data);
+void skein__v1__topics__add_partitions(ProtobufCService *service,
+                                       const Skein__V1__AddPartitionsRequest *input,
+                                       Skein__V1__AddPartitionsResponse_Closure closure,
+                                       void *closure_data);
 void skein__v1__topics__delete(ProtobufCService *service,
                                const Skein__V1__DeleteTopicRequest *input,
                                Skein__V1__DeleteTopicResponse_Closure closure,
@@ -771,6 +1084,7 @@ void skein__v1__topics__delete_records(ProtobufCService *service,
 
 /* --- descriptors --- */
 
+extern const ProtobufCEnumDescriptor    skein__v1__partition_state__descriptor;
 extern const ProtobufCEnumDescriptor    skein__v1__offset_spec__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__create_topic_request__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__create_topic_request__settings_entry__descriptor;
@@ -779,9 +1093,15 @@ extern const ProtobufCMessageDescriptor skein__v1__list_topics_request__descript
 extern const ProtobufCMessageDescriptor skein__v1__topic_summary__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__list_topics_response__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__describe_topic_request__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__traffic__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__partition_description__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__setting_description__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__describe_topic_response__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__update_topic_request__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__update_topic_request__set_entry__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__update_topic_response__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__add_partitions_request__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__add_partitions_response__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__delete_topic_request__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__delete_topic_response__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__list_offsets_request__descriptor;
