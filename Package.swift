@@ -158,6 +158,10 @@ let tests: [Target] = [
   .testTarget(
     name: "TransportTests", dependencies: ["SkeinCore", "Transport", "CNGHTTP2"] + nio,
     exclude: ["Interop/stock_client.py"], swiftSettings: strict),
+  // Both ends of the gRPC conformance table, driven by Tests/interop/conformance.
+  .executableTarget(
+    name: "ConformancePeer", dependencies: ["SkeinCore", "Transport"] + nio, path: "Tests/conformance",
+    swiftSettings: strict),
   .executableTarget(
     name: "TransportBench", dependencies: ["SkeinCore", "Transport"] + nio, path: "Tests/TransportBench",
     swiftSettings: strict),

@@ -88,6 +88,10 @@ enum ModuleTable {
     "TransportBench": ModuleRow(
       uses: ["SkeinCore", "Transport"] + nio, toolchain: ["Glibc", "Synchronization"]),
 
+    // Both ends of the gRPC conformance table.
+    "ConformancePeer": ModuleRow(
+      uses: ["SkeinCore", "Transport"] + nio, toolchain: ["Glibc", "Synchronization"]),
+
     // The driver of the kill tests sees the SDK only, as a user would.
     "KillDriver": ModuleRow(
       uses: ["SkeinClient", "ArgumentParser"], toolchain: ["Foundation", "Synchronization"]),

@@ -2,6 +2,7 @@
 # Runs the interop suite: stock Python gRPC and kafka-python against a broker.
 #
 #   SKEIND=.build/release/skeind Tests/interop/run.sh [pytest arguments]   starts a broker itself
+#     (the conformance table also needs `swift build --product ConformancePeer`, or CONFORMANCE_PEER=path)
 #   Tests/interop/run.sh ADDRESS DIR [pytest arguments]                    uses a running `skeind --dev DIR`
 #   Tests/interop/run.sh --python SCRIPT [arguments]                       runs a script of this folder
 #
