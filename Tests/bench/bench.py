@@ -114,8 +114,15 @@ class Broker:
     def unary(self, topic, records):
         """Acknowledged calls a second, 32 in flight."""
         host, port = self.address.rsplit(":", 1)
-        text = run([f"{self.bin}/UnaryBench", host, port, f"{self.folder}/tls", topic, str(records), str(RECORD), "32"])
-        return json.loads(text)["records_per_second"]
+        text = run([f"{self.bin}/UnaryBench", host, port, f"{self.folder}/tls", "publish", str(records), "32", topic,
+                    str(RECORD)])
+        return json.loads(text)["calls_per_second"]
+
+    def refusals(self, topic, calls):
+        """Refused calls a second, 64 in flight; ends the bench if one is not refused."""
+        host, port = self.address.rsplit(":", 1)
+        text = run([f"{self.bin}/UnaryBench", host, port, f"{self.folder}/tls", "refusals", str(calls), "64", topic])
+        return json.loads(text)["calls_per_second"]
 
     def bench(self, verb, topic, *more, records=RECORDS):
         arguments = ["bench", verb, "--topic", topic, "--records", str(records), "--json", *more]
@@ -228,6 +235,20 @@ def idle(options, work):
     return missed
 
 
+def refusals(options, work):
+    """Bad input in a loop of a million leaves the broker's memory where it was."""
+    calls = int(os.environ.get("SKEIN_REFUSALS", "1000000"))
+    with fresh_broker(options, work) as broker:
+        broker.create("t", 1)
+        broker.refusals("t", min(calls, 100_000))
+        before = broker.resident()
+        rate = broker.refusals("t", calls)
+        grown = broker.resident() - before
+    verdict = "met" if grown <= 8 else "MISSED"
+    print(f"  {calls} refused calls, {rate:.0f}/s: resident {before:.1f} MB, grew by {grown:.1f} MB  bar 8 MB  {verdict}", flush=True)
+    return grown > 8
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", required=True)
@@ -241,7 +262,9 @@ def main():
     figures = Figures()
     try:
         missed = 0
-        if options.parts - {"idle"}:
+        if "refusals" in options.parts:
+            missed += refusals(options, work)
+        if options.parts - {"idle", "refusals"}:
             throughput(options, work, figures)
             missed += figures.summary()
         if "idle" in options.parts:

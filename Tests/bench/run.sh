@@ -5,7 +5,7 @@
 #   SKEIN_SPIKES=DIR       the yardsticks (default ../shared/spikes): h2tls is built unmodified, and
 #                          journal/writebehind.c compiled, in a temporary folder
 #   SKEIN_BENCH_PAIRS=N    pairs (5)
-#   SKEIN_BENCH_PARTS=a,b  only these: produce,consume,unary,partitions,idle
+#   SKEIN_BENCH_PARTS=a,b  only these: produce,consume,unary,partitions,idle,refusals
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 spikes=$(cd "${SKEIN_SPIKES:-../shared/spikes}" 2>/dev/null && pwd) || {
@@ -27,4 +27,4 @@ if [ "$bin" = "$PWD/.build/release" ] || [ "$bin" = "$(readlink -f .build/releas
 fi
 [ -x "$cache/writebehind" ] || cc -O2 -pthread -w "$spikes/journal/writebehind.c" -o "$cache/writebehind"
 exec python3 Tests/bench/bench.py --bin "$bin" --yardsticks "$cache" \
-  --pairs "${SKEIN_BENCH_PAIRS:-5}" --parts "${SKEIN_BENCH_PARTS:-produce,consume,unary,partitions,idle}"
+  --pairs "${SKEIN_BENCH_PAIRS:-5}" --parts "${SKEIN_BENCH_PARTS:-produce,consume,unary,partitions,idle,refusals}"

@@ -4,21 +4,29 @@ import SkeinCore
 import Transport
 import Wire
 
-/// Measures `Producer/Publish`, one record a call, with a fixed number of calls in flight on one
-/// connection: what the yardstick's unary mode does, but acknowledged when durable.
+/// Unary calls with a fixed number of them in flight on one connection.
 ///
-///     UnaryBench HOST PORT TLS_FOLDER TOPIC RECORDS SIZE IN_FLIGHT
+///     UnaryBench HOST PORT TLS_FOLDER publish CALLS IN_FLIGHT TOPIC SIZE
+///     UnaryBench HOST PORT TLS_FOLDER refusals CALLS IN_FLIGHT TOPIC
 ///
-/// Prints one JSON object.
+/// `publish` is what the yardstick's unary mode does, but acknowledged when durable. `refusals` sends bad
+/// input of every kind, all of which must be refused. Prints one JSON object.
 @main
 enum UnaryBench {
+  static let usage = "usage: UnaryBench HOST PORT TLS_FOLDER publish|refusals CALLS IN_FLIGHT TOPIC [SIZE]"
+
   static func main() async throws {
     let words = Array(CommandLine.arguments.dropFirst())
-    guard words.count == 7, let port = Int(words[1]), let records = Int(words[4]), let size = Int(words[5]),
-      let inFlight = Int(words[6]), records > 0, size >= 0, inFlight > 0
-    else {
-      print("usage: UnaryBench HOST PORT TLS_FOLDER TOPIC RECORDS SIZE IN_FLIGHT")
-      return
+    guard words.count >= 7, let port = Int(words[1]), let calls = Int(words[4]), let inFlight = Int(words[5]),
+      calls > 0, inFlight > 0
+    else { return print(usage) }
+    let workload: any Workload
+    switch words[3] {
+    case "publish":
+      guard words.count == 8, let size = Int(words[7]), size >= 0 else { return print(usage) }
+      workload = Publishing(topic: words[6], size: size)
+    case "refusals": workload = Refusals(topic: words[6])
+    default: return print(usage)
     }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let tls = words[2]
@@ -29,29 +37,34 @@ enum UnaryBench {
         privateKey: .file(tls + "/admin.key"), serverName: nil),
       group: group)
     let started = ContinuousClock.now
-    let failures = try await run(
-      connection, topic: words[3], records: records, size: size, inFlight: inFlight)
+    let failures = try await run(connection, workload, calls: calls, inFlight: inFlight)
     let took = (ContinuousClock.now - started).components
     let seconds = Double(took.seconds) + Double(took.attoseconds) / 1e18
     await connection.close()
     try await group.shutdownGracefully()
     guard failures == 0 else {
-      print("\(failures) calls of \(records) failed")
+      print("\(failures) calls of \(calls) did not end as they should")
       throw CancellationError()
     }
-    print(
-      "{\"records\":\(records),\"seconds\":\(seconds),\"records_per_second\":\(Double(records) / seconds)}")
+    print("{\"calls\":\(calls),\"seconds\":\(seconds),\"calls_per_second\":\(Double(calls) / seconds)}")
   }
 
   private static func run(
-    _ connection: GRPCConnection, topic: String, records: Int, size: Int, inFlight: Int
+    _ connection: GRPCConnection, _ workload: any Workload, calls: Int, inFlight: Int
   ) async throws -> Int {
     let done = connection.eventLoop.makePromise(of: Int.self)
     connection.eventLoop.execute {
-      Pump(connection, topic: topic, records: records, size: size, done: done).start(inFlight)
+      Pump(connection, workload, calls: calls, done: done).start(inFlight)
     }
     return try await done.futureResult.get()
   }
+}
+
+/// What is called, and which end of a call is the right one.
+protocol Workload: Sendable {
+  func call(_ number: Int) -> (path: String, message: [UInt8])
+  /// - Parameter reply: nil if none came.
+  func isExpected(_ number: Int, _ status: GRPCStatus, reply: SharedBytes?) -> Bool
 }
 
 /// Keeps calls in flight.
@@ -59,39 +72,37 @@ enum UnaryBench {
 /// `@unchecked Sendable`: confined to the connection's event loop.
 private final class Pump: @unchecked Sendable {
   private let connection: GRPCConnection
-  private let topic: String
+  private let workload: any Workload
   private let done: EventLoopPromise<Int>
-  private let block: SharedBytes
-  private let size: Int
-  private var left: Int
+  private let calls: Int
+  private var begun = 0
   private var pending: Int
   private var failed = 0
 
-  init(_ connection: GRPCConnection, topic: String, records: Int, size: Int, done: EventLoopPromise<Int>) {
+  init(_ connection: GRPCConnection, _ workload: any Workload, calls: Int, done: EventLoopPromise<Int>) {
     self.connection = connection
-    self.topic = topic
+    self.workload = workload
+    self.calls = calls
     self.done = done
-    self.size = size
-    left = records
-    pending = records
-    var random = SystemRandomNumberGenerator()
-    block = SharedBytes((0..<(size + 4096)).map { _ in UInt8.random(in: 0...255, using: &random) })
+    pending = calls
   }
 
   func start(_ inFlight: Int) { for _ in 0..<inFlight { next() } }
 
   private func next() {
-    guard left > 0 else { return }
-    left -= 1
-    let value = SharedBytes(block.storage, offset: (left &* 61) % 4096, count: size)
-    let request = PublishRequest(topic: topic, records: [Record(value: value)]).encoded()
-    connection.open(path: ProducerMethod.publish) { call in
-      Exchange(call, request: OutboundMessage(head: request)) { self.finished($0) }
+    guard begun < calls else { return }
+    let number = begun
+    begun += 1
+    let (path, message) = workload.call(number)
+    connection.open(path: path) { call in
+      Exchange(call, request: OutboundMessage(head: message)) { status, reply in
+        self.finished(self.workload.isExpected(number, status, reply: reply))
+      }
     }
   }
 
-  private func finished(_ isDurable: Bool) {
-    failed += isDurable ? 0 : 1
+  private func finished(_ isExpected: Bool) {
+    failed += isExpected ? 0 : 1
     pending -= 1
     if pending == 0 { done.succeed(failed) } else { next() }
   }
@@ -100,10 +111,10 @@ private final class Pump: @unchecked Sendable {
 /// One call. Confined to the loop.
 private final class Exchange: CallHandler {
   private let call: Call
-  private let done: (Bool) -> Void
-  private var isAcknowledged = false
+  private let done: (GRPCStatus, SharedBytes?) -> Void
+  private var reply: SharedBytes?
 
-  init(_ call: Call, request: OutboundMessage, done: @escaping (Bool) -> Void) {
+  init(_ call: Call, request: OutboundMessage, done: @escaping (GRPCStatus, SharedBytes?) -> Void) {
     self.call = call
     self.done = done
     call.send(request)
@@ -111,13 +122,9 @@ private final class Exchange: CallHandler {
   }
 
   func received(_ message: SharedBytes) {
-    if let reply = try? PublishResponse(decoding: message), reply.results.count == 1,
-      reply.results[0].error == nil
-    {
-      isAcknowledged = true
-    }
+    reply = message
     call.release(message.count)
   }
 
-  func closed(_ status: GRPCStatus, _ trailers: Metadata) { done(status.code == .ok && isAcknowledged) }
+  func closed(_ status: GRPCStatus, _ trailers: Metadata) { done(status, reply) }
 }
