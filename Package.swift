@@ -156,7 +156,10 @@ let tests: [Target] = [
     name: "WireTests", dependencies: ["SkeinCore", "Wire", "CSkeinProto", "CProtobufC"],
     swiftSettings: strict),
   .testTarget(
-    name: "TransportTests", dependencies: ["SkeinCore", "Transport", "CNGHTTP2"] + nio,
+    name: "TransportTests",
+    dependencies: [
+      "SkeinCore", "Transport", "CNGHTTP2", "CZlib", "Certificates", .product(name: "NIOEmbedded", package: "swift-nio"),
+    ] + nio,
     exclude: ["Interop/stock_client.py"], swiftSettings: strict),
   // Both ends of the gRPC conformance table, driven by Tests/interop/conformance.
   .executableTarget(

@@ -25,6 +25,10 @@ extension Reason {
     "ENCODING_UNSUPPORTED", .unimplemented, .definite, retriable: false,
     "The message is compressed with an encoding that the broker does not accept; grpc-accept-encoding lists those it does."
   )
+  public static let framingInvalid = Reason(
+    "FRAMING_INVALID", .internal, .definite, retriable: false,
+    "A gRPC message breaks the framing or compression that its call announced: flagged as compressed without grpc-encoding, bytes that are not gzip, a stream that ends inside a message. Check the client library."
+  )
   public static let deadlineExceeded = Reason(
     "DEADLINE_EXCEEDED", .deadlineExceeded, .unknown, retriable: true,
     "The call's deadline passed before its result was known. A publish may still become durable: retry it only idempotently."
@@ -168,7 +172,7 @@ extension Reason {
   /// Every reason, in the order of Docs/errors.md.
   public static let catalogue: [Reason] = [
     invalidRequest, malformedMessage, messageTooLarge, methodUnknown, serviceUnknown, encodingUnsupported,
-    deadlineExceeded, cancelled,
+    framingInvalid, deadlineExceeded, cancelled,
     topicNotFound, partitionNotFound, topicExists, offsetOutOfRange, logTruncated, topicLimit,
     batchCorrupt, batchInvalid, batchTooLarge, recordTooLarge, timestampInvalid, producerFenced,
     outOfOrderSequence, duplicateSequence, unknownProducer, tooManyInFlight, partitionerChanged,

@@ -36,7 +36,8 @@ extension Call {
     guard !isClosed, !endReceived else { return }
     endReceived = true
     if inbound.isInsideMessage, isServer {
-      return abandon(GRPCStatus(.internal, "the stream ended inside a message"))
+      return abandon(
+        GRPCStatus(.internal, "the stream ended inside a message", cause: .malformedFraming))
     }
     handler?.receivedEnd()
   }
@@ -89,9 +90,20 @@ extension Call {
 
   private func deliver(_ message: SharedBytes) {
     returnCredit(OutboundQueue.prefixBytes)
+    if let inflatedBy = inbound.inflatedBy { balance(inflatedBy) }
     guard let handler else { return returnCredit(message.count) }
     connection?.touch(self)
     handler.received(message)
+  }
+
+  /// The handler will release what it sees; the peer's credit is what was on the wire. The difference is
+  /// returned now (compression that did not pay) or taken off the release.
+  private func balance(_ inflatedBy: Int) {
+    if inflatedBy < 0 {
+      returnCredit(-inflatedBy)
+    } else {
+      returnedEarly += inflatedBy
+    }
   }
 
   private func refuse(_ refusal: MessageDeframer.Refusal) {
@@ -104,13 +116,23 @@ extension Call {
           cause: .messageTooLarge(limit: limit))
       )
     case .compressed:
-      if isServer {
-        connection?.refuseEncoding(self, "compressed message without an accepted grpc-encoding")
-      } else {
-        abandon(GRPCStatus(.internal, "the server sent a compressed message, which was not offered"))
-      }
+      abandon(
+        GRPCStatus(
+          .internal, "a message is flagged as compressed, but the call announced no grpc-encoding",
+          cause: .malformedFraming))
+    case .corrupt:
+      abandon(
+        GRPCStatus(.internal, "a compressed message is not valid gzip", cause: .malformedFraming))
+    case .inflatesTooLarge(let limit):
+      abandon(
+        GRPCStatus(
+          .resourceExhausted, "a compressed message inflates to more than the limit of \(limit) bytes",
+          cause: .messageTooLarge(limit: limit)))
     case .malformedPrefix:
-      abandon(GRPCStatus(.internal, "malformed message prefix: the compressed flag is neither 0 nor 1"))
+      abandon(
+        GRPCStatus(
+          .internal, "malformed message prefix: the compressed flag is neither 0 nor 1",
+          cause: .malformedFraming))
     case .overBudget(let length):
       abandon(
         GRPCStatus(

@@ -10,6 +10,11 @@ extension Call {
     case nothingNow
   }
 
+  /// The message with gzip, or as it was when that does not pay.
+  func compressed(_ message: OutboundMessage) -> OutboundMessage {
+    LoopScratch.current().deflater?.compress(message) ?? message
+  }
+
   /// Lets nghttp2 know that there is something to send.
   func wake() {
     guard let connection else { return }

@@ -48,6 +48,10 @@ package final class Call: @unchecked Sendable {
   var returnedEarly = 0
   /// How far the message in assembly was at the last look, and since when it has not moved.
   var progress: (filled: Int, since: NIODeadline)?
+  /// Messages of this side are compressed, and the headers say so.
+  private(set) var compresses = false
+  /// The peer's request lists gzip. Server only.
+  var peerAcceptsGzip = false
   var endReceived = false
   var responseHeadersReceived = false
   /// How the call ended; nil until then.
@@ -83,7 +87,9 @@ package final class Call: @unchecked Sendable {
 
   /// Queues a message; headers go first if they have not been sent. Ignored after `finish`,
   /// `sendEnd`, or the end of the call. The bytes leave at the end of the loop's tick. Loop only.
-  package func send(_ message: OutboundMessage) {
+  ///
+  /// - Parameter plain: do not compress this one, on a call that compresses.
+  package func send(_ message: OutboundMessage, plain: Bool = false) {
     eventLoop.assertInEventLoop()
     guard !isClosed, case .none = ending else { return }
     guard outbound.count + message.count <= limits.maxQueuedBytesPerCall else {
@@ -93,10 +99,26 @@ package final class Call: @unchecked Sendable {
           "more than \(limits.maxQueuedBytesPerCall) bytes are queued for this call: its sender ignores isWritable"
         ))
     }
-    outbound.append(message)
+    outbound.append(compresses && !plain ? compressed(message) : message)
     if outbound.count >= limits.callHighWaterBytes { awaitsWritable = true }
     wake()
   }
+
+  /// Announces `grpc-encoding: gzip` and compresses the messages that follow, each on this loop, unless that
+  /// would not make it smaller. Before the first message and before `sendHeaders`. Loop only.
+  ///
+  /// Off by default: record batches are compressed already.
+  /// - Returns: false, and nothing changes, when it is too late or the client did not say that it accepts gzip.
+  @discardableResult
+  package func compressWithGzip() -> Bool {
+    eventLoop.assertInEventLoop()
+    guard !headersSent, !isServer || peerAcceptsGzip else { return false }
+    compresses = true
+    return true
+  }
+
+  /// Whether the message that `received` is being told of came compressed. Loop only.
+  package var receivedCompressed: Bool { inbound.inflatedBy != nil }
 
   /// Server: sends the response headers now, with this metadata. Ignored when they are sent already.
   /// Loop only.
@@ -104,10 +126,11 @@ package final class Call: @unchecked Sendable {
     eventLoop.assertInEventLoop()
     guard isServer, !isClosed, !headersSent, let connection else { return }
     headersSent = true
-    if metadata.isEmpty {
+    if metadata.isEmpty, !compresses {
       connection.session?.submitResponse(stream, .ok, isLast: false)
     } else {
       var block = HeaderBlock.ok
+      if compresses { block.add("grpc-encoding", "gzip") }
       block.add(metadata)
       connection.session?.submitResponse(stream, block, isLast: false)
     }

@@ -94,6 +94,8 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
     block.add(":authority", host.utf8)
     block.add("te", "trailers")
     block.add("content-type", "application/grpc")
+    block.add("grpc-accept-encoding", "identity,gzip")
+    if call.compresses { block.add("grpc-encoding", "gzip") }
     if let deadline = call.deadline {
       let left = (deadline - .now()).nanoseconds
       guard left > 0 else {
@@ -124,6 +126,7 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
       if let failure = Self.failure(of: head) { return finish(call, failure, head.metadata, connection) }
       guard endStream else {
         call.responseHeadersReceived = true
+        call.inbound.acceptsGzip = head.encoding == .gzip
         call.handler?.receivedHeaders(head.metadata)
         return
       }
@@ -153,6 +156,13 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
   private static func failure(of head: HeadBuilder) -> GRPCStatus? {
     guard let http = head.httpStatus else { return GRPCStatus(.internal, "response without :status") }
     if head.status != nil { return nil }
+    if let name = head.malformedMetadata {
+      return GRPCStatus(.internal, "the server's metadata \(name) is not base64")
+    }
+    if case .unknown(let encoding) = head.encoding {
+      return GRPCStatus(
+        .internal, "the server compresses with \(encoding), though only identity and gzip were offered")
+    }
     if http == 200 {
       return head.contentTypeIsGRPC
         ? nil : GRPCStatus(.unknown, "the response's content-type is not application/grpc")

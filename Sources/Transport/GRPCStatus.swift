@@ -21,6 +21,10 @@ package struct GRPCStatus: Error, Sendable, Hashable, CustomStringConvertible {
     case noMemory
     case methodUnknown
     case encodingUnsupported
+    /// Framing or compression that breaks gRPC's rules.
+    case malformedFraming
+    /// A header of gRPC's own, or metadata, that cannot be read.
+    case malformedRequest
     case deadlinePassed
   }
 

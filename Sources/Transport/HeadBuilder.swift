@@ -9,13 +9,22 @@ struct HeadBuilder {
     case nanoseconds(Int64)
   }
 
+  /// `grpc-encoding`.
+  enum Encoding: Equatable {
+    case identity, gzip
+    case unknown(String)
+  }
+
   private(set) var size = 0
   private(set) var isPost = false
   private(set) var path = ""
   private(set) var contentTypeIsGRPC = false
   private(set) var timeout = Timeout.none
-  /// nil: identity.
-  private(set) var encoding: String?
+  private(set) var encoding = Encoding.identity
+  /// The peer lists gzip in `grpc-accept-encoding`.
+  private(set) var acceptsGzip = false
+  /// The first `-bin` entry whose value is not base64.
+  private(set) var malformedMetadata: String?
   /// `:status` of a response.
   private(set) var httpStatus: Int?
   private(set) var grpcStatus: GRPCStatus?
@@ -34,7 +43,9 @@ struct HeadBuilder {
     path = ""
     contentTypeIsGRPC = false
     timeout = .none
-    encoding = nil
+    encoding = .identity
+    acceptsGzip = false
+    malformedMetadata = nil
     httpStatus = nil
     grpcStatus = nil
     message = ""
@@ -82,7 +93,9 @@ struct HeadBuilder {
     if name.elementsEqual("grpc-timeout".utf8) {
       timeout = GRPCTimeout.decode(value).map { .nanoseconds($0) } ?? .malformed
     } else if name.elementsEqual("grpc-encoding".utf8) {
-      encoding = value.elementsEqual("identity".utf8) ? nil : String(decoding: value, as: UTF8.self)
+      encoding = Self.encoding(value)
+    } else if name.elementsEqual("grpc-accept-encoding".utf8) {
+      acceptsGzip = acceptsGzip || Self.list(value, contains: "gzip")
     } else if name.elementsEqual("grpc-status".utf8) {
       let code = Self.decimal(value).flatMap { Int32(exactly: $0) }.flatMap { StatusCode(rawValue: $0) }
       grpcStatus = GRPCStatus(code ?? .unknown)
@@ -99,11 +112,34 @@ struct HeadBuilder {
     if text.hasSuffix("-bin") {
       // Several values may be joined by commas (gRPC over HTTP/2, "Custom-Metadata").
       for part in value.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false) {
-        if let bytes = Base64.decode(part.filter { $0 != UInt8(ascii: " ") }) { metadata.append(text, bytes) }
+        if let bytes = Base64.decode(Self.trimmed(part)) {
+          metadata.append(text, bytes)
+        } else if malformedMetadata == nil {
+          malformedMetadata = text
+        }
       }
     } else {
       metadata.append(text, Array(value))
     }
+  }
+
+  private static func encoding(_ value: UnsafeBufferPointer<UInt8>) -> Encoding {
+    if value.elementsEqual("identity".utf8) { return .identity }
+    if value.elementsEqual("gzip".utf8) { return .gzip }
+    return .unknown(String(decoding: value.prefix(64), as: UTF8.self).displayable)
+  }
+
+  private static func list(_ value: UnsafeBufferPointer<UInt8>, contains word: String) -> Bool {
+    value.split(separator: UInt8(ascii: ",")).contains { trimmed($0).elementsEqual(word.utf8) }
+  }
+
+  /// Without the blanks that may stand around a comma.
+  private static func trimmed(_ part: Slice<UnsafeBufferPointer<UInt8>>) -> Slice<UnsafeBufferPointer<UInt8>> {
+    func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+    var rest = part
+    while let first = rest.first, isBlank(first) { rest = rest.dropFirst() }
+    while let last = rest.last, isBlank(last) { rest = rest.dropLast() }
+    return rest
   }
 
   private static func isGRPC(_ value: UnsafeBufferPointer<UInt8>) -> Bool {

@@ -19,6 +19,7 @@ struct HeaderBlock {
     var block = HeaderBlock()
     block.add(":status", "200")
     block.add("content-type", "application/grpc")
+    block.add("grpc-accept-encoding", "identity,gzip")
     return block
   }()
 

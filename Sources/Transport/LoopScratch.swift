@@ -18,6 +18,9 @@ final class LoopScratch: @unchecked Sendable {
   /// Reused as long as the socket takes everything at once.
   var output = ByteBuffer()
 
+  /// Made by the first call of this loop that compresses, then kept.
+  private(set) lazy var deflater: MessageDeflater? = MessageDeflater()
+
   deinit {
     plaintext.deallocate()
     staging.deallocate()

@@ -10,6 +10,8 @@ package struct OutboundMessage: Sendable {
   let rest: [SharedBytes]
   /// Bytes of head and parts together.
   package let count: Int
+  /// The bytes are compressed with the encoding that the call announced.
+  let isCompressed: Bool
 
   /// - Parameter head: usually the encoded envelope in front of a payload.
   package init(head: [UInt8], parts: [SharedBytes] = []) {
@@ -17,6 +19,7 @@ package struct OutboundMessage: Sendable {
     self.first = parts.first
     self.rest = parts.count > 1 ? Array(parts.dropFirst()) : []
     self.count = parts.reduce(head.count) { $0 + $1.count }
+    self.isCompressed = false
   }
 
   /// `head` and one payload.
@@ -25,6 +28,16 @@ package struct OutboundMessage: Sendable {
     self.first = payload
     self.rest = []
     self.count = head.count + payload.count
+    self.isCompressed = false
+  }
+
+  /// What `MessageDeflater` made.
+  init(compressed bytes: SharedBytes) {
+    self.head = []
+    self.first = bytes
+    self.rest = []
+    self.count = bytes.count
+    self.isCompressed = true
   }
 
   /// A message that is one run of shared bytes.

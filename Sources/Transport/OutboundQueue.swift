@@ -63,9 +63,9 @@ struct OutboundQueue {
     switch segment {
     case 0:
       let length = UInt32(truncatingIfNeeded: messages[start].count)
-      withUnsafeBytes(of: (UInt8(0), length.bigEndian)) { raw in
-        // The tuple is padded: the flag is byte 0 and the length starts at byte 4.
-        var prefix: (UInt8, UInt8, UInt8, UInt8, UInt8) = (0, raw[4], raw[5], raw[6], raw[7])
+      let flag: UInt8 = messages[start].isCompressed ? 1 : 0
+      withUnsafeBytes(of: length.bigEndian) { raw in
+        var prefix: (UInt8, UInt8, UInt8, UInt8, UInt8) = (flag, raw[0], raw[1], raw[2], raw[3])
         withUnsafeBytes(of: &prefix) { sink(UnsafeRawBufferPointer(rebasing: $0[range])) }
       }
     case 1:

@@ -78,6 +78,8 @@ final class ServerRole: ConnectionRole {
       connection: connection, eventLoop: connection.eventLoop, path: head.path, metadata: head.metadata,
       deadline: Self.deadline(head.timeout), peer: connection.peer, isServer: true, limits: connection.limits)
     call.stream = stream
+    call.inbound.acceptsGzip = head.encoding == .gzip
+    call.peerAcceptsGzip = head.acceptsGzip
     guard let handler = server.router(call) else {
       var block = HeaderBlock.ok
       let status = GRPCStatus(.unimplemented, "unknown method \(head.path)", cause: .methodUnknown)
@@ -111,17 +113,25 @@ final class ServerRole: ConnectionRole {
     guard head.isPost else { return .methodNotAllowed }
     guard head.contentTypeIsGRPC else { return .unsupportedMediaType }
     if head.timeout == .malformed {
-      var block = HeaderBlock.ok
-      block.add(
-        GRPCStatus(
-          .invalidArgument, "malformed grpc-timeout: it must be 1 to 8 digits and one of H M S m u n"))
-      return block
+      return answer(
+        .malformedRequest("malformed grpc-timeout: it must be 1 to 8 digits and one of H M S m u n"))
     }
-    if let encoding = head.encoding {
-      let message = "grpc-encoding \(encoding) is not supported; send identity"
-      return .encodingRefused(explained(.encodingUnsupported(message)))
+    if case .unknown(let encoding) = head.encoding {
+      let message = "grpc-encoding \(encoding) is not supported; send identity or gzip"
+      return answer(.encodingUnsupported(message))
+    }
+    if let name = head.malformedMetadata {
+      let message = "metadata \(name) is not base64 (RFC 4648, with or without padding)"
+      return answer(.malformedRequest(message))
     }
     return nil
+  }
+
+  /// The whole answer; it lists the accepted encodings like every one.
+  private func answer(_ status: GRPCStatus) -> HeaderBlock {
+    var block = HeaderBlock.ok
+    block.add(explained(status).bounded)
+    return block
   }
 
   private func refuse(_ connection: Connection, _ stream: Int32, _ block: HeaderBlock) {
@@ -143,32 +153,13 @@ extension HeaderBlock {
     block.add(":status", "415")
     return block
   }()
-
-  fileprivate static func encodingRefused(_ status: GRPCStatus) -> HeaderBlock {
-    var block = HeaderBlock.ok
-    block.add("grpc-accept-encoding", "identity")
-    block.add(status.bounded)
-    return block
-  }
-}
-
-extension Connection {
-  /// A compressed message on a call that announced no encoding.
-  func refuseEncoding(_ call: Call, _ message: String) {
-    guard !call.headersSent else { return call.abandon(.encodingUnsupported(message)) }
-    let status =
-      (role as? ServerRole)?.explained(.encodingUnsupported(message)) ?? .encodingUnsupported(message)
-    let handler = call.handler
-    call.handler = nil
-    call.headersSent = true
-    call.ending = .trailers(status, Metadata())
-    session?.submitResponse(call.stream, .encodingRefused(status), isLast: true)
-    setNeedsPump()
-    handler?.closed(status, Metadata())
-  }
 }
 
 extension GRPCStatus {
+  fileprivate static func malformedRequest(_ message: String) -> GRPCStatus {
+    GRPCStatus(.invalidArgument, message, cause: .malformedRequest)
+  }
+
   fileprivate static func encodingUnsupported(_ message: String) -> GRPCStatus {
     GRPCStatus(.unimplemented, message, cause: .encodingUnsupported)
   }

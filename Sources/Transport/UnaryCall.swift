@@ -4,15 +4,18 @@ package import SkeinCore
 extension GRPCConnection {
   /// One request, one response. Any task; cancelling the task resets the stream with CANCEL.
   ///
+  /// - Parameter compresses: send the request with gzip.
   /// - Throws: `RPCFailure` for every status but OK, and when the answer is not exactly one message.
   package func unary(
-    path: String, message: OutboundMessage, metadata: Metadata = Metadata(), deadline: NIODeadline? = nil
+    path: String, message: OutboundMessage, metadata: Metadata = Metadata(), deadline: NIODeadline? = nil,
+    compresses: Bool = false
   ) async throws -> SharedBytes {
     let box = CallBox()
     return try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
         let call = open(path: path, metadata: metadata, deadline: deadline) { call in
-          UnaryHandler(call: call, message: message) { continuation.resume(with: $0) }
+          if compresses { call.compressWithGzip() }
+          return UnaryHandler(call: call, message: message) { continuation.resume(with: $0) }
         }
         box.put(call)
       }

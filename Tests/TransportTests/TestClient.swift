@@ -10,6 +10,7 @@ final class Recorder: CallHandler, Sendable {
   struct State {
     var messages: [SharedBytes] = []
     var bytes = 0
+    var compressed: [Bool] = []
     var headers: Metadata?
     var status: GRPCStatus?
     var trailers = Metadata()
@@ -37,6 +38,7 @@ final class Recorder: CallHandler, Sendable {
     change {
       if keeps { $0.messages.append(message) }
       $0.bytes += message.count
+      if keeps { $0.compressed.append(call.receivedCompressed) }
     }
     if releases { call.release(message.count) }
   }
@@ -81,6 +83,7 @@ final class Recorder: CallHandler, Sendable {
   }
 
   var messages: [SharedBytes] { state.withLock { $0.messages } }
+  var compressed: [Bool] { state.withLock { $0.compressed } }
   var bytes: Int { state.withLock { $0.bytes } }
   var headers: Metadata? { state.withLock { $0.headers } }
   var trailers: Metadata { state.withLock { $0.trailers } }

@@ -39,6 +39,7 @@ struct TestServer {
   private static func route(_ call: Call, _ log: CallLog) -> (any CallHandler)? {
     switch call.path {
     case "/t.T/Echo": EchoHandler(call, log)
+    case "/t.T/Gzip": GzipHandler(call, log)
     case "/t.T/Batch": BatchHandler(call, log)
     case "/t.T/Count": CountHandler(call, log)
     case "/t.T/Hold": HoldHandler(call, log)
@@ -72,6 +73,9 @@ final class CallLog: Sendable {
   }
   func got(_ bytes: Int) { received.withLock { $0 += bytes } }
   func queue(_ bytes: Int) { queued.withLock { $0 = max($0, bytes) } }
+  private let flags = Mutex<[Bool]>([])
+  func flag(_ isCompressed: Bool) { flags.withLock { $0.append(isCompressed) } }
+  var compressed: [Bool] { flags.withLock { $0 } }
   var ends: [Entry] { entries.withLock { $0 } }
   var receivedBytes: Int { received.withLock { $0 } }
   var mostQueued: Int { queued.withLock { $0 } }
@@ -87,6 +91,24 @@ final class EchoHandler: CallHandler {
   }
   func received(_ message: SharedBytes) {
     log.got(message.count)
+    call.send(OutboundMessage(message))
+    call.release(message.count)
+  }
+  func receivedEnd() { call.finish(.ok) }
+  func closed(_ status: GRPCStatus, _ trailers: Metadata) { log.closed(call.path, status) }
+}
+
+/// Sends each message back, compressed where the client accepts it.
+final class GzipHandler: CallHandler {
+  let call: Call
+  let log: CallLog
+  init(_ call: Call, _ log: CallLog) {
+    self.call = call
+    self.log = log
+    call.compressWithGzip()
+  }
+  func received(_ message: SharedBytes) {
+    log.flag(call.receivedCompressed)
     call.send(OutboundMessage(message))
     call.release(message.count)
   }

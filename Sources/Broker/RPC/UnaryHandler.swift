@@ -114,6 +114,8 @@ extension GRPCStatus {
       GRPCStatus(Fault(.overloaded, status.message, retryAfterMilliseconds: 1_000))
     case .methodUnknown: GRPCStatus(Fault(.methodUnknown, status.message))
     case .encodingUnsupported: GRPCStatus(Fault(.encodingUnsupported, status.message))
+    case .malformedFraming: GRPCStatus(Fault(.framingInvalid, status.message))
+    case .malformedRequest: GRPCStatus(Fault(.invalidRequest, status.message))
     case .deadlinePassed: GRPCStatus(Fault(.deadlineExceeded, status.message))
     case nil: status
     }

@@ -98,8 +98,15 @@ check("over the limit", error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "
       f"{error.code()} {error.details()}")
 check("and the channel lives", echo(b"y", timeout=10) == b"y")
 
-error = failure(lambda: main.unary_unary("/t.T/Echo")(b"z" * 5000, timeout=10, compression=grpc.Compression.Gzip))
-check("gzip refused", error.code() == grpc.StatusCode.UNIMPLEMENTED, f"{error.code()} {error.details()}")
+for path in ["/t.T/Echo", "/t.T/Gzip"]:
+    for size in [1, 5000, 3 << 20]:
+        answer = main.unary_unary(path)(b"z" * size, timeout=20, compression=grpc.Compression.Gzip)
+        check(f"gzip {path} {size}", answer == b"z" * size)
+error = failure(lambda: main.unary_unary("/t.T/Echo")(b"z" * (17 << 20), timeout=30, compression=grpc.Compression.Gzip))
+check("gzip over the limit", error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "16777216" in error.details(),
+      f"{error.code()} {error.details()}")
+error = failure(lambda: echo(b"z" * 5000, timeout=10, compression=grpc.Compression.Deflate))
+check("deflate refused", error.code() == grpc.StatusCode.UNIMPLEMENTED, f"{error.code()} {error.details()}")
 
 # A slow reader on one stream does not hold up another.
 slow = flood(b"2000 10000", timeout=60)
