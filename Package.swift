@@ -158,7 +158,8 @@ let tests: [Target] = [
   .testTarget(
     name: "TransportTests",
     dependencies: [
-      "SkeinCore", "Transport", "CNGHTTP2", "CZlib", "Certificates", .product(name: "NIOEmbedded", package: "swift-nio"),
+      "SkeinCore", "Transport", "CNGHTTP2", "CZlib", "Certificates",
+      .product(name: "NIOEmbedded", package: "swift-nio"),
     ] + nio,
     exclude: ["Interop/stock_client.py"], swiftSettings: strict),
   // Both ends of the gRPC conformance table, driven by Tests/interop/conformance.

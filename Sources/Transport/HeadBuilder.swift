@@ -134,7 +134,8 @@ struct HeadBuilder {
   }
 
   /// Without the blanks that may stand around a comma.
-  private static func trimmed(_ part: Slice<UnsafeBufferPointer<UInt8>>) -> Slice<UnsafeBufferPointer<UInt8>> {
+  private static func trimmed(_ part: Slice<UnsafeBufferPointer<UInt8>>) -> Slice<UnsafeBufferPointer<UInt8>>
+  {
     func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
     var rest = part
     while let first = rest.first, isBlank(first) { rest = rest.dropFirst() }

@@ -77,7 +77,8 @@ import Testing
         #expect(refusal == nil)
         #expect(messages.map(\.array) == [plain, [9], plain], "\(size) cut \(cut)")
         #expect(!deframer.isInsideMessage)
-        #expect(messages.allSatisfy { $0.storage.capacity <= max(2 * $0.count, 4096) }, "no memory kept beyond it")
+        #expect(
+          messages.allSatisfy { $0.storage.capacity <= max(2 * $0.count, 4096) }, "no memory kept beyond it")
       }
     }
     #expect(budget.reserved == 0)
@@ -87,7 +88,8 @@ import Testing
     let bomb = Self.framed(Self.gzip([UInt8](repeating: 0, count: 4 << 20)))
     #expect(bomb.count < 10_000)
     let budget = MemoryBudget(limit: 64 << 20)
-    #expect(deframe(bomb, limit: (4 << 20) - 1, budget: budget).refusal == .inflatesTooLarge(limit: (4 << 20) - 1))
+    #expect(
+      deframe(bomb, limit: (4 << 20) - 1, budget: budget).refusal == .inflatesTooLarge(limit: (4 << 20) - 1))
     #expect(budget.reserved == 0)
     #expect(deframe(bomb, limit: 4 << 20).messages.first?.count == 4 << 20, "exactly the limit is allowed")
     #expect(deframe(bomb, limit: 1000).refusal == .tooLarge(length: bomb.count - 5, limit: 1000))
@@ -144,7 +146,8 @@ import Testing
     for _ in 0..<500 {
       var bytes = good
       bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
-      let result = deframe(Self.framed(bytes) + [0], limit: 100_000, cut: Int.random(in: 1...200, using: &random))
+      let result = deframe(
+        Self.framed(bytes) + [0], limit: 100_000, cut: Int.random(in: 1...200, using: &random))
       #expect(result.refusal != nil || result.messages.count == 1)
     }
   }
@@ -169,7 +172,8 @@ import Testing
       let plain = Self.text(271_828)
       let (_, recorder) = client.record("/t.T/Gzip") { call in
         #expect(call.compressWithGzip())
-        call.send(OutboundMessage(head: Array(plain.prefix(100)), parts: [SharedBytes(Array(plain.dropFirst(100)))]))
+        call.send(
+          OutboundMessage(head: Array(plain.prefix(100)), parts: [SharedBytes(Array(plain.dropFirst(100)))]))
         call.send(OutboundMessage(head: plain), plain: true)
         call.send(OutboundMessage(head: [1, 2]))  // does not shrink
         call.sendEnd()
@@ -214,7 +218,10 @@ import Testing
     let bomb = Self.framed(Self.gzip([UInt8](repeating: 0, count: 200_000)))
     let good = Self.framed(Self.gzip(Self.text(10)))
     let cases: [(String, [UInt8], [UInt8], [String])] = [
-      ("snappy", Frames.literal("grpc-encoding", "snappy"), good, ["grpc-status=12", "grpc-accept-encoding=identity,gzip"]),
+      (
+        "snappy", Frames.literal("grpc-encoding", "snappy"), good,
+        ["grpc-status=12", "grpc-accept-encoding=identity,gzip"]
+      ),
       ("deflate", Frames.literal("grpc-encoding", "deflate"), good, ["grpc-status=12"]),
       ("flag without encoding", [], good, ["grpc-status=13"]),
       ("flag with identity", Frames.literal("grpc-encoding", "identity"), good, ["grpc-status=13"]),
@@ -242,11 +249,13 @@ import Testing
     let start = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + Frames.frame(4, 0, 0, [])
     let message = Self.framed([UInt8](repeating: 0, count: 1000), flag: 0)
     for (accepts, isCompressed) in [
-      (nil, false), ("identity", false), ("identity,deflate", false), ("identity, gzip", true), ("gzip", true),
+      (nil, false), ("identity", false), ("identity,deflate", false), ("identity, gzip", true),
+      ("gzip", true),
     ] {
       let peer = try await RawTLSPeer.connect(server.port)
       let header = accepts.map { Frames.literal("grpc-accept-encoding", $0) } ?? []
-      peer.send(start + Frames.frame(1, 4, 1, Frames.request("/t.T/Gzip") + header) + Frames.frame(0, 1, 1, message))
+      peer.send(
+        start + Frames.frame(1, 4, 1, Frames.request("/t.T/Gzip") + header) + Frames.frame(0, 1, 1, message))
       let text = await peer.response(with: "grpc-status=0")
       #expect(text.contains("grpc-encoding=gzip") == isCompressed, "\(accepts ?? "none"): \(text)")
       peer.close()

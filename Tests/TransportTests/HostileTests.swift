@@ -119,7 +119,8 @@ import Testing
       (Frames.request("/t.T/Echo", contentType: "application/json"), "415"),
       (Frames.request("/t.T/Echo") + Frames.literal("grpc-timeout", "soon"), "grpc-status=3"),
       (
-        Frames.request("/t.T/Echo") + Frames.literal("grpc-encoding", "br"), "grpc-accept-encoding=identity,gzip"
+        Frames.request("/t.T/Echo") + Frames.literal("grpc-encoding", "br"),
+        "grpc-accept-encoding=identity,gzip"
       ),
       (Frames.request("/t.T/Echo") + Frames.literal("grpc-encoding", "br"), "grpc-status=12"),
       (Frames.request("/t.T/Echo") + Frames.literal("x-raw-bin", "no base64!"), "grpc-status=3"),
