@@ -11,12 +11,16 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
   private var ready: EventLoopPromise<Void>?
   private var failure: TLSFailure?
   private let host: String
+  private let gauge: ConnectionGauge
   private let onEnd: @Sendable () -> Void
   /// The server will take no new calls.
   private(set) var isDraining = false
 
   /// - Parameter onEnd: runs on the loop when no new call can be opened any more; may run twice.
-  init(host: String, ready: EventLoopPromise<Void>, onEnd: @escaping @Sendable () -> Void) {
+  init(
+    host: String, ready: EventLoopPromise<Void>, gauge: ConnectionGauge, onEnd: @escaping @Sendable () -> Void
+  ) {
+    self.gauge = gauge
     self.host = host
     self.ready = ready
     self.onEnd = onEnd
@@ -27,6 +31,7 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
   func opened(_ connection: Connection) {}
 
   func settingsReceived(_ connection: Connection) {
+    if let session = connection.session { gauge.set(maxStreams: session.peerMaxStreams) }
     ready?.succeed()
     ready = nil
   }
@@ -34,8 +39,7 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
   func failed(_ connection: Connection, _ failure: TLSFailure) { self.failure = failure }
 
   func goAwayReceived(_ connection: Connection, lastStream: Int32) {
-    isDraining = true
-    onEnd()
+    takeNoMore()
     // nghttp2 closes the streams above `lastStream` itself, with REFUSED_STREAM.
     if connection.calls.isEmpty { connection.shutDown("the server is draining") }
   }
@@ -45,8 +49,19 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
   }
 
   /// Before the calls end, so that a handler that tries again at once sees it.
-  func closing(_ connection: Connection) {
+  func closing(_ connection: Connection) { takeNoMore() }
+
+  func callCountChanged(_ connection: Connection) { gauge.set(open: connection.calls.count) }
+
+  /// Our own wish to end, once the running calls have.
+  func retire(_ connection: Connection) {
+    takeNoMore()
+    if connection.calls.isEmpty { connection.shutDown("the connection was closed by this side") }
+  }
+
+  private func takeNoMore() {
     isDraining = true
+    gauge.end()
     onEnd()
   }
 
@@ -106,14 +121,14 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
     block.add(call.metadata)
     let stream = session.submitRequest(block, call: call)
     guard stream > 0 else {
-      isDraining = true
-      onEnd()
+      takeNoMore()
       return decline(call, .unavailable, "the connection has no stream ids left")
     }
     call.stream = stream
     call.headersSent = true
     call.connection = connection
     connection.calls[stream] = call
+    callCountChanged(connection)
     connection.watchDeadline(call)
     connection.setNeedsPump()
   }

@@ -15,6 +15,8 @@ protocol ConnectionRole: AnyObject {
   func goAwayReceived(_ connection: Connection, lastStream: Int32)
   /// The status of a call whose stream was closed by a reset.
   func status(ofReset error: UInt32) -> GRPCStatus
+  /// A call has been opened or has ended.
+  func callCountChanged(_ connection: Connection)
   /// The number of calls has fallen to zero.
   func becameIdle(_ connection: Connection)
   /// TLS failed; `connection` is about to close.
@@ -282,6 +284,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     unreleased -= call.unreleased
     repayCredit()
     lastCall = .now()
+    role.callCountChanged(self)
     if calls.isEmpty { role.becameIdle(self) }
   }
 }

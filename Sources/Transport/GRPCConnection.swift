@@ -12,16 +12,16 @@ package final class GRPCConnection: @unchecked Sendable {
   private let connection: Connection
   private let role: ClientRole
   private let channel: any Channel
-  private let usable: UsableFlag
+  /// Load and readiness, for pools.
+  let gauge: ConnectionGauge
 
-  private init(
-    connection: Connection, role: ClientRole, channel: any Channel, usable: UsableFlag, peer: PeerIdentity
-  ) {
+  /// On the loop: it copies the peer.
+  private init(connection: Connection, role: ClientRole, channel: any Channel, gauge: ConnectionGauge) {
     self.connection = connection
     self.role = role
     self.channel = channel
-    self.usable = usable
-    self.peer = peer
+    self.gauge = gauge
+    peer = connection.peer
     eventLoop = channel.eventLoop
   }
 
@@ -38,47 +38,49 @@ package final class GRPCConnection: @unchecked Sendable {
     budget: MemoryBudget? = nil, group: any EventLoopGroup, deadline: NIODeadline = .now() + .seconds(10),
     log: TransportLog? = nil, onEnd: @escaping @Sendable () -> Void = {}
   ) async throws -> GRPCConnection {
-    let context = try TLSContext.client(tls)
-    let target = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
-    let loop = group.next()
-    let ready = loop.makePromise(of: Void.self)
-    let usable = UsableFlag()
-    let role = ClientRole(host: target, ready: ready) {
-      usable.clear()
-      onEnd()
+    try await start(
+      host: host, port: port, tls: tls, limits: limits, budget: budget, loop: group.next(), deadline: deadline,
+      log: log, onEnd: onEnd
+    ).get()
+  }
+
+  /// `connect` as a future on `loop`, also from event loops: files are read on another thread.
+  static func start(
+    host: String, port: Int, tls: ClientTLS, limits: TransportLimits, budget: MemoryBudget?,
+    loop: any EventLoop, deadline: NIODeadline, log: TransportLog?, onEnd: @escaping @Sendable () -> Void
+  ) -> EventLoopFuture<GRPCConnection> {
+    NIOThreadPool.singleton.runIfActive(eventLoop: loop) { try TLSContext.client(tls) }.flatMap { context in
+      let target = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+      let ready = loop.makePromise(of: Void.self)
+      let gauge = ConnectionGauge()
+      let role = ClientRole(host: target, ready: ready, gauge: gauge, onEnd: onEnd)
+      // On its loop, because it takes that thread's scratch memory: on another it would share that loop's.
+      guard
+        let connection = Connection(
+          role: role, context: context, serverName: tls.serverName ?? host, limits: limits, budget: budget,
+          log: log, eventLoop: loop, remoteAddress: target)
+      else {
+        let failure = ConnectFailure(.tls, "the server name \(tls.serverName ?? host) cannot be used")
+        ready.fail(failure)
+        return loop.makeFailedFuture(failure)
+      }
+      return bootstrap(loop, limits, deadline, connection).connect(host: host, port: port)
+        .flatMapErrorThrowing { error in
+          let failure = ConnectFailure(connecting: error, to: target)
+          ready.fail(failure)
+          throw failure
+        }
+        .flatMap { channel in
+          let timer = loop.scheduleTask(deadline: deadline) {
+            ready.fail(ConnectFailure(.timedOut, "\(target): TLS or HTTP/2 did not come up in time"))
+          }
+          return ready.futureResult.always { _ in timer.cancel() }
+            .map { GRPCConnection(connection: connection, role: role, channel: channel, gauge: gauge) }
+            .flatMapError { error in
+              channel.close().flatMapErrorThrowing { _ in }.flatMapThrowing { throw error }
+            }
+        }
     }
-    // On its loop, because it takes that thread's scratch memory: on the caller's thread it would share
-    // another loop's.
-    let made = try await loop.submit {
-      Connection(
-        role: role, context: context, serverName: tls.serverName ?? host, limits: limits, budget: budget,
-        log: log, eventLoop: loop, remoteAddress: target)
-    }.get()
-    guard let connection = made else {
-      ready.fail(ConnectFailure(.tls, "out of memory"))
-      throw ConnectFailure(.tls, "the server name \(tls.serverName ?? host) cannot be used")
-    }
-    let channel: any Channel
-    do {
-      channel = try await bootstrap(loop, limits, deadline, connection).connect(host: host, port: port).get()
-    } catch {
-      let failure = ConnectFailure(connecting: error, to: target)
-      ready.fail(failure)
-      throw failure
-    }
-    let timer = loop.scheduleTask(deadline: deadline) {
-      ready.fail(ConnectFailure(.timedOut, "\(target): TLS or HTTP/2 did not come up in time"))
-    }
-    do {
-      try await ready.futureResult.get()
-    } catch {
-      timer.cancel()
-      try? await channel.close().get()
-      throw error
-    }
-    timer.cancel()
-    let peer = try await loop.submit { connection.peer }.get()
-    return GRPCConnection(connection: connection, role: role, channel: channel, usable: usable, peer: peer)
   }
 
   private static func bootstrap(
@@ -98,7 +100,7 @@ package final class GRPCConnection: @unchecked Sendable {
   }
 
   /// False once no new call can be opened: the server drains, or the connection is closed. Any thread.
-  package var isUsable: Bool { usable.isSet }
+  package var isUsable: Bool { gauge.isUsable }
 
   /// Opens a call. Any thread; off the loop the headers leave a moment later.
   ///
@@ -125,10 +127,17 @@ package final class GRPCConnection: @unchecked Sendable {
     return call
   }
 
+  /// Takes no new calls from now on and closes when the last of the running ones has ended. Any thread.
+  package func closeWhenIdle() {
+    let (role, connection) = (role, connection)
+    gauge.end()
+    eventLoop.execute { role.retire(connection) }
+  }
+
   /// Closes the connection with GOAWAY; open calls end with UNAVAILABLE.
   package func close() async {
     let connection = connection
-    usable.clear()
+    gauge.end()
     eventLoop.execute { connection.shutDown("the connection was closed by this side") }
     try? await channel.closeFuture.get()
   }

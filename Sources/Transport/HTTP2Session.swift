@@ -84,6 +84,11 @@ final class HTTP2Session {
     nghttp2_session_terminate_session(pointer, error.rawValue)
   }
 
+  /// Streams that the peer lets us open at once.
+  var peerMaxStreams: Int {
+    Int(nghttp2_session_get_remote_settings(pointer, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+  }
+
   // MARK: Streams
 
   func call(_ stream: Int32) -> Call? {

@@ -41,6 +41,7 @@ final class ServerRole: ConnectionRole {
   }
 
   func settingsReceived(_ connection: Connection) {}
+  func callCountChanged(_ connection: Connection) {}
   func goAwayReceived(_ connection: Connection, lastStream: Int32) {}
 
   func status(ofReset error: UInt32) -> GRPCStatus {

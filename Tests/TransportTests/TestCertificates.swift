@@ -16,6 +16,7 @@ struct TestCertificates: Sendable {
     authority("other-ca")
     sign("server", by: "ca", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1", usage: "serverAuth")
     sign("client", by: "ca", "subjectAltName=URI:skein:default/admin,URI:urn:second", usage: "clientAuth")
+    sign("second", by: "ca", "subjectAltName=URI:skein:default/second", usage: "clientAuth")
     sign("stranger", by: "other-ca", "subjectAltName=URI:skein:default/mallory", usage: "clientAuth")
     sign("expired", by: "ca", "subjectAltName=URI:skein:default/late", usage: "clientAuth", expired: true)
     sign("elsewhere", by: "ca", "subjectAltName=DNS:elsewhere.example", usage: "serverAuth")

@@ -16,7 +16,7 @@ struct TestServer {
 
   static func start(
     tls: ServerTLS = TestCertificates.shared.server(), limits: TransportLimits = TransportLimits(),
-    budget: MemoryBudget? = nil
+    budget: MemoryBudget? = nil, port: Int = 0
   ) async throws -> TestServer {
     let events = EventLog()
     let calls = CallLog()
@@ -24,7 +24,7 @@ struct TestServer {
       configuration: ServerConfiguration(tls: tls, limits: limits, budget: budget) { events.add($0) },
       group: group
     ) { call in route(call, calls) }
-    let port = try await server.bind(host: "127.0.0.1", port: 0)
+    let port = try await server.bind(host: "127.0.0.1", port: port)
     return TestServer(server: server, port: port, events: events, calls: calls)
   }
 
