@@ -39,7 +39,8 @@ package final class GRPCConnection: @unchecked Sendable {
     log: TransportLog? = nil, onEnd: @escaping @Sendable () -> Void = {}
   ) async throws -> GRPCConnection {
     try await start(
-      host: host, port: port, tls: tls, limits: limits, budget: budget, loop: group.next(), deadline: deadline,
+      host: host, port: port, tls: tls, limits: limits, budget: budget, loop: group.next(),
+      deadline: deadline,
       log: log, onEnd: onEnd
     ).get()
   }

@@ -44,7 +44,8 @@ package final class GRPCChannel: Sendable {
     self.group = group
     self.random = random
     retryBudget = RetryBudget(limit: configuration.retryBudget)
-    let first = configuration.endpoints.isEmpty ? 0 : Int(random.next() % UInt64(configuration.endpoints.count))
+    let first =
+      configuration.endpoints.isEmpty ? 0 : Int(random.next() % UInt64(configuration.endpoints.count))
     state = Mutex(
       State(machine: Machine(configuration), tls: configuration.tls, nextEndpoint: first))
   }
