@@ -9,15 +9,14 @@ extension Broker {
   /// Run it once, beside the caller's signal handling, in a task group.
   package func run() async {
     await withTaskGroup { group in
-      let maintenance = context.maintenance
       group.addTask { [store] in await store.run() }
       group.addTask { [context, configuration] in
-        while await maintenance.wait(milliseconds: configuration.maintenanceMilliseconds) {
+        let pause = Duration.milliseconds(configuration.maintenanceMilliseconds)
+        while (try? await Task.sleep(for: pause, clock: .continuous)) != nil {
           await context.workers.maintain()
         }
       }
       await context.admin.run()
-      maintenance.cancel()
       group.cancelAll()
     }
   }
