@@ -58,7 +58,9 @@ extension Broker {
       disk: try FileDisk(root: data.folder("metadata").path), path: "metadata.db", time: time, random: random)
     opened.store = store
     let keys = MetadataKeys(cluster: configuration.clusterID)
-    let registry = TopicRegistry(store: store, keys: keys, time: time, random: random)
+    let registry = TopicRegistry(
+      store: store, keys: keys, maximumPartitions: configuration.maximumPartitions, time: time,
+      random: random)
     let (topics, deleted) = try await registry.load()
 
     let directory = try LogDirectory.open(

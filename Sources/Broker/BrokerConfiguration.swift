@@ -23,6 +23,8 @@ package struct BrokerConfiguration: Sendable {
   /// own, because a publisher's credit comes back with the synced answer (ADR 0006).
   package var streamWindowBytes: Int32 = 16 << 20
   package var connectionWindowBytes: Int32 = 32 << 20
+  /// Partitions of all topics together: each costs memory and upkeep even when idle.
+  package var maximumPartitions = 200_000
   /// The journal ring's size in bytes.
   package var journalBytes: Int64 = 256 << 20
   /// Produce is refused while less than this is free on the disk, in bytes (R57).

@@ -3,6 +3,12 @@
 /// Builder, produce-side check and reader take the same limits, so that what a producer may build
 /// a consumer may read.
 public struct BatchLimits: Sendable, Hashable {
+  /// What a gRPC message needs beside the batch that it carries.
+  public static let envelopeBytes = 64 * 1024
+  /// The largest batch that any topic may accept: what a gRPC message of 16 MiB can carry. Settings,
+  /// announced limits and the checks all follow from it.
+  public static let largestBatch = 16 * 1024 * 1024 - envelopeBytes
+
   /// A whole batch as stored. The default leaves 64 KiB of a 16 MiB gRPC message for its envelope.
   public var maxBatchBytes: Int
   /// One record: its key, its value and its encoded headers together.
@@ -22,7 +28,7 @@ public struct BatchLimits: Sendable, Hashable {
 
   /// Values below 1, or beyond what the format's 32-bit lengths can say, are clamped.
   public init(
-    maxBatchBytes: Int = 16 * 1024 * 1024 - 64 * 1024,
+    maxBatchBytes: Int = BatchLimits.largestBatch,
     maxRecordBytes: Int = 8 * 1024 * 1024,
     maxRecords: Int = 1 << 20,
     maxHeaders: Int = 1000,

@@ -34,6 +34,24 @@ public struct Fault: Error, Sendable, Hashable, CustomStringConvertible {
   }
 
   public var code: StatusCode { reason.code }
+
+  /// What the fault is about, where its metadata name it: on the wire a `google.rpc.ResourceInfo`.
+  public var resource: (type: String, name: String)? {
+    if let topic = metadata["topic"] {
+      guard let partition = metadata["partition"] else { return ("topic", topic) }
+      return ("partition", "\(topic)/\(partition)")
+    }
+    return metadata["producer_id"].map { ("producer", $0) }
+  }
+
+  /// The same fault, also naming the partition that it is about.
+  public func about(topic: String, partition: Int32) -> Fault {
+    var fault = self
+    fault.metadata["topic"] = topic
+    fault.metadata["partition"] = String(partition)
+    return fault
+  }
+
   public var description: String { "\(reason.name): \(message)" }
 }
 

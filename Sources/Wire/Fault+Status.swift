@@ -4,7 +4,8 @@ package import SkeinCore
 ///
 /// Details: always `ErrorInfo{reason, domain: "skein", metadata}`, where the metadata also says
 /// `outcome` (definite, unknown) and `retriable`; `BadRequest` when fields are at fault; `RetryInfo`
-/// when there is a time to wait.
+/// when there is a time to wait; `ResourceInfo` when the metadata name what it is about; `QuotaFailure`
+/// with RESOURCE_EXHAUSTED. The last two say in the public vocabulary what the metadata say already.
 extension Fault {
   /// The domain of our `ErrorInfo`.
   package static let domain = "skein"
@@ -22,14 +23,67 @@ extension Fault {
       Self.detail("ErrorInfo", ErrorInfo(reason: reason.name, domain: Self.domain, metadata: info))
     ]
     if !violations.isEmpty {
-      let fields = violations.map { BadRequest.FieldViolation(field: $0.field, description: $0.description) }
+      let fields = Self.bounded(violations).map {
+        BadRequest.FieldViolation(field: $0.field, description: $0.description)
+      }
       details.append(Self.detail("BadRequest", BadRequest(fieldViolations: fields)))
     }
     if let wait = retryAfterMilliseconds {
       let delay = DurationMessage(seconds: wait / 1000, nanos: Int32(wait % 1000) * 1_000_000)
       details.append(Self.detail("RetryInfo", RetryInfo(retryDelay: delay)))
     }
-    return Status(code: code.rawValue, message: message, details: details)
+    if let resource {
+      details.append(
+        Self.detail(
+          "ResourceInfo",
+          ResourceInfo(resourceType: resource.type, resourceName: resource.name)))
+    }
+    if code == .resourceExhausted { details.append(Self.detail("QuotaFailure", quotaFailure)) }
+    return Status(code: code.rawValue, message: Self.bounded(message), details: details)
+  }
+
+  // A status travels in trailers, and stock clients take 8 KiB of metadata: what a request can make
+  // long is cut, so that the client hears of most instead of losing all.
+
+  /// Of a message, in UTF-8 bytes.
+  package static let maximumMessageBytes = 1_024
+  /// Of the fields and descriptions of `BadRequest`.
+  package static let maximumViolationBytes = 2_048
+
+  private static func bounded(_ message: String) -> String {
+    guard message.utf8.count > maximumMessageBytes else { return message }
+    var kept = ""
+    var bytes = 0
+    for character in message {
+      bytes += character.utf8.count
+      if bytes > maximumMessageBytes - 3 { break }
+      kept.append(character)
+    }
+    return kept + "…"
+  }
+
+  private static func bounded(_ violations: [FieldViolation]) -> [FieldViolation] {
+    var kept: [FieldViolation] = []
+    var bytes = 0
+    for violation in violations {
+      bytes += violation.field.utf8.count + violation.description.utf8.count
+      guard bytes <= maximumViolationBytes || kept.isEmpty else {
+        let more = violations.count - kept.count
+        kept.append(FieldViolation(field: "…", description: "and \(more) more; correct these first"))
+        return kept
+      }
+      kept.append(FieldViolation(field: bounded(violation.field), description: bounded(violation.description)))
+    }
+    return kept
+  }
+
+  private var quotaFailure: QuotaFailure {
+    let subject = resource.map { "\($0.type):\($0.name)" } ?? "broker"
+    return QuotaFailure(violations: [
+      QuotaFailure.Violation(
+        subject: subject, description: message, quotaMetric: "skein/\(reason.name)",
+        quotaValue: metadata["limit"].flatMap { Int64($0) } ?? 0)
+    ])
   }
 
   /// The serialized status, for the trailer `grpc-status-details-bin`.

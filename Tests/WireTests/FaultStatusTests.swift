@@ -38,6 +38,41 @@ import Testing
       try RetryInfo(decoding: status.details[1].value).retryDelay == DurationMessage(nanos: 250_000_000))
   }
 
+  /// What the metadata say, in the words of google.rpc.
+  @Test func resourceAndQuotaAreNamed() throws {
+    let prefix = "type.googleapis.com/google.rpc."
+    let missing = Fault(.partitionNotFound, "no", metadata: ["topic": "orders", "partition": "9"]).status
+    #expect(missing.details.map(\.typeUrl) == [prefix + "ErrorInfo", prefix + "ResourceInfo"])
+    let resource = try ResourceInfo(decoding: missing.details[1].value)
+    #expect(resource.resourceType == "partition" && resource.resourceName == "orders/9")
+    #expect(Fault(.topicExists, "x", metadata: ["topic": "a"]).resource?.type == "topic")
+    #expect(Fault(.overloaded, "x").resource == nil)
+
+    let large = Fault(.batchTooLarge, "too large", metadata: ["topic": "orders", "limit": "1024"]).status
+    #expect(large.details.last?.typeUrl == prefix + "QuotaFailure")
+    let quota = try QuotaFailure(decoding: large.details.last?.value ?? [])
+    #expect(quota.violations.first?.subject == "topic:orders" && quota.violations.first?.quotaValue == 1024)
+    #expect(quota.violations.first?.quotaMetric == "skein/BATCH_TOO_LARGE")
+    let nothing = Fault(.diskFull, "full").status
+    #expect(try QuotaFailure(decoding: nothing.details.last?.value ?? []).violations.first?.subject == "broker")
+  }
+
+  /// A hostile request can have any number of wrong fields of any length; the answer still fits the
+  /// 8 KiB of metadata that stock clients take.
+  @Test func detailsAreBounded() {
+    let long = String(repeating: "wörd ", count: 20_000)
+    let violations = (0..<500).map {
+      Fault.FieldViolation(field: "set[s\($0)]", description: "unknown setting; known: a, b, c, d, e, f")
+    }
+    let many = Fault(.invalidRequest, long, violations: violations)
+    #expect(many.statusMessage.count < 6_000)
+    let back = Fault(many.status)
+    #expect(back.violations.count > 20 && back.violations.last?.description.contains("more") == true)
+    #expect(back.message.hasSuffix("…") && back.message.hasPrefix("wörd wörd"))
+    let one = Fault(.invalidRequest, "x", violations: [.init(field: long, description: long)])
+    #expect(one.statusMessage.count < 6_000)
+  }
+
   /// A newer broker's reason keeps its name, code, outcome and whether to retry.
   @Test func unknownReasonsKeepWhatTheySay() {
     let info = ErrorInfo(

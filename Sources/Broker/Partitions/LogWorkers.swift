@@ -110,10 +110,37 @@ final class LogWorkers: Sendable {
     notifyWriteBehind()
   }
 
-  /// Commits everything submitted so far, on the flusher's thread.
+  /// Commits everything submitted so far: it is durable when this returns.
+  ///
+  /// While the journal is full that takes until segments are written behind.
+  /// - Throws: `LOG_OFFLINE` (unknown) when the directory is offline, or its disk so full that the
+  ///   journal finds no room within `flushPatience`.
   func flushNow() async throws {
-    try await flushPool.runIfActive { [self] in flushOnce() }
+    let begun = ContinuousClock.now
+    while true {
+      let isBlocked = try await flushPool.runIfActive { [self] in
+        flushOnce()
+        return directory.isFlushBlocked
+      }
+      if failed.load(ordering: .relaxed) {
+        if case .offline(let error) = directory.state { throw error.fault }
+      }
+      guard isBlocked else { return }
+      guard ContinuousClock.now - begun < Self.flushPatience else {
+        throw Fault(
+          .logOffline,
+          "the journal has been full for \(Self.flushPatience); the change takes effect once segments are written; free space on the disk",
+          retryAfterMilliseconds: 5_000)
+      }
+      // `flushOnce` has asked the write-behind thread for room: let it do a step, then try again.
+      notifyWriteBehind()
+      try await behindPool.runIfActive {}
+      if case .full = directory.state { try await Task.sleep(for: .milliseconds(100)) }
+    }
   }
+
+  /// How long `flushNow` waits for a full journal.
+  static let flushPatience = Duration.seconds(30)
 
   /// Runs a blocking piece of log work off the event loops.
   func perform<T: Sendable>(_ work: @escaping @Sendable () throws -> T) async throws -> T {

@@ -10,6 +10,8 @@ final class PartitionHost {
   /// Appends not yet durable, in the order of their end offsets.
   private var pending = CircularBuffer<PendingAppend>()
   private var waiters: [ReadWaiter] = []
+  /// Made with the first traffic: idle partitions, of which there are many, have none.
+  private var meter: TrafficMeter?
 
   private struct PendingAppend {
     let end: Offset
@@ -38,6 +40,8 @@ final class PartitionHost {
       switch outcome {
       case .appended(let base, let last, let entry):
         let end = last.advanced(by: 1)
+        traffic(at: now).countIn(
+          records: Int(request.header.recordCount), bytes: request.batch.count, at: now)
         if request.waitsForCommit && log.highWatermark < end {
           pending.append(
             PendingAppend(
@@ -80,15 +84,26 @@ final class PartitionHost {
   /// More of the log is durable: answers what waited for it and wakes readers.
   func apply(_ advance: DurableAdvance, answers: inout ShardOutbox) {
     log.apply(advance)
+    answerCommitted(syncedAt: advance.syncedAt, answers: &answers)
+    wakeReaders()
+  }
+
+  private func answerCommitted(syncedAt: Int64, answers: inout ShardOutbox) {
     let committed = log.highWatermark
     while let first = pending.first, first.end <= committed {
       pending.removeFirst()
       answers.add(
         first.request,
         .committed(
-          base: first.base, duplicate: first.duplicate, synced: max(0, advance.syncedAt - first.appendedAt)),
+          base: first.base, duplicate: first.duplicate, synced: max(0, syncedAt - first.appendedAt)),
         first.appendedAt)
     }
+  }
+
+  /// New settings: what they let through is answered and readable at once.
+  func setSettings(_ settings: PartitionSettings, answers: inout ShardOutbox) {
+    log.setSettings(settings)
+    answerCommitted(syncedAt: 0, answers: &answers)
     wakeReaders()
   }
 
@@ -101,6 +116,18 @@ final class PartitionHost {
     waiters = []
     for waiter in woken { waiter.fire() }
   }
+
+  // MARK: Traffic
+
+  /// The meter of the last minute.
+  func traffic(at now: Int64) -> TrafficMeter {
+    if let meter { return meter }
+    let made = TrafficMeter(now: now)
+    meter = made
+    return made
+  }
+
+  func trafficTotals(at now: Int64) -> TrafficMeter.Totals { meter?.totals(at: now) ?? .init() }
 
   // MARK: Reading
 

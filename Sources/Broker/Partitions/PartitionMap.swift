@@ -54,6 +54,15 @@ final class PartitionMap: Sendable {
     }
   }
 
+  /// Returns when every partition of the topic works by `settings`.
+  func setSettings(_ settings: PartitionSettings, topic: TopicID, partitions: Int32) async throws {
+    for shard in shards {
+      try await shard.loop.submit {
+        shard.setSettings(settings, topic: topic, partitions: partitions)
+      }.get()
+    }
+  }
+
   /// The flusher's news, one hop to each shard. Called on the flusher's thread.
   func advance(_ advances: [DurableAdvance]) {
     var byShard = [[DurableAdvance]](repeating: [], count: shards.count)

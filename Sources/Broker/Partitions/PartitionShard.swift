@@ -48,6 +48,24 @@ final class PartitionShard: @unchecked Sendable {
 
   func log(_ key: TopicPartition) -> PartitionLog? { hosts[key]?.log }
 
+  /// Nil for a partition that is not served here.
+  func facts(_ key: TopicPartition) -> PartitionFacts? {
+    hosts[key].map { host in
+      PartitionFacts(
+        host.log, directory: directory.state,
+        traffic: host.trafficTotals(at: time.monotonicNanoseconds))
+    }
+  }
+
+  /// Applies new settings to the partitions of a topic that live here.
+  func setSettings(_ settings: PartitionSettings, topic: TopicID, partitions: Int32) {
+    for partition in 0..<partitions {
+      let key = TopicPartition(topic: topic, partition: partition)
+      hosts[key]?.setSettings(settings, answers: &outbox)
+    }
+    outbox.flush(on: loop)
+  }
+
   // MARK: Appending
 
   /// Appends batches of any of this shard's partitions in order, with one submission to the log.
@@ -113,8 +131,12 @@ final class PartitionShard: @unchecked Sendable {
       case .memory(let batches, let next):
         slice.batches = batches
         slice.next = next
+        let now = time.monotonicNanoseconds
+        host.traffic(at: now).countOut(slice, from: offset, at: now)
       case .file(let plan):
-        readFile(plan, slice: slice, replyLoop: replyLoop, completion: completion)
+        let meter = host.traffic(at: time.monotonicNanoseconds)
+        readFile(
+          plan, slice: slice, from: offset, meter: meter, replyLoop: replyLoop, completion: completion)
         return
       }
       let done = slice
@@ -126,11 +148,12 @@ final class PartitionShard: @unchecked Sendable {
   }
 
   private func readFile(
-    _ plan: FileRead, slice: ReadSlice, replyLoop: any EventLoop,
-    completion: @escaping @Sendable (Result<ReadSlice, Fault>) -> Void
+    _ plan: FileRead, slice: ReadSlice, from offset: Offset, meter: TrafficMeter,
+    replyLoop: any EventLoop, completion: @escaping @Sendable (Result<ReadSlice, Fault>) -> Void
   ) {
     let directory = directory
     let budget = budget
+    let time = time
     ioPool.submit { state in
       guard case .active = state else {
         return replyLoop.execute { completion(.failure(Fault(.draining, "the broker is stopping"))) }
@@ -141,6 +164,7 @@ final class PartitionShard: @unchecked Sendable {
         var done = slice
         done.batches = read.batches
         done.next = read.next
+        meter.countOut(done, from: offset, at: time.monotonicNanoseconds)
         result = .success(done)
       } catch {
         result = .failure(error)
@@ -178,4 +202,11 @@ struct ReadSlice: Sendable {
   var leaderEpoch: LeaderEpoch
 
   var bytes: Int { batches.reduce(0) { $0 + $1.count } }
+}
+
+extension TrafficMeter {
+  /// What a reader got: the offsets that it passed stand for records, so that none is counted one by one.
+  fileprivate func countOut(_ slice: ReadSlice, from offset: Offset, at now: Int64) {
+    countOut(records: max(0, slice.next.rawValue - offset.rawValue), bytes: slice.bytes, at: now)
+  }
 }

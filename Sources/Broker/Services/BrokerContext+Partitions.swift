@@ -8,23 +8,36 @@ struct PartitionFacts: Sendable {
   var partition: Int32
   var logStart: Offset
   var highWatermark: Offset
+  var durableEnd: Offset
   var logEnd: Offset
   var leaderEpoch: LeaderEpoch
-  var sizeBytes: Int64
+  var summary: PartitionLog.Summary
+  var traffic: TrafficMeter.Totals
+  /// Why it is not served.
   var fault: Fault?
+
+  var sizeBytes: Int64 { summary.sizeInBytes }
 }
 
 /// What administrative requests do to partitions: each hops to the partition's loop and back.
 extension BrokerContext {
-  /// Opens every partition of a topic in the log and begins to serve it.
-  func open(_ topic: Topic) async throws {
+  /// Opens a topic's partitions from number `first` on in the log and begins to serve them.
+  func open(_ topic: Topic, from first: Int32 = 0) async throws {
     let directory = workers.directory
     let settings = PartitionSettings(topic.settings)
-    let logs = (0..<topic.partitions).map { partition in
+    let logs = (first..<max(first, topic.partitions)).map { partition in
       directory.createPartition(
         TopicPartition(topic: topic.id, partition: partition), settings: settings)
     }
     try await partitions.add(logs)
+  }
+
+  /// Makes every partition of a topic work by its settings. What was appended before is durable when
+  /// this returns, so that a change of `durability` leaves nothing in between.
+  func apply(_ settings: TopicSettings, to topic: Topic) async throws {
+    try await partitions.setSettings(
+      PartitionSettings(settings), topic: topic.id, partitions: topic.partitions)
+    if settings.durability != topic.settings.durability { try await workers.flushNow() }
   }
 
   /// Stops serving a deleted topic and removes its files.
@@ -45,11 +58,7 @@ extension BrokerContext {
       }
       guard !here.isEmpty else { continue }
       states += try await shard.loop.submit {
-        here.compactMap { number in
-          shard.log(TopicPartition(topic: topic.id, partition: number)).map {
-            PartitionFacts($0, partition: number)
-          }
-        }
+        here.compactMap { shard.facts(TopicPartition(topic: topic.id, partition: $0)) }
       }.get()
     }
     return states.sorted { $0.partition < $1.partition }
@@ -84,11 +93,15 @@ extension BrokerContext {
 }
 
 extension PartitionFacts {
-  init(_ log: PartitionLog, partition: Int32) {
+  /// On the partition's loop.
+  init(_ log: PartitionLog, directory: LogDirectory.State, traffic: TrafficMeter.Totals) {
+    let summary = log.summary
+    var fault = summary.corruption.map { Fault(.dataCorrupt, $0) }
+    if case .offline(let error) = directory { fault = error.fault }
     self.init(
-      partition: partition, logStart: log.logStart, highWatermark: log.highWatermark,
-      logEnd: log.logEnd, leaderEpoch: log.leaderEpoch, sizeBytes: log.sizeInBytes,
-      fault: log.corruption.map { Fault(.dataCorrupt, $0) })
+      partition: log.key.partition, logStart: log.logStart, highWatermark: log.highWatermark,
+      durableEnd: log.durableEnd, logEnd: log.logEnd, leaderEpoch: log.leaderEpoch, summary: summary,
+      traffic: traffic, fault: fault)
   }
 }
 

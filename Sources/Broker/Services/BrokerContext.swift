@@ -13,7 +13,6 @@ final class BrokerContext: Sendable {
   let producerIDs: ProducerIDs
   let admin: AdminQueue
   let streams = DrainRegistry()
-  let maintenance = Pause()
   let metrics: BrokerMetrics
   let health: HealthState
   let time: any TimeSource
@@ -35,6 +34,16 @@ final class BrokerContext: Sendable {
     self.health = health
     self.time = time
     self.logger = logger
+  }
+}
+
+extension BrokerContext {
+  /// A line of the broker's log for what somebody changed: who, what, to which values.
+  func audit(_ what: Logger.Message, by principal: Principal, _ values: [String: String]) {
+    var metadata: Logger.Metadata = values.mapValues { "\($0)" }
+    metadata["tenant"] = "\(principal.tenant.rawValue)"
+    metadata["principal"] = "\(principal.name)"
+    logger.notice(what, metadata: metadata)
   }
 }
 

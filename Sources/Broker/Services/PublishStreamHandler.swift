@@ -318,7 +318,7 @@ extension Limits {
   init(_ limits: BrokerLimits) {
     self.init()
     maxMessageBytes = Int64(limits.maxMessageBytes)
-    maxBatchBytes = Int64(limits.maxMessageBytes - (64 << 10))
+    maxBatchBytes = Int64(limits.maxMessageBytes - BatchLimits.envelopeBytes)
     maxRecordBytes = Int64(limits.maxRecordBytes)
     maxInFlightBatches = Int32(limits.maxInFlightBatches)
     maxStreams = Int32(limits.maxStreams)

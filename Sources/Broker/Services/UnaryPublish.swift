@@ -97,7 +97,7 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
   private func build(partition: Int32, records: [Int]) -> [(TopicPartition, AppendRequest)] {
     var out: [(TopicPartition, AppendRequest)] = []
     let limits = context.limits.batchLimits(topic.settings)
-    var builder = BatchBuilder(capacity: 512, limits: limits)
+    var builder = BatchBuilder(codec: topic.settings.compressionType.codec, capacity: 512, limits: limits)
     var inBatch: [Int] = []
     let now = context.time.wallMilliseconds
     let key = TopicPartition(topic: topic.id, partition: partition)
@@ -212,6 +212,18 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
     response.results = results
     response.timings = timings
     reply.succeed(response.encoded())
+  }
+}
+
+extension TopicSettings.CompressionType {
+  /// What the broker compresses its own batches with. A codec that saves nothing is not used.
+  var codec: Codec {
+    switch self {
+    case .producer, .none: .none
+    case .gzip: .gzip
+    case .lz4: .lz4
+    case .zstd: .zstd
+    }
   }
 }
 

@@ -13,6 +13,35 @@ package struct Topic: Sendable, Hashable {
   /// What was set explicitly, for `Topics/Describe`.
   package let explicitSettings: [String: String]
   package let createdMilliseconds: Int64
+  /// Of the topic's metadata record: the store's revision of its last change.
+  package let revision: Int64
+}
+
+extension Topic {
+  /// The topic with other settings, or with more partitions and so another generation; the store
+  /// gives it its revision.
+  func changed(settings: TopicSettings, explicit: [String: String]) -> Topic {
+    with(partitions: partitions, generation: generation, settings, explicit, revision: revision)
+  }
+
+  func grown(to partitions: Int32) -> Topic {
+    with(
+      partitions: partitions, generation: generation &+ 1, settings, explicitSettings, revision: revision)
+  }
+
+  func at(revision: Int64) -> Topic {
+    with(partitions: partitions, generation: generation, settings, explicitSettings, revision: revision)
+  }
+
+  private func with(
+    partitions: Int32, generation: UInt32, _ settings: TopicSettings, _ explicit: [String: String],
+    revision: Int64
+  ) -> Topic {
+    Topic(
+      id: id, tenant: tenant, name: name, partitions: partitions, partitioner: partitioner,
+      generation: generation, settings: settings, explicitSettings: explicit,
+      createdMilliseconds: createdMilliseconds, revision: revision)
+  }
 }
 
 /// A tenant's name, from the credential only, never from a request.

@@ -11,11 +11,15 @@ import Wire
 /// removed, `/skein/<cluster>/sys/deleted-topics/<topic id>`, written in the same transaction, so
 /// that a crash between the two never leaves files that nobody owns.
 ///
-/// Threading: lookups from any thread; changes from any task, the store serialises them.
+/// A change is made in three steps: committed here (`create`, `change`, `delete`), carried out on the
+/// partitions by the caller, then published for lookups (`publish`). `alone` keeps the changes of one
+/// topic from overtaking each other in between.
+///
+/// Threading: lookups from any thread; changes from any task.
 final class TopicRegistry: Sendable {
-  /// Topics of one tenant and partitions of the whole broker; a bound on metadata and memory.
+  /// Topics and partitions of the whole broker; a bound on metadata and memory.
   static let maximumTopics = 100_000
-  static let maximumPartitions = 200_000
+  private let maximumPartitions: Int
 
   private struct State {
     var topics: [TenantName: [String: Topic]] = [:]
@@ -28,12 +32,18 @@ final class TopicRegistry: Sendable {
   private let time: any TimeSource
   private let random: any RandomSource
   private let state = Mutex(State())
+  private let lanes = TopicLanes()
+  /// Told of every published change; set once, before changes begin.
+  private let watcher = Mutex(Watcher())
+  private struct Watcher: Sendable { var changed: @Sendable (Topic, _ deleted: Bool) -> Void = { _, _ in } }
 
   init(
-    store: any MetadataStore, keys: MetadataKeys, time: any TimeSource, random: any RandomSource
+    store: any MetadataStore, keys: MetadataKeys, maximumPartitions: Int, time: any TimeSource,
+    random: any RandomSource
   ) {
     self.store = store
     self.keys = keys
+    self.maximumPartitions = maximumPartitions
     self.time = time
     self.random = random
   }
@@ -72,6 +82,13 @@ final class TopicRegistry: Sendable {
   }
 
   var all: [Topic] { state.withLock { $0.topics.values.flatMap(\.values) } }
+  /// Of one tenant.
+  func counts(of tenant: TenantName) -> (topics: Int, partitions: Int) {
+    state.withLock { state in
+      let topics = state.topics[tenant] ?? [:]
+      return (topics.count, topics.values.reduce(0) { $0 + Int($1.partitions) })
+    }
+  }
   var counts: (topics: Int, partitions: Int) {
     state.withLock { ($0.topicCount, $0.partitionCount) }
   }
@@ -83,7 +100,8 @@ final class TopicRegistry: Sendable {
     var loaded: [Topic] = []
     for pair in try await rangeAll(prefix: keys.tenants) {
       guard let (tenant, name) = keys.parseTopic(pair.key) else { continue }
-      loaded.append(try Self.decode(pair.value, tenant: tenant, name: name))
+      loaded.append(
+        try Self.decode(pair.value, tenant: tenant, name: name, revision: pair.modRevision.rawValue))
     }
     state.withLock { state in
       for topic in loaded { Self.insert(topic, into: &state) }
@@ -111,16 +129,28 @@ final class TopicRegistry: Sendable {
     }
   }
 
+  /// Runs `change` alone among the changes of this name.
+  func alone<R: Sendable>(
+    _ name: String, of tenant: TenantName, _ change: () async throws -> R
+  ) async throws -> R {
+    try await lanes.alone(in: TopicLanes.Key(tenant: tenant, name: name), change)
+  }
+
+  /// Who is told of every published change, on the changing task.
+  func watch(_ changed: @escaping @Sendable (Topic, _ deleted: Bool) -> Void) {
+    watcher.withLock { $0.changed = changed }
+  }
+
   /// Commits a new topic. Throws `TOPIC_EXISTS`, `TOPIC_LIMIT`, `METADATA_UNAVAILABLE`.
   func create(
     _ name: String, tenant: TenantName, partitions: Int32, partitioner: BuiltInPartitioner,
     settings: TopicSettings, explicit: [String: String]
   ) async throws -> Topic {
-    try checkLimits(adding: partitions)
+    try checkLimits(topics: 1, partitions: Int(partitions))
     let topic = Topic(
       id: random.topicID(), tenant: tenant, name: name, partitions: partitions,
       partitioner: partitioner, generation: 1, settings: settings, explicitSettings: explicit,
-      createdMilliseconds: time.wallMilliseconds)
+      createdMilliseconds: time.wallMilliseconds, revision: 0)
     let key = keys.topic(name, of: tenant)
     let result = try await commit(
       Transaction(
@@ -130,8 +160,25 @@ final class TopicRegistry: Sendable {
         .topicExists, "topic \"\(name)\" exists already; choose another name or use the existing one",
         metadata: ["topic": name])
     }
+    return topic.at(revision: result.revision.rawValue)
+  }
+
+  /// Commits a change of `old` to `new`. Throws `TOPIC_LIMIT`, `CONFLICT`, `METADATA_UNAVAILABLE`.
+  func change(_ old: Topic, to new: Topic) async throws -> Topic {
+    try checkLimits(topics: 0, partitions: Int(new.partitions - old.partitions))
+    let key = keys.topic(old.name, of: old.tenant)
+    let result = try await commit(
+      Transaction(
+        if: [.unchanged(key, since: Revision(old.revision))],
+        then: [.put(key: key, value: Self.encode(new))]))
+    guard result.succeeded else { throw Self.conflict(old) }
+    return new.at(revision: result.revision.rawValue)
+  }
+
+  /// Makes a committed topic visible to lookups.
+  func publish(_ topic: Topic) {
     state.withLock { Self.insert(topic, into: &$0) }
-    return topic
+    watcher.withLock { $0 }.changed(topic, false)
   }
 
   /// Commits the end of a topic; its files are removed by the caller, who then calls `forget`.
@@ -140,20 +187,33 @@ final class TopicRegistry: Sendable {
     let key = keys.topic(name, of: tenant)
     let result = try await commit(
       Transaction(
-        if: [Compare(key, .equal, .value(Self.encode(topic)))],
+        if: [.unchanged(key, since: Revision(topic.revision))],
         then: [.delete(.key(key)), .put(key: keys.deleted(topic.id), value: [])]))
-    guard result.succeeded else {
-      throw Fault(
-        .conflict, "topic \"\(name)\" was changed by somebody else meanwhile; look again and repeat",
-        metadata: ["topic": name])
-    }
+    guard result.succeeded else { throw Self.conflict(topic) }
     state.withLock { state in
-      if state.topics[tenant]?.removeValue(forKey: name) != nil {
+      if let known = state.topics[tenant]?.removeValue(forKey: name) {
         state.topicCount -= 1
-        state.partitionCount -= Int(topic.partitions)
+        state.partitionCount -= Int(known.partitions)
       }
     }
+    watcher.withLock { $0 }.changed(topic, true)
     return topic
+  }
+
+  /// - Throws: `CONFLICT` unless `expected` is 0 or the topic's revision.
+  static func check(expected: Int64, _ topic: Topic) throws(Fault) {
+    guard expected == 0 || expected == topic.revision else {
+      throw Fault(
+        .conflict,
+        "topic \"\(topic.name)\" is at revision \(topic.revision), not at \(expected): somebody changed it meanwhile; look at it again and repeat",
+        metadata: ["topic": topic.name, "revision": String(topic.revision)])
+    }
+  }
+
+  private static func conflict(_ topic: Topic) -> Fault {
+    Fault(
+      .conflict, "topic \"\(topic.name)\" was changed by somebody else meanwhile; look again and repeat",
+      metadata: ["topic": topic.name])
   }
 
   /// The files of a deleted topic are gone.
@@ -169,21 +229,22 @@ final class TopicRegistry: Sendable {
     }
   }
 
-  private func checkLimits(adding partitions: Int32) throws(Fault) {
+  private func checkLimits(topics moreTopics: Int, partitions morePartitions: Int) throws(Fault) {
     let (topics, total) = counts
-    guard topics < Self.maximumTopics, total + Int(partitions) <= Self.maximumPartitions else {
+    guard topics + moreTopics <= Self.maximumTopics, total + morePartitions <= maximumPartitions else {
       throw Fault(
         .topicLimit,
-        "the broker has \(topics) topics and \(total) partitions; its limits are \(Self.maximumTopics) and \(Self.maximumPartitions); delete some first",
-        metadata: ["topics": String(topics), "partitions": String(total)])
+        "the broker has \(topics) topics and \(total) partitions; its limits are \(Self.maximumTopics) and \(maximumPartitions); delete some first",
+        metadata: [
+          "topics": String(topics), "partitions": String(total), "limit": String(maximumPartitions),
+        ])
     }
   }
 
   private static func insert(_ topic: Topic, into state: inout State) {
-    if state.topics[topic.tenant, default: [:]].updateValue(topic, forKey: topic.name) == nil {
-      state.topicCount += 1
-      state.partitionCount += Int(topic.partitions)
-    }
+    let known = state.topics[topic.tenant, default: [:]].updateValue(topic, forKey: topic.name)
+    if known == nil { state.topicCount += 1 }
+    state.partitionCount += Int(topic.partitions) - Int(known?.partitions ?? 0)
   }
 
   // MARK: The stored form
@@ -202,7 +263,9 @@ final class TopicRegistry: Sendable {
     return record.encoded()
   }
 
-  static func decode(_ bytes: [UInt8], tenant: TenantName, name: String) throws -> Topic {
+  static func decode(
+    _ bytes: [UInt8], tenant: TenantName, name: String, revision: Int64
+  ) throws -> Topic {
     let record = try TopicRecord(decoding: SharedBytes(bytes))
     var violations: [Fault.FieldViolation] = []
     let settings = TopicSettings(explicit: record.settings, violations: &violations)
@@ -218,6 +281,6 @@ final class TopicRegistry: Sendable {
     return Topic(
       id: id, tenant: tenant, name: name, partitions: record.partitions, partitioner: partitioner,
       generation: record.generation, settings: settings, explicitSettings: record.settings,
-      createdMilliseconds: record.createdMs)
+      createdMilliseconds: record.createdMs, revision: revision)
   }
 }

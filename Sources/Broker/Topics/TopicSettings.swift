@@ -1,3 +1,4 @@
+import RecordFormat
 package import SkeinCore
 
 /// A topic's settings, parsed. Names follow Kafka's where the meaning is Kafka's.
@@ -9,41 +10,69 @@ package struct TopicSettings: Sendable, Hashable {
   package var retentionBytes: Int64 = -1
   package var segmentBytes: Int64 = 256 << 20
   package var segmentMilliseconds: Int64 = 604_800_000
-  package var maxBatchBytes: Int64 = (16 << 20) - (64 << 10)
+  package var maxBatchBytes = Int64(BatchLimits.largestBatch)
   package var durability: Durability = .sync
   package var minimumAcks: MinimumAcks = .leader
+  package var compressionType: CompressionType = .producer
 
   package enum Durability: String, Sendable, CaseIterable { case sync, memory }
   package enum MinimumAcks: String, Sendable, CaseIterable { case none, leader, all }
+  package enum CompressionType: String, Sendable, CaseIterable { case producer, none, gzip, lz4, zstd }
 
   /// One row of the catalogue.
   package struct Definition: Sendable {
     package let name: String
     package let meaning: String
+    /// Which values are valid, in words.
+    package let allowed: String
+    /// From when on a change of a live topic counts.
+    package let effect: String
     let read: @Sendable (TopicSettings) -> String
-    /// Applies a text, or says what values are allowed.
-    let apply: @Sendable (inout TopicSettings, String) -> String?
+    /// Applies a text; false when it is not allowed.
+    let apply: @Sendable (inout TopicSettings, String) -> Bool
   }
 
   package init() {}
 
-  /// Applies explicit settings over the defaults; every problem is added to `violations`.
-  package init(explicit: [String: String], violations: inout [Fault.FieldViolation]) {
+  /// Applies explicit settings over the defaults; every problem is added to `violations`, under the
+  /// request's `field`.
+  package init(
+    explicit: [String: String], field: String = "settings", violations: inout [Fault.FieldViolation]
+  ) {
     for (name, value) in explicit.sorted(by: { $0.key < $1.key }) {
       guard let definition = Self.catalogue.first(where: { $0.name == name }) else {
-        let known = Self.catalogue.map(\.name).joined(separator: ", ")
         violations.append(
-          .init(field: "settings[\(name.displayable)]", description: "unknown setting; known: \(known)"))
+          .init(field: "\(field)[\(name.displayable)]", description: Self.whyNoSetting(name)))
         continue
       }
-      if let allowed = definition.apply(&self, value) {
+      guard definition.apply(&self, value) else {
         violations.append(
           .init(
-            field: "settings[\(name)]",
-            description: "\"\(value.displayable)\" is not valid; allowed: \(allowed)"))
+            field: "\(field)[\(name)]",
+            description: "\"\(value.displayable)\" is not valid; allowed: \(definition.allowed)"))
+        continue
       }
     }
   }
+
+  package static func definition(_ name: String) -> Definition? { catalogue.first { $0.name == name } }
+
+  /// What to say of a name that the catalogue lacks: some of them are properties that cannot be
+  /// changed like a setting.
+  package static func whyNoSetting(_ name: String) -> String {
+    if let why = fixed[name] { return why }
+    return "unknown setting; known: \(catalogue.map(\.name).joined(separator: ", "))"
+  }
+
+  private static let fixed: [String: String] = [
+    "partitions": "not a setting: the number of partitions grows with Topics/AddPartitions and never shrinks",
+    "partitioner": "not a setting: the partitioner is chosen when the topic is created, because another one moves keys; create a topic with it",
+    "generation": "not a setting: it rises when partitions are added",
+    "name": "not a setting: a topic keeps its name; create another topic",
+    "topic.id": "not a setting: a topic keeps its id for its life",
+    "replication.factor": "not a setting: a single broker keeps one copy",
+    "cleanup.policy": "not a setting: this version deletes by retention and does not compact",
+  ]
 
   /// Every setting with its value as text.
   package var rows: [(definition: Definition, value: String)] {
@@ -54,54 +83,66 @@ package struct TopicSettings: Sendable, Hashable {
     integer(
       "retention.ms", \.retentionMilliseconds, "-1 (unlimited) or 1000 to 2^53",
       { $0 == -1 || (1000...(1 << 53)).contains($0) },
-      "Records older than this, by the broker's append time, are deleted with their segment. Milliseconds."),
+      "Records older than this, by the broker's append time, are deleted with their segment. Milliseconds.",
+      effect: nextUpkeep),
     integer(
       "retention.bytes", \.retentionBytes, "-1 (unlimited) or 65536 to 2^53",
       { $0 == -1 || (65536...(1 << 53)).contains($0) },
-      "A partition larger than this loses its oldest segments. Bytes on disk, per partition."),
+      "A partition larger than this loses its oldest segments. Bytes on disk, per partition.",
+      effect: nextUpkeep),
     integer(
       "segment.bytes", \.segmentBytes, "65536 to 1073741824", { (65536...(1 << 30)).contains($0) },
-      "A new segment begins when the active one would exceed this. Bytes."),
+      "A new segment begins when the active one would exceed this. Bytes.",
+      effect: "From the next batch that is written to a segment on; sealed segments keep their size."),
     integer(
       "segment.ms", \.segmentMilliseconds, "1000 to 2^53", { (1000...(1 << 53)).contains($0) },
-      "A new segment begins when the active one is older than this, so that retention can act. Milliseconds."),
+      "A new segment begins when the active one is older than this, so that retention can act. Milliseconds.",
+      effect: nextUpkeep),
     integer(
-      "max.message.bytes", \.maxBatchBytes, "1024 to 16711680",
-      { (1024...((16 << 20) - (64 << 10))).contains($0) },
-      "The largest record batch that is accepted, as stored. Bytes."),
+      "max.message.bytes", \.maxBatchBytes, "1024 to \(BatchLimits.largestBatch)",
+      { (1024...Int64(BatchLimits.largestBatch)).contains($0) },
+      "The largest record batch that is accepted, as stored. Bytes.", effect: nextBatch),
     choice(
       "durability", \.durability,
-      "sync: acknowledged after fdatasync. memory: acknowledged when appended; the last seconds can be lost with the power or the process."
-    ),
+      "sync: acknowledged after fdatasync. memory: acknowledged when appended; the last seconds can be lost with the power or the process.",
+      effect:
+        "From the next append on; when the change is answered, everything appended before it is synced."),
     choice(
       "min.acks", \.minimumAcks,
-      "The weakest acknowledgement that a producer may ask for (R43): none, leader or all."),
+      "The weakest acknowledgement that a producer may ask for (R43): none, leader or all.", effect: nextBatch),
+    choice(
+      "compression.type", \.compressionType,
+      "How batches are compressed that the broker builds (Publish), and what SDKs are told to use unless their caller chose; batches that arrive compressed are kept as they are. producer: the client's choice, and none for Publish.",
+      effect: "From the next Publish on; SDKs learn of it when they look at the topic again."),
   ]
+
+  private static let nextUpkeep = "At the next upkeep (`maintenance.ms`), also for what is stored already."
+  private static let nextBatch = "From the next batch on."
 
   private static func integer(
     _ name: String, _ path: any WritableKeyPath<TopicSettings, Int64> & Sendable, _ allowed: String,
-    _ valid: @escaping @Sendable (Int64) -> Bool, _ meaning: String
+    _ valid: @escaping @Sendable (Int64) -> Bool, _ meaning: String, effect: String
   ) -> Definition {
     Definition(
-      name: name, meaning: meaning, read: { String($0[keyPath: path]) },
+      name: name, meaning: meaning, allowed: allowed, effect: effect, read: { String($0[keyPath: path]) },
       apply: { settings, text in
-        guard let value = Int64(text), valid(value) else { return allowed }
+        guard let value = Int64(text), valid(value) else { return false }
         settings[keyPath: path] = value
-        return nil
+        return true
       })
   }
 
   private static func choice<C: RawRepresentable & CaseIterable & Sendable>(
-    _ name: String, _ path: any WritableKeyPath<TopicSettings, C> & Sendable, _ meaning: String
+    _ name: String, _ path: any WritableKeyPath<TopicSettings, C> & Sendable, _ meaning: String,
+    effect: String
   ) -> Definition where C.RawValue == String {
     Definition(
-      name: name, meaning: meaning, read: { $0[keyPath: path].rawValue },
+      name: name, meaning: meaning, allowed: C.allCases.map(\.rawValue).joined(separator: ", "),
+      effect: effect, read: { $0[keyPath: path].rawValue },
       apply: { settings, text in
-        guard let value = C(rawValue: text) else {
-          return C.allCases.map(\.rawValue).joined(separator: ", ")
-        }
+        guard let value = C(rawValue: text) else { return false }
         settings[keyPath: path] = value
-        return nil
+        return true
       })
   }
 }

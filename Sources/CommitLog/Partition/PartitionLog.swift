@@ -70,6 +70,28 @@ package final class PartitionLog: @unchecked Sendable {
     }
   }
 
+  /// What an operator wants to know of a partition, taken at one moment. Any thread.
+  package struct Summary: Sendable, Equatable {
+    /// In segments and in the tail that is not written behind yet, frames included.
+    package var sizeInBytes: Int64 = 0
+    package var segments = 0
+    /// The broker's clock at the newest append, in milliseconds; 0 before the first.
+    package var lastAppendTime: Int64 = 0
+    package var producers = 0
+    /// Why it is not served (R52).
+    package var corruption: String?
+  }
+
+  /// Any thread.
+  package var summary: Summary {
+    store.state.withLock { state in
+      Summary(
+        sizeInBytes: state.segments.reduce(0) { $0 + $1.size } + Int64(state.tail.unwrittenBytes),
+        segments: state.segments.count, lastAppendTime: state.lastAppendTime,
+        producers: state.producers.count, corruption: state.corruption)
+    }
+  }
+
   /// The segment table in words, for traces and tests. Any thread.
   package var segmentTable: String {
     store.state.withLock { state in
