@@ -72,7 +72,8 @@ extension Fault {
         kept.append(FieldViolation(field: "…", description: "and \(more) more; correct these first"))
         return kept
       }
-      kept.append(FieldViolation(field: bounded(violation.field), description: bounded(violation.description)))
+      kept.append(
+        FieldViolation(field: bounded(violation.field), description: bounded(violation.description)))
     }
     return kept
   }

@@ -64,7 +64,8 @@ import Wire
       TopicsMethod.create, CreateTopicRequest(name: "t", partitions: 3))
     for wrong in [Int32(-1), 0, 2, 3, 10_001] {
       let refused = await fault { _ = try await grow(connection, to: wrong) }
-      #expect(refused?.reason == .invalidRequest && refused?.violations.first?.field == "partitions", "\(wrong)")
+      #expect(
+        refused?.reason == .invalidRequest && refused?.violations.first?.field == "partitions", "\(wrong)")
     }
     let many = await fault { _ = try await grow(connection, to: 7) }
     #expect(many?.reason == .topicLimit && many?.metadata["limit"] == "6")
@@ -80,7 +81,9 @@ import Wire
     // Deleting gives all of them back.
     await connection.close()
     await test.stop()
-    let again = try await TestBroker.start(folder: test.folder, identities: test.issuer) { $0.maximumPartitions = 6 }
+    let again = try await TestBroker.start(folder: test.folder, identities: test.issuer) {
+      $0.maximumPartitions = 6
+    }
     let second = try await again.connect()
     let described: DescribeTopicResponse = try await second.call(
       TopicsMethod.describe, DescribeTopicRequest(name: "t"))
@@ -114,7 +117,8 @@ import Wire
       ConsumerMethod.fetch,
       FetchRequest(
         partitions: [
-          FetchPartition(topic: "t", partition: 0, offset: 3), FetchPartition(topic: "t", partition: 0, offset: 4),
+          FetchPartition(topic: "t", partition: 0, offset: 3),
+          FetchPartition(topic: "t", partition: 0, offset: 4),
         ], decoded: true))
     #expect(fetched.partitions[0].error.map { Fault($0).reason } == .offsetOutOfRange)
     #expect(fetched.partitions[1].records.first { $0.offset >= 4 }?.offset == 4)

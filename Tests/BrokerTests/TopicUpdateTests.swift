@@ -36,7 +36,9 @@ import Wire
     #expect(after.revision > before.revision && after.generation == 1)
 
     // A reader of the old revision has been overtaken; nothing changes.
-    let late = await fault { try await update(connection, set: ["min.acks": "all"], revision: before.revision) }
+    let late = await fault {
+      try await update(connection, set: ["min.acks": "all"], revision: before.revision)
+    }
     #expect(late?.reason == .conflict && late?.metadata["revision"] == "\(after.revision)")
     #expect(late?.resource?.name == "t")
 
@@ -48,7 +50,8 @@ import Wire
     let described = try await describe(connection)
     #expect(described.topic == after)
     #expect(described.settings.first { $0.name == "min.acks" }?.value == "none")
-    #expect(described.settings.allSatisfy { !$0.allowed.isEmpty && !$0.effect.isEmpty && !$0.meaning.isEmpty })
+    #expect(
+      described.settings.allSatisfy { !$0.allowed.isEmpty && !$0.effect.isEmpty && !$0.meaning.isEmpty })
 
     await connection.close()
     await test.stop()

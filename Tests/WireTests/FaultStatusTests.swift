@@ -54,7 +54,8 @@ import Testing
     #expect(quota.violations.first?.subject == "topic:orders" && quota.violations.first?.quotaValue == 1024)
     #expect(quota.violations.first?.quotaMetric == "skein/BATCH_TOO_LARGE")
     let nothing = Fault(.diskFull, "full").status
-    #expect(try QuotaFailure(decoding: nothing.details.last?.value ?? []).violations.first?.subject == "broker")
+    #expect(
+      try QuotaFailure(decoding: nothing.details.last?.value ?? []).violations.first?.subject == "broker")
   }
 
   /// A hostile request can have any number of wrong fields of any length; the answer still fits the

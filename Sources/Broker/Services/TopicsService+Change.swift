@@ -51,17 +51,23 @@ extension TopicsService {
     for (index, name) in request.reset.enumerated() {
       if TopicSettings.definition(name) == nil {
         violations.append(
-          .init(field: "reset[\(index)]", description: "\"\(name.displayable)\": \(TopicSettings.whyNoSetting(name))"))
+          .init(
+            field: "reset[\(index)]",
+            description: "\"\(name.displayable)\": \(TopicSettings.whyNoSetting(name))"))
       } else if request.set[name] != nil {
-        violations.append(.init(field: "reset[\(index)]", description: "\(name) is also in `set`; choose one"))
+        violations.append(
+          .init(field: "reset[\(index)]", description: "\(name) is also in `set`; choose one"))
       }
       explicit[name] = nil
     }
     if request.expectedRevision < 0 {
       violations.append(
-        .init(field: "expected_revision", description: "\(request.expectedRevision) is negative; 0 = not checked"))
+        .init(
+          field: "expected_revision", description: "\(request.expectedRevision) is negative; 0 = not checked")
+      )
     }
-    let settings = violations.isEmpty ? TopicSettings(explicit: explicit, violations: &violations) : topic.settings
+    let settings =
+      violations.isEmpty ? TopicSettings(explicit: explicit, violations: &violations) : topic.settings
     guard violations.isEmpty else {
       throw Fault(
         .invalidRequest,
@@ -86,7 +92,9 @@ extension TopicsService {
         throw Fault(
           .invalidRequest, why, metadata: ["topic": old.name, "partitions": String(old.partitions)],
           violations: [
-            .init(field: "partitions", description: "\(request.partitions) is outside \(old.partitions + 1) to \(most)")
+            .init(
+              field: "partitions",
+              description: "\(request.partitions) is outside \(old.partitions + 1) to \(most)")
           ])
       }
       let new = old.grown(to: request.partitions)

@@ -64,8 +64,7 @@ extension TopicsService {
     return result
   }
 
-  @Sendable func deleteRecords(_ message: SharedBytes, _ principal: Principal) async throws -> [UInt8]
-  {
+  @Sendable func deleteRecords(_ message: SharedBytes, _ principal: Principal) async throws -> [UInt8] {
     let request = try DeleteRecordsRequest(decoding: message)
     let topic = try context.registry.topic(request.topic, of: principal.tenant)
     guard (1...Int(topic.partitions)).contains(request.partitions.count) else {
@@ -121,7 +120,8 @@ extension TopicsService {
     guard violations.isEmpty else {
       throw Fault(
         .invalidRequest,
-        "no record was deleted: " + violations.map { "\($0.field) \($0.description)" }.joined(separator: "; "),
+        "no record was deleted: "
+          + violations.map { "\($0.field) \($0.description)" }.joined(separator: "; "),
         violations: violations)
     }
   }

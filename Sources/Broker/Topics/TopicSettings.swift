@@ -66,7 +66,8 @@ package struct TopicSettings: Sendable, Hashable {
 
   private static let fixed: [String: String] = [
     "partitions": "not a setting: the number of partitions grows with Topics/AddPartitions and never shrinks",
-    "partitioner": "not a setting: the partitioner is chosen when the topic is created, because another one moves keys; create a topic with it",
+    "partitioner":
+      "not a setting: the partitioner is chosen when the topic is created, because another one moves keys; create a topic with it",
     "generation": "not a setting: it rises when partitions are added",
     "name": "not a setting: a topic keeps its name; create another topic",
     "topic.id": "not a setting: a topic keeps its id for its life",
@@ -109,7 +110,8 @@ package struct TopicSettings: Sendable, Hashable {
         "From the next append on; when the change is answered, everything appended before it is synced."),
     choice(
       "min.acks", \.minimumAcks,
-      "The weakest acknowledgement that a producer may ask for (R43): none, leader or all.", effect: nextBatch),
+      "The weakest acknowledgement that a producer may ask for (R43): none, leader or all.", effect: nextBatch
+    ),
     choice(
       "compression.type", \.compressionType,
       "How batches are compressed that the broker builds (Publish), and what SDKs are told to use unless their caller chose; batches that arrive compressed are kept as they are. producer: the client's choice, and none for Publish.",
