@@ -151,6 +151,11 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
     finish(call, status, head.metadata, connection)
   }
 
+  /// Without trailers nothing follows: a call whose own side is open would wait for its deadline.
+  func dataEnded(_ connection: Connection, _ call: Call) {
+    finish(call, GRPCStatus(.unknown, "the server ended the call without grpc-status"), Metadata(), connection)
+  }
+
   /// The final status has come.
   private func finish(_ call: Call, _ status: GRPCStatus, _ trailers: Metadata, _ connection: Connection) {
     var status = status

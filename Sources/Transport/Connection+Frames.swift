@@ -31,7 +31,7 @@ extension Connection {
     let endStream = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
     switch UInt32(header.type) {
     case NGHTTP2_DATA.rawValue:
-      if endStream { session?.call(header.stream_id)?.receiveEnd() }
+      if endStream, let call = session?.call(header.stream_id) { role.dataEnded(self, call) }
     case NGHTTP2_HEADERS.rawValue:
       let category = frame.pointee.headers.cat
       role.headers(

@@ -10,6 +10,8 @@ protocol ConnectionRole: AnyObject {
   /// A header block is complete in `connection.head`.
   /// - Parameter isFirst: it opens the request or the response; otherwise it is interim or trailers.
   func headers(_ connection: Connection, stream: Int32, isFirst: Bool, endStream: Bool)
+  /// The peer ended its side with DATA, not with a header block.
+  func dataEnded(_ connection: Connection, _ call: Call)
   /// The first SETTINGS of the peer have come.
   func settingsReceived(_ connection: Connection)
   func goAwayReceived(_ connection: Connection, lastStream: Int32)

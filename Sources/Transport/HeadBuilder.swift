@@ -143,8 +143,13 @@ struct HeadBuilder {
     return rest
   }
 
+  /// Media types are the same in either case (RFC 9110, 8.3.1).
   private static func isGRPC(_ value: UnsafeBufferPointer<UInt8>) -> Bool {
-    guard value.starts(with: "application/grpc".utf8) else { return false }
+    guard
+      value.starts(
+        with: "application/grpc".utf8,
+        by: { $0 == $1 || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) && $0 | 0x20 == $1 })
+    else { return false }
     guard value.count > 16 else { return true }
     return value[16] == UInt8(ascii: "+") || value[16] == UInt8(ascii: ";")
   }

@@ -97,6 +97,8 @@ final class ServerRole: ConnectionRole {
     if endStream { call.receiveEnd() }
   }
 
+  func dataEnded(_ connection: Connection, _ call: Call) { call.receiveEnd() }
+
   /// A status that the transport made, in the service's own words.
   func explained(_ status: GRPCStatus) -> GRPCStatus {
     guard status.cause != nil, let explain = server.configuration.explain else { return status }

@@ -27,13 +27,18 @@ struct ClientCases {
     "cancel_after_begin": { try await $0.cancelAfterBegin() },
     "cancel_after_first_response": { try await $0.cancelAfterFirstResponse() },
     "timeout_on_sleeping_server": { try await $0.timeoutOnSleepingServer() },
+    "client_compressed_unary": { try await $0.clientCompressedUnary() },
+    "client_compressed_streaming": { try await $0.clientCompressedStreaming() },
+    "server_compressed_unary": { try await $0.serverCompressedUnary() },
+    "server_compressed_streaming": { try await $0.serverCompressedStreaming() },
     "max_message_size": { try await $0.maxMessageSize() },
   ]
 
-  private func open(_ method: String, _ metadata: Metadata = Metadata(), within: TimeAmount = .seconds(20))
-    -> Conversation
-  {
-    Conversation(connection, TestService.prefix + method, metadata, deadline: .now() + within)
+  private func open(
+    _ method: String, _ metadata: Metadata = Metadata(), within: TimeAmount = .seconds(20), compresses: Bool = false
+  ) -> Conversation {
+    Conversation(
+      connection, TestService.prefix + method, metadata, deadline: .now() + within, compresses: compresses)
   }
 
   private func unary(_ method: String, _ request: [UInt8], _ metadata: Metadata = Metadata()) async
@@ -196,6 +201,54 @@ struct ClientCases {
       let (messages, end) = await call.rest()
       try expect(end.status.code == .deadlineExceeded && messages.isEmpty, "status \(end.status)")
     }
+  }
+
+  // MARK: Compression
+
+  /// A stock server does not tell its handlers how a message came: that the bytes on the wire are gzip is
+  /// for the tests with the raw server to see.
+  private func clientCompressedUnary() async throws {
+    for plain in [false, true] {
+      let call = open("UnaryCall", compresses: true)
+      call.send(Request(responseSize: 314_159, payload: [UInt8](repeating: 0, count: 271_828)).encoded, plain: plain)
+      call.end()
+      let (messages, end) = await call.rest()
+      try succeeded(end)
+      try expect(messages.first.flatMap { Response.body($0)?.count } == 314_159, "the answer differs")
+    }
+  }
+
+  private func clientCompressedStreaming() async throws {
+    let call = open("StreamingInputCall", compresses: true)
+    for (size, plain) in [(27_182, false), (45_904, true)] {
+      var request: [UInt8] = []
+      Protobuf.append(1, bytes: Request.payload([UInt8](repeating: 0, count: size)), to: &request)
+      call.send(request, plain: plain)
+    }
+    call.end()
+    let (messages, end) = await call.rest()
+    try succeeded(end)
+    try expect(messages.count == 1 && Response.aggregate(messages[0]) == 73_086, "messages \(messages)")
+  }
+
+  private func serverCompressedUnary() async throws {
+    for compressed in [true, false] {
+      let request = Request(responseSize: 314_159, responseCompressed: compressed)
+      let (messages, end) = await unary("UnaryCall", request.encoded)
+      try succeeded(end)
+      try expect(messages.first.flatMap { Response.body($0)?.count } == 314_159, "the answer differs")
+      try expect(end.compressed == [compressed], "compressed: \(end.compressed)")
+    }
+  }
+
+  private func serverCompressedStreaming() async throws {
+    let request = Request(parameters: [
+      ResponseParameters(size: 31_415, isCompressed: true), ResponseParameters(size: 92_653, isCompressed: false),
+    ])
+    let (messages, end) = await unary("StreamingOutputCall", request.encoded)
+    try succeeded(end)
+    try expect(messages.map { Response.body($0)?.count } == [31_415, 92_653], "sizes \(messages.map(\.count))")
+    try expect(end.compressed == [true, false], "compressed: \(end.compressed)")
   }
 
   // MARK: Limits

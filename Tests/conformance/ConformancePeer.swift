@@ -8,7 +8,7 @@ import Transport
 ///
 ///     ConformancePeer server TLS_FOLDER                      serves TestService until its input ends
 ///     ConformancePeer client CASE PORT TLS_FOLDER            goes through a case of `ClientCases`
-///     ConformancePeer call PATH PORT TLS_FOLDER [SECONDS]    one call with one empty message; prints its end
+///     ConformancePeer call PATH PORT TLS_FOLDER [MS [gzip]]  one call with one message; prints its end
 ///
 /// The folder has ca.pem, server.pem, server.key, client.pem and client.key. Exit code 1: a check did not hold.
 @main
@@ -19,11 +19,13 @@ enum ConformancePeer {
     case "server" where words.count == 2: try await Peer.serve(words[1])
     case "client" where words.count == 4: await Peer.run(words[1], Int(words[2]) ?? 0, words[3])
     case "call" where words.count >= 4:
-      try await Peer.call(words[1], Int(words[2]) ?? 0, words[3], words.count > 4 ? Int64(words[4]) : nil)
+      try await Peer.call(
+        words[1], Int(words[2]) ?? 0, words[3], words.count > 4 ? Int64(words[4]) : nil,
+        compresses: words.last == "gzip")
     case "cases": ClientCases.all.keys.sorted().forEach { print($0) }
     default:
       print(
-        "usage: ConformancePeer server FOLDER | client CASE PORT FOLDER | call PATH PORT FOLDER [MS] | cases")
+        "usage: ConformancePeer server FOLDER | client CASE PORT FOLDER | call PATH PORT FOLDER [MS [gzip]] | cases")
       exit(2)
     }
   }
@@ -67,15 +69,21 @@ enum Peer {
   }
 
   /// Prints `code=N`, `message=…` and each trailer; what the server sent is for the test to judge.
-  static func call(_ path: String, _ port: Int, _ folder: String, _ milliseconds: Int64?) async throws {
+  /// The message is empty, or 1,000 zeros with gzip.
+  static func call(
+    _ path: String, _ port: Int, _ folder: String, _ milliseconds: Int64?, compresses: Bool
+  ) async throws {
     let connection = try await connect(port, folder)
-    let call = Conversation(connection, path, deadline: .now() + .milliseconds(milliseconds ?? 20_000))
-    call.send([])
+    let call = Conversation(
+      connection, path, deadline: .now() + .milliseconds(milliseconds ?? 20_000), compresses: compresses)
+    call.send(compresses ? [UInt8](repeating: 0, count: 1000) : [])
     call.end()
     let (messages, end) = await call.rest()
     say("code=\(end.status.code.rawValue)")
     say("message=\(end.status.message)")
     say("messages=\(messages.count)")
+    say("sizes=\(messages.map(\.count))")
+    say("compressed=\(end.compressed)")
     say("unprocessed=\(end.status.isDefinitelyUnprocessed)")
     for entry in end.trailers.entries { say("trailer \(entry.name)=\(entry.value)") }
     await connection.close()
@@ -92,9 +100,9 @@ enum Peer {
       limits: limits, group: group)
   }
 
-  /// A line, at once: the other end waits for it.
+  /// A line, at once: the other end waits for it. Not through stdio, whose flush would wait for `readLine`.
   private static func say(_ line: String) {
-    print(line)
-    fflush(nil)
+    let bytes = Array((line + "\n").utf8)
+    _ = bytes.withUnsafeBytes { write(1, $0.baseAddress, $0.count) }
   }
 }

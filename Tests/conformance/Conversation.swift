@@ -10,24 +10,30 @@ final class Conversation: Sendable {
     var initial: Metadata?
     var status: GRPCStatus
     var trailers: Metadata
+    /// For each message in order: it came compressed.
+    var compressed: [Bool] = []
   }
 
   private let call: Call
   private let listener: Listener
 
+  /// - Parameter compresses: announce gzip and use it, but for messages sent `plain`.
   init(
     _ connection: GRPCConnection, _ path: String, _ metadata: Metadata = Metadata(),
-    deadline: NIODeadline? = nil
+    deadline: NIODeadline? = nil, compresses: Bool = false
   ) {
     let listener = Listener()
     self.listener = listener
     call = connection.open(path: path, metadata: metadata, deadline: deadline) { call in
       listener.call.withLock { $0 = call }
+      if compresses { call.compressWithGzip() }
       return listener
     }
   }
 
-  func send(_ bytes: [UInt8]) { call.eventLoop.execute { [call] in call.send(OutboundMessage(head: bytes)) } }
+  func send(_ bytes: [UInt8], plain: Bool = false) {
+    call.eventLoop.execute { [call] in call.send(OutboundMessage(head: bytes), plain: plain) }
+  }
   func end() { call.eventLoop.execute { [call] in call.sendEnd() } }
   func cancel() { call.eventLoop.execute { [call] in call.cancel() } }
 
@@ -51,6 +57,7 @@ final class Conversation: Sendable {
     let call = Mutex<Call?>(nil)
     let end = Mutex<End?>(nil)
     private let initial = Mutex<Metadata?>(nil)
+    private let compressed = Mutex<[Bool]>([])
     private let sink: AsyncStream<[UInt8]>.Continuation
 
     init() { (messages, sink) = AsyncStream.makeStream() }
@@ -58,13 +65,16 @@ final class Conversation: Sendable {
     func receivedHeaders(_ metadata: Metadata) { initial.withLock { $0 = metadata } }
 
     func received(_ message: SharedBytes) {
+      let call = call.withLock { $0 }
+      compressed.withLock { $0.append(call?.receivedCompressed == true) }
       sink.yield(message.array)
-      call.withLock { $0 }?.release(message.count)
+      call?.release(message.count)
     }
 
     func closed(_ status: GRPCStatus, _ trailers: Metadata) {
       let headers = initial.withLock { $0 }
-      end.withLock { $0 = End(initial: headers, status: status, trailers: trailers) }
+      let flags = compressed.withLock { $0 }
+      end.withLock { $0 = End(initial: headers, status: status, trailers: trailers, compressed: flags) }
       call.withLock { $0 = nil }
       sink.finish()
     }

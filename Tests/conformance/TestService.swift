@@ -68,9 +68,11 @@ final class TestCall: CallHandler, @unchecked Sendable {
     case .empty: break
     case .input:
       guard let input = Response.input(bytes) else { return refuse() }
+      guard isCompressedAsExpected(input.expectCompressed) else { return }
       inputBytes += input.body.count
     case .unary, .output, .duplex, .halfDuplex:
       guard let request = Request(decoding: bytes) else { return refuse() }
+      guard isCompressedAsExpected(request.expectCompressed) else { return }
       take(request)
     }
   }
@@ -103,6 +105,9 @@ final class TestCall: CallHandler, @unchecked Sendable {
 
   private func take(_ request: Request) {
     if let status = request.status, status.code != 0 { return finish(status.status) }
+    if request.responseCompressed == true || request.parameters.contains(where: { $0.isCompressed == true }) {
+      call.compressWithGzip()
+    }
     switch shape {
     case .unary:
       held.append(ResponseParameters(size: request.responseSize, isCompressed: request.responseCompressed))
@@ -111,6 +116,13 @@ final class TestCall: CallHandler, @unchecked Sendable {
       advance()
     default: held += request.parameters
     }
+  }
+
+  /// False ends the call: the message came compressed, or not, against what it says itself.
+  private func isCompressedAsExpected(_ expected: Bool?) -> Bool {
+    guard let expected, expected != call.receivedCompressed else { return true }
+    finish(GRPCStatus(.invalidArgument, "the message came \(expected ? "un" : "")compressed"))
+    return false
   }
 
   /// Sends what is due, and ends the call after the last answer to the last request.
@@ -133,7 +145,7 @@ final class TestCall: CallHandler, @unchecked Sendable {
 
   private func send(_ answer: ResponseParameters) {
     if !answers.isEmpty { answers.removeFirst() }
-    call.send(OutboundMessage(head: Response.payload(size: answer.size)))
+    call.send(OutboundMessage(head: Response.payload(size: answer.size)), plain: answer.isCompressed != true)
   }
 
   private func refuse() { finish(GRPCStatus(.invalidArgument, "the message is not of the expected type")) }

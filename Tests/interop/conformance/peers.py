@@ -95,14 +95,15 @@ def client_case(name, port, certificates, timeout=30):
 class CallResult:
     """How one call of our client ended."""
 
-    def __init__(self, path, port, certificates, milliseconds=20_000):
+    def __init__(self, path, port, certificates, milliseconds=20_000, *words):
         result = subprocess.run(
-            [binary(), "call", path, str(port), str(certificates.folder), str(milliseconds)],
+            [binary(), "call", path, str(port), str(certificates.folder), str(milliseconds), *words],
             capture_output=True, text=True, timeout=min(milliseconds / 1000, 20) + 20)
         assert result.returncode == 0, result.stdout + result.stderr
         fields = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
         self.code = next(code for code in grpc.StatusCode if code.value[0] == int(fields["code"]))
         self.message, self.messages = fields["message"], int(fields["messages"])
+        self.sizes, self.compressed = fields["sizes"], fields["compressed"]
         self.unprocessed = fields["unprocessed"] == "true"
         self.trailers = {name.removeprefix("trailer "): value for name, value in fields.items()
                          if name.startswith("trailer ")}

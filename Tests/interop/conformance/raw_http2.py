@@ -143,8 +143,9 @@ class Client:
 class Server:
     """Answers the first request of each connection with `script(h2 connection, stream)`."""
 
-    def __init__(self, context, script, settings=None):
+    def __init__(self, context, script, settings=None, body=None):
         self.context, self.script, self.settings = context, script, settings
+        self.body = body if body is not None else []
         self.requests = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -184,6 +185,8 @@ class Server:
             for event in session.receive_data(data):
                 if isinstance(event, h2.events.RequestReceived):
                     self.requests.append(_fields(event))
+                if isinstance(event, h2.events.DataReceived):
+                    self.body.append(event.data)
                 if isinstance(event, h2.events.StreamEnded):
                     self.script(session, event.stream_id)
             connection.sendall(session.data_to_send())

@@ -62,12 +62,19 @@ class Server:
             code = next(c for c in grpc.StatusCode if c.value[0] == request.response_status.code)
             context.abort(code, request.response_status.message)
 
+    def _compress(self, context, wanted):
+        """Before the headers leave."""
+        if wanted:
+            context.set_compression(grpc.Compression.Gzip)
+
     def _answers(self, request, context):
         self._status(request, context)
         for parameters in request.response_parameters:
             until = time.monotonic() + parameters.interval_us / 1e6
             while context.is_active() and time.monotonic() < until:
                 time.sleep(0.01)
+            if not parameters.compressed.value:
+                context.disable_next_message_compression()
             body = self.messages.Payload(body=bytes(parameters.size))
             yield self.messages.StreamingOutputCallResponse(payload=body)
 
@@ -78,6 +85,7 @@ class Server:
         return self.messages.Empty()
 
     def UnaryCall(self, request, context):
+        self._compress(context, request.response_compressed.value)
         self._begin(context)
         self._status(request, context)
         return self.messages.SimpleResponse(payload=self.messages.Payload(body=bytes(request.response_size)))
@@ -88,6 +96,7 @@ class Server:
         return self.messages.StreamingInputCallResponse(aggregated_payload_size=size)
 
     def StreamingOutputCall(self, request, context):
+        self._compress(context, any(each.compressed.value for each in request.response_parameters))
         self._begin(context)
         yield from self._answers(request, context)
 

@@ -211,3 +211,53 @@ def test_max_message_size(stub, messages):
     error = failure(lambda: stub.UnaryCall(more, timeout=TIMEOUT))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and str(limit) in error.details()
     test_empty_unary(stub, messages)
+
+
+# Compression
+
+
+GZIP = grpc.Compression.Gzip
+
+
+@row("a request with gzip is taken, and one that should have been compressed and is not is told apart",
+     "client_compressed_unary")
+def test_client_compressed_unary(stub, messages):
+    def request(expected):
+        return messages.SimpleRequest(expect_compressed=messages.BoolValue(value=expected), response_size=314159,
+                                      payload=payload(messages, 271828))
+
+    error = failure(lambda: stub.UnaryCall(request(True), timeout=TIMEOUT))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert len(stub.UnaryCall(request(True), timeout=TIMEOUT, compression=GZIP).payload.body) == 314159
+    assert len(stub.UnaryCall(request(False), timeout=TIMEOUT).payload.body) == 314159
+
+
+@row("a stream of requests with gzip, and one that should have been compressed and is not",
+     "client_compressed_streaming")
+def test_client_compressed_streaming(stub, messages):
+    def requests(expected):
+        return iter([messages.StreamingInputCallRequest(
+            expect_compressed=messages.BoolValue(value=expected), payload=payload(messages, size))
+            for size in (27182, 45904)])
+
+    error = failure(lambda: stub.StreamingInputCall(requests(True), timeout=TIMEOUT))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    answer = stub.StreamingInputCall(requests(True), timeout=TIMEOUT, compression=GZIP)
+    assert answer.aggregated_payload_size == 73086
+
+
+@pytest.mark.parametrize("compressed", [
+    pytest.param(value, id=name, marks=row(f"an answer {name}", "server_compressed_unary"))
+    for name, value in [("with gzip", True), ("without", False)]])
+def test_server_compressed_unary(stub, messages, compressed):
+    request = messages.SimpleRequest(response_compressed=messages.BoolValue(value=compressed), response_size=314159)
+    assert stub.UnaryCall(request, timeout=TIMEOUT).payload.body == bytes(314159)
+
+
+@row("a stream of answers, the first with gzip, the second without", "server_compressed_streaming")
+def test_server_compressed_streaming(stub, messages):
+    request = messages.StreamingOutputCallRequest(response_parameters=[
+        messages.ResponseParameters(size=size, compressed=messages.BoolValue(value=compressed))
+        for size, compressed in [(31415, True), (92653, False)]])
+    sizes = [len(answer.payload.body) for answer in stub.StreamingOutputCall(request, timeout=TIMEOUT)]
+    assert sizes == [31415, 92653]

@@ -28,6 +28,10 @@ def case(name, behaviour, section=None):
     case("cancel_after_begin", "cancelled before a message: CANCELLED"),
     case("cancel_after_first_response", "cancelled after the first answer: CANCELLED"),
     case("timeout_on_sleeping_server", "deadlines of 1 ms and 100 ms on a sleeping server: DEADLINE_EXCEEDED"),
+    case("client_compressed_unary", "a request with gzip, and one without on a call that announced it"),
+    case("client_compressed_streaming", "a stream of requests, the first with gzip, the second without"),
+    case("server_compressed_unary", "an answer with gzip, and one without, told apart"),
+    case("server_compressed_streaming", "a stream of answers, the first with gzip, the second without, told apart"),
     case("max_message_size", "an answer one byte over our limit: RESOURCE_EXHAUSTED with the limit, and the "
          "connection goes on", "(our limit)"),
 ])
