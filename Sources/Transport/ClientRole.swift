@@ -153,7 +153,8 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
 
   /// Without trailers nothing follows: a call whose own side is open would wait for its deadline.
   func dataEnded(_ connection: Connection, _ call: Call) {
-    finish(call, GRPCStatus(.unknown, "the server ended the call without grpc-status"), Metadata(), connection)
+    finish(
+      call, GRPCStatus(.unknown, "the server ended the call without grpc-status"), Metadata(), connection)
   }
 
   /// The final status has come.

@@ -35,7 +35,8 @@ struct ClientCases {
   ]
 
   private func open(
-    _ method: String, _ metadata: Metadata = Metadata(), within: TimeAmount = .seconds(20), compresses: Bool = false
+    _ method: String, _ metadata: Metadata = Metadata(), within: TimeAmount = .seconds(20),
+    compresses: Bool = false
   ) -> Conversation {
     Conversation(
       connection, TestService.prefix + method, metadata, deadline: .now() + within, compresses: compresses)
@@ -210,7 +211,8 @@ struct ClientCases {
   private func clientCompressedUnary() async throws {
     for plain in [false, true] {
       let call = open("UnaryCall", compresses: true)
-      call.send(Request(responseSize: 314_159, payload: [UInt8](repeating: 0, count: 271_828)).encoded, plain: plain)
+      call.send(
+        Request(responseSize: 314_159, payload: [UInt8](repeating: 0, count: 271_828)).encoded, plain: plain)
       call.end()
       let (messages, end) = await call.rest()
       try succeeded(end)
@@ -243,11 +245,13 @@ struct ClientCases {
 
   private func serverCompressedStreaming() async throws {
     let request = Request(parameters: [
-      ResponseParameters(size: 31_415, isCompressed: true), ResponseParameters(size: 92_653, isCompressed: false),
+      ResponseParameters(size: 31_415, isCompressed: true),
+      ResponseParameters(size: 92_653, isCompressed: false),
     ])
     let (messages, end) = await unary("StreamingOutputCall", request.encoded)
     try succeeded(end)
-    try expect(messages.map { Response.body($0)?.count } == [31_415, 92_653], "sizes \(messages.map(\.count))")
+    try expect(
+      messages.map { Response.body($0)?.count } == [31_415, 92_653], "sizes \(messages.map(\.count))")
     try expect(end.compressed == [true, false], "compressed: \(end.compressed)")
   }
 

@@ -25,7 +25,8 @@ enum ConformancePeer {
     case "cases": ClientCases.all.keys.sorted().forEach { print($0) }
     default:
       print(
-        "usage: ConformancePeer server FOLDER | client CASE PORT FOLDER | call PATH PORT FOLDER [MS [gzip]] | cases")
+        "usage: ConformancePeer server FOLDER | client CASE PORT FOLDER | call PATH PORT FOLDER [MS [gzip]] | cases"
+      )
       exit(2)
     }
   }
