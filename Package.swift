@@ -141,7 +141,7 @@ let tests: [Target] = [
     dependencies: ["SkeinClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
     path: "Tests/kill/driver", swiftSettings: strict),
   .executableTarget(
-    name: "UnaryBench", dependencies: ["SkeinCore", "Wire", "Transport"] + nio, path: "Tests/bench/driver",
+    name: "CallDriver", dependencies: ["SkeinCore", "Wire", "Transport"] + nio, path: "Tests/driver",
     swiftSettings: strict),
   .testTarget(name: "ArchitectureTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(name: "SkeinCoreTests", dependencies: ["SkeinCore"], swiftSettings: strict),

@@ -12,6 +12,8 @@ package struct OutboundMessage: Sendable {
   package let count: Int
   /// The bytes are compressed with the encoding that the call announced.
   let isCompressed: Bool
+  /// What the sender charged for it; kept until it is encrypted, or dropped with its call.
+  package var charge: MemoryBudget.Reservation?
 
   /// - Parameter head: usually the encoded envelope in front of a payload.
   package init(head: [UInt8], parts: [SharedBytes] = []) {

@@ -81,8 +81,8 @@ enum ModuleTable {
     "Simulation": ModuleRow(
       uses: ["SkeinCore", "RecordFormat", "CommitLog"], toolchain: ["Synchronization"], isPure: true),
 
-    // One unary call after the other, for make bench.
-    "UnaryBench": ModuleRow(uses: ["SkeinCore", "Wire", "Transport"] + nio),
+    // Calls for make bench and the tests of limits.
+    "CallDriver": ModuleRow(uses: ["SkeinCore", "Wire", "Transport"] + nio, toolchain: ["Synchronization"]),
 
     // The transport against spikes/h2tls.
     "TransportBench": ModuleRow(

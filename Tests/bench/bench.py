@@ -114,14 +114,14 @@ class Broker:
     def unary(self, topic, records):
         """Acknowledged calls a second, 32 in flight."""
         host, port = self.address.rsplit(":", 1)
-        text = run([f"{self.bin}/UnaryBench", host, port, f"{self.folder}/tls", "publish", str(records), "32", topic,
+        text = run([f"{self.bin}/CallDriver", host, port, f"{self.folder}/tls", "publish", str(records), "32", topic,
                     str(RECORD)])
         return json.loads(text)["calls_per_second"]
 
     def refusals(self, topic, calls):
         """Refused calls a second, 64 in flight; ends the bench if one is not refused."""
         host, port = self.address.rsplit(":", 1)
-        text = run([f"{self.bin}/UnaryBench", host, port, f"{self.folder}/tls", "refusals", str(calls), "64", topic])
+        text = run([f"{self.bin}/CallDriver", host, port, f"{self.folder}/tls", "refusals", str(calls), "64", topic])
         return json.loads(text)["calls_per_second"]
 
     def bench(self, verb, topic, *more, records=RECORDS):

@@ -23,7 +23,7 @@ if [ ! -x "$cache/h2tls/.build/release/BBench" ]; then
   swift build --package-path "$cache/h2tls" -c release >"$cache/h2tls.log" 2>&1 || { tail -30 "$cache/h2tls.log" >&2; exit 1; }
 fi
 if [ "$bin" = "$PWD/.build/release" ] || [ "$bin" = "$(readlink -f .build/release)" ]; then
-  swift build -c release --static-swift-stdlib --product UnaryBench >"$cache/unary.log" 2>&1 || { tail -30 "$cache/unary.log" >&2; exit 1; }
+  swift build -c release --static-swift-stdlib --product CallDriver >"$cache/unary.log" 2>&1 || { tail -30 "$cache/unary.log" >&2; exit 1; }
 fi
 [ -x "$cache/writebehind" ] || cc -O2 -pthread -w "$spikes/journal/writebehind.c" -o "$cache/writebehind"
 exec python3 Tests/bench/bench.py --bin "$bin" --yardsticks "$cache" \

@@ -20,4 +20,5 @@ final class BrokerMetrics: Sendable {
   let callsRefused = Counter()
   let handshakeFailures = Counter()
   let syncs = Counter()
+  let readsThrottled = Counter()
 }

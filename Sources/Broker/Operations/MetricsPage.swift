@@ -57,6 +57,11 @@ struct MetricsPage {
     page.add("skein_log_syncs_total", "counter", "Group commits.", metrics.syncs.value)
     page.add("skein_memory_reserved_bytes", "gauge", "Reserved of the memory budget.", budget.reserved)
     page.add("skein_memory_limit_bytes", "gauge", "The memory budget.", budget.limit)
+    page.add(
+      "skein_reads_reserved_bytes", "gauge", "Read for streams and not yet sent.", context.readBudget.reserved)
+    page.add(
+      "skein_reads_throttled_total", "counter", "Reads put off because streams held all that they may.",
+      metrics.readsThrottled.value)
     page.add("skein_topics", "gauge", "Topics.", counts.topics)
     page.add("skein_partitions", "gauge", "Partitions.", counts.partitions)
     try await page.addPartitions(context)

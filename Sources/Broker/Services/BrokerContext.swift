@@ -14,6 +14,9 @@ final class BrokerContext: Sendable {
   let admin: AdminQueue
   let streams = DrainRegistry()
   let metrics: BrokerMetrics
+  /// What Read streams may hold between a read and the socket, in bytes: a part of the memory budget, so
+  /// that readers who do not read cannot take the room that publishers need.
+  let readBudget: MemoryBudget
   let health: HealthState
   let time: any TimeSource
   let logger: Logger
@@ -21,7 +24,8 @@ final class BrokerContext: Sendable {
   init(
     identity: BrokerIdentity, limits: BrokerLimits, registry: TopicRegistry,
     partitions: PartitionMap, workers: LogWorkers, producerIDs: ProducerIDs, admin: AdminQueue,
-    metrics: BrokerMetrics, health: HealthState, time: any TimeSource, logger: Logger
+    metrics: BrokerMetrics, readBudget: MemoryBudget, health: HealthState, time: any TimeSource,
+    logger: Logger
   ) {
     self.identity = identity
     self.limits = limits
@@ -31,6 +35,7 @@ final class BrokerContext: Sendable {
     self.producerIDs = producerIDs
     self.admin = admin
     self.metrics = metrics
+    self.readBudget = readBudget
     self.health = health
     self.time = time
     self.logger = logger

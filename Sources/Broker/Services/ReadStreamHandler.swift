@@ -10,7 +10,8 @@ import Wire
 ///
 /// Each partition is `idle` (to be read), `reading` or `waiting` (at its end). The pump starts a read
 /// only while both credits are above zero and the connection takes data, so a slow reader holds at
-/// most one message per partition plus the transport's bounded queue.
+/// most one message per partition plus the transport's bounded queue. All streams together hold at most
+/// `readBudget`, from the start of a read until its message is encrypted; beyond it reads are put off.
 ///
 /// `@unchecked Sendable`: state is touched on `eventLoop` only.
 final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable {
@@ -28,6 +29,8 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
   private struct Cursor {
     var position: ReadPosition
     var activity: Activity
+    /// Bytes of the batch at `position`, once a read has shown that it is larger than a message should be.
+    var needed = 0
   }
 
   private let call: Call
@@ -48,6 +51,9 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
   /// Bytes asked for by reads in progress: reserved from the credit, so that parallel reads do not
   /// overshoot it together.
   private var reservedBytes: UInt64 = 0
+  /// Set while reads are put off for want of memory.
+  private var retry: Scheduled<Void>?
+  private static let retryDelay = TimeAmount.milliseconds(20)
 
   init(call: Call, context: BrokerContext, principal: Principal) {
     self.call = call
@@ -153,6 +159,7 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
   private func read(_ index: Int) {
     let position = cursors[index].position
     let want = Int(min(UInt64(messageBytes), granted.bytes - sentBytes - reservedBytes))
+    guard let charge = context.readBudget.reserve(max(want, cursors[index].needed)) else { return putOff() }
     cursors[index].activity = .reading
     reads += 1
     reservedBytes += UInt64(want)
@@ -161,25 +168,48 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
         position.key, from: position.offset, maxBytes: want, lastEpoch: position.lastEpoch,
         replyLoop: self.eventLoop
       ) { result in
-        self.finished(index, result, reserved: UInt64(want))
+        self.finished(index, result, reserved: UInt64(want), charge)
       }
     }
   }
 
-  private func finished(_ index: Int, _ result: Result<ReadSlice, Fault>, reserved: UInt64) {
+  /// Streams hold all that they may: the pump runs again a little later.
+  private func putOff() {
+    context.metrics.readsThrottled.add(1)
+    guard retry == nil else { return }
+    retry = eventLoop.scheduleTask(in: Self.retryDelay) {
+      self.retry = nil
+      self.pump()
+    }
+  }
+
+  private func finished(
+    _ index: Int, _ result: Result<ReadSlice, Fault>, reserved: UInt64, _ charge: MemoryBudget.Reservation
+  ) {
     reads -= 1
     reservedBytes -= reserved
     guard !isClosed else { return }
     let position = cursors[index].position
     switch result {
+    case .failure(let fault) where fault.reason == .overloaded:
+      cursors[index].activity = .idle
+      return putOff()
     case .failure(let fault):
       cursors[index].activity = .ended
       report(fault, topic: position.topicName, partition: position.key.partition)
     case .success(let slice) where slice.batches.isEmpty && slice.next <= position.offset:
       wait(index)
     case .success(let slice):
-      deliver(slice, index)
       cursors[index].activity = .idle
+      // A batch is sent whole, however large; then it is charged whole.
+      guard
+        let exact = context.readBudget.reserve(slice.bytes) ?? (slice.bytes <= charge.bytes ? charge : nil)
+      else {
+        cursors[index].needed = slice.bytes
+        return putOff()
+      }
+      cursors[index].needed = 0
+      deliver(slice, index, exact)
     }
     pump()
   }
@@ -197,7 +227,7 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
     }
   }
 
-  private func deliver(_ slice: ReadSlice, _ index: Int) {
+  private func deliver(_ slice: ReadSlice, _ index: Int, _ charge: MemoryBudget.Reservation) {
     let position = cursors[index].position
     var records: UInt64 = 0
     var base = position.offset
@@ -224,7 +254,7 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
     read.totalBytes = sentBytes
     response.read = read
     response.batches = Payload(slice.batches)
-    send(response)
+    send(response, charge)
     cursors[index].position.offset = slice.next
     cursors[index].position.lastEpoch = slice.leaderEpoch
   }
@@ -242,10 +272,12 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
     send(ReadResponse(heartbeat: beat))
   }
 
-  private func send(_ response: ReadResponse) {
+  private func send(_ response: ReadResponse, _ charge: MemoryBudget.Reservation? = nil) {
     heartbeat?.sent()
     let (head, parts) = response.encodedParts()
-    call.send(OutboundMessage(head: head, parts: parts))
+    var message = OutboundMessage(head: head, parts: parts)
+    message.charge = charge
+    call.send(message)
   }
 
   private func report(_ fault: Fault, topic: String, partition: Int32) {
@@ -270,6 +302,7 @@ final class ReadStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
     context.metrics.readStreams.add(-1)
     context.streams.remove(self)
     heartbeat?.stop()
+    retry?.cancel()
     for cursor in cursors {
       if case .waiting(let waiter) = cursor.activity { waiter.cancel() }
     }

@@ -6,14 +6,16 @@ import Wire
 
 /// Unary calls with a fixed number of them in flight on one connection.
 ///
-///     UnaryBench HOST PORT TLS_FOLDER publish CALLS IN_FLIGHT TOPIC SIZE
-///     UnaryBench HOST PORT TLS_FOLDER refusals CALLS IN_FLIGHT TOPIC
+///     CallDriver HOST PORT TLS_FOLDER publish CALLS IN_FLIGHT TOPIC SIZE
+///     CallDriver HOST PORT TLS_FOLDER refusals CALLS IN_FLIGHT TOPIC
+///     CallDriver HOST PORT TLS_FOLDER stalled-readers STREAMS SECONDS TOPIC
 ///
 /// `publish` is what the yardstick's unary mode does, but acknowledged when durable. `refusals` sends bad
-/// input of every kind, all of which must be refused. Prints one JSON object.
+/// input of every kind, all of which must be refused. `stalled-readers` opens Read streams that never take what they asked for. Prints one JSON object.
 @main
-enum UnaryBench {
-  static let usage = "usage: UnaryBench HOST PORT TLS_FOLDER publish|refusals CALLS IN_FLIGHT TOPIC [SIZE]"
+enum CallDriver {
+  static let usage =
+    "usage: CallDriver HOST PORT TLS_FOLDER publish|refusals|stalled-readers COUNT NUMBER TOPIC [SIZE]"
 
   static func main() async throws {
     let words = Array(CommandLine.arguments.dropFirst())
@@ -25,17 +27,15 @@ enum UnaryBench {
     case "publish":
       guard words.count == 8, let size = Int(words[7]), size >= 0 else { return print(usage) }
       workload = Publishing(topic: words[6], size: size)
+    case "stalled-readers":
+      return try await StalledReaders(host: words[0], port: port, tls: words[2], topic: words[6])
+        .run(streams: calls, seconds: inFlight)
     case "refusals": workload = Refusals(topic: words[6])
     default: return print(usage)
     }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    let tls = words[2]
     let connection = try await GRPCConnection.connect(
-      host: words[0], port: port,
-      tls: ClientTLS(
-        trustRoots: .file(tls + "/ca.pem"), certificateChain: .file(tls + "/admin.pem"),
-        privateKey: .file(tls + "/admin.key"), serverName: nil),
-      group: group)
+      host: words[0], port: port, tls: .administrator(words[2]), group: group)
     let started = ContinuousClock.now
     let failures = try await run(connection, workload, calls: calls, inFlight: inFlight)
     let took = (ContinuousClock.now - started).components
@@ -127,4 +127,13 @@ private final class Exchange: CallHandler {
   }
 
   func closed(_ status: GRPCStatus, _ trailers: Metadata) { done(status, reply) }
+}
+
+extension ClientTLS {
+  /// The administrator's identity in a folder that `skeind --dev` made.
+  static func administrator(_ folder: String) -> ClientTLS {
+    ClientTLS(
+      trustRoots: .file(folder + "/ca.pem"), certificateChain: .file(folder + "/admin.pem"),
+      privateKey: .file(folder + "/admin.key"), serverName: nil)
+  }
 }
