@@ -103,7 +103,8 @@ extension Broker {
         startedMilliseconds: time.wallMilliseconds),
       limits: configuration.limits, registry: registry, partitions: partitions, workers: workers,
       producerIDs: ProducerIDs(store: store, key: keys.producerIDs), admin: AdminQueue(),
-      metrics: metrics, readBudget: MemoryBudget(limit: configuration.memoryBudget / 2), health: health, time: time, logger: logger)
+      metrics: metrics, readBudget: MemoryBudget(limit: configuration.memoryBudget / 2), health: health,
+      time: time, logger: logger)
     try await context.producerIDs.fetchBlock()
     try await restore(topics, deleted: deleted, context)
 

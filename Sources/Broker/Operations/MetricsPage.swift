@@ -58,7 +58,8 @@ struct MetricsPage {
     page.add("skein_memory_reserved_bytes", "gauge", "Reserved of the memory budget.", budget.reserved)
     page.add("skein_memory_limit_bytes", "gauge", "The memory budget.", budget.limit)
     page.add(
-      "skein_reads_reserved_bytes", "gauge", "Read for streams and not yet sent.", context.readBudget.reserved)
+      "skein_reads_reserved_bytes", "gauge", "Read for streams and not yet sent.", context.readBudget.reserved
+    )
     page.add(
       "skein_reads_throttled_total", "counter", "Reads put off because streams held all that they may.",
       metrics.readsThrottled.value)
