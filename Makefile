@@ -1,7 +1,7 @@
 # Skein. `make` lists the targets. None asks for input; each prints what it does.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test swift-test interop-test kill-test demo bench lint proto format docs clean soak
+.PHONY: help deps build test swift-test interop-test cli-test kill-test demo bench lint proto format docs clean soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ swift-test: deps ## the Swift tests only
 
 interop-test: build ## stock Python grpcio against the release build
 	@Tests/run-all.sh interop
+
+cli-test: build ## the real programs as processes
+	@Tests/run-all.sh cli
 
 kill-test: deps ## real brokers killed under load, with and without the power-cut layer
 	@Tests/run-all.sh kill

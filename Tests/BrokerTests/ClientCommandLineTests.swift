@@ -73,7 +73,7 @@ import Transport
       "--output", "json", "produce", "t", "--key-separator", ":", "--compression", "zstd", "--header", "a=b",
       input: lines.joined(separator: "\n"))
     #expect(produced.code == 0)
-    #expect(produced.output == #"{"topic":"t","records":500,"failed":0}"# + "\n")
+    #expect(produced.output.hasPrefix(#"{"topic":"t","records":500,"failed":0,"#))
 
     let consumed = try run("consume", "t", "--format", "key-value")
     #expect(consumed.code == 0 && consumed.notes.isEmpty)

@@ -47,8 +47,19 @@ final class Connector: Sendable {
       }
       if Task.isCancelled { break }
     }
-    throw failures.first { !$0.isRetriable } ?? failures.last
-      ?? SkeinError(.unreachable, "no address was tried")
+    throw Self.combined(failures)
+  }
+
+  /// The failure to report: one that waiting does not cure before others, with what every address said.
+  private static func combined(_ failures: [SkeinError]) -> SkeinError {
+    guard var chosen = failures.first(where: { !$0.isRetriable }) ?? failures.last else {
+      return SkeinError(.unreachable, "no address was tried")
+    }
+    if failures.count > 1 {
+      chosen.message = "no address could be used: " + failures.map(\.message).joined(separator: " ")
+      chosen.metadata["addresses"] = failures.compactMap { $0.metadata["address"] }.joined(separator: ",")
+    }
+    return chosen
   }
 
   private static func failure(_ error: any Error, _ endpoint: Endpoint) -> SkeinError {
@@ -62,8 +73,11 @@ final class Connector: Sendable {
         "\(endpoint): \(error). Use a certificate that the broker's client CA has signed.",
         metadata: ["address": endpoint.description], cause: error)
     }
+    // Some of the transport's sentences name the address first, or end with a question of their own.
+    let text = "\(error)".trimmingPrefix("\(endpoint): ")
+    let end = text.hasSuffix("?") ? "" : ". Check the address, and that skeind runs there."
     var failure = SkeinError(
-      .unreachable, "cannot connect to \(endpoint): \(error). Check the address and that skeind runs there.",
+      .unreachable, "cannot connect to \(endpoint): \(text)\(end)",
       metadata: ["address": endpoint.description], cause: error)
     // A server that we must not trust does not become trusted by waiting.
     switch kind {

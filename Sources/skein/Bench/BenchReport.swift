@@ -88,7 +88,8 @@ struct BenchOptions: ParsableArguments {
   @Flag(help: "The same as --output json.") var json = false
 
   func show(_ report: BenchReport) throws {
-    try Console.print(json || options.output == .json ? report.json.text : report.table)
+    if json { return try Console.print(report.json.text) }
+    try options.show(report.json, names: [topic]) { report.table }
   }
 }
 

@@ -39,11 +39,27 @@ struct ContextStore {
   }
 
   func use(_ name: String) throws {
-    guard names.contains(name) else {
-      let known = names.isEmpty ? "none are known" : "known are \(names.joined(separator: ", "))"
-      throw UsageError("no context \(name.displayable); \(known). Add one with `skein context add`.")
-    }
+    try mustKnow(name)
     try write(name + "\n", to: folder.appendingPathComponent("current"))
+  }
+
+  /// Forgets a context; if it was the chosen one, none is chosen afterwards.
+  func delete(_ name: String) throws {
+    try mustKnow(name)
+    do {
+      try FileManager.default.removeItem(atPath: path(name))
+      if current == name { try FileManager.default.removeItem(at: folder.appendingPathComponent("current")) }
+    } catch {
+      throw LocalFailure("cannot delete the context \(name.displayable): \(error.localizedDescription)")
+    }
+  }
+
+  private func mustKnow(_ name: String) throws {
+    guard !names.contains(name) else { return }
+    let known = names.isEmpty ? "none are known" : "known are \(names.joined(separator: ", "))"
+    throw UsageError(
+      "no context \(name.displayable)\(NearestWord.hint(for: name, in: names)); \(known). Add one with `skein context set`."
+    )
   }
 
   private func write(_ text: String, to file: URL) throws {
@@ -56,18 +72,27 @@ struct ContextStore {
     }
   }
 
-  /// The context in force: an option, else the environment, else the chosen one.
-  func resolve(
+  /// Name or file of the context in force: an option, else the environment, else the chosen one.
+  func given(
     _ option: String?, environment: [String: String] = ProcessInfo.processInfo.environment
-  ) throws -> ContextFile {
-    let given = option ?? environment["SKEIN_CONTEXT"].flatMap { $0.isEmpty ? nil : $0 } ?? current
-    guard let given else {
+  ) -> String? {
+    option ?? environment["SKEIN_CONTEXT"].flatMap { $0.isEmpty ? nil : $0 } ?? current
+  }
+
+  /// The context in force.
+  func resolve(_ option: String?) throws -> ContextFile {
+    guard let given = given(option) else {
       throw UsageError(
-        "no context is chosen; give --context FILE (skeind --dev DIR writes DIR/context.yaml), set SKEIN_CONTEXT, or run `skein context add` and `skein context use`"
+        "no context is chosen; give --context FILE (skeind --dev DIR writes DIR/context.yaml), set SKEIN_CONTEXT, or run `skein context set` and `skein context use`"
       )
     }
     // A name is a name only if it is known; everything else is a file.
     if !given.contains("/"), names.contains(given) { return try ContextFile.load(path(given)) }
+    if !given.contains("/"), !FileManager.default.fileExists(atPath: given) {
+      let known = names.isEmpty ? "no names are known" : "known names are \(names.joined(separator: ", "))"
+      throw UsageError(
+        "no context and no file \(given.displayable)\(NearestWord.hint(for: given, in: names)); \(known)")
+    }
     return try ContextFile.load(given)
   }
 }

@@ -8,21 +8,25 @@ struct ConsumeCommand: AsyncParsableCommand {
     commandName: "consume", abstract: "Print records.",
     discussion: """
       Without --follow it ends after what was there when it began. SIGINT ends it cleanly.
+      Order holds within a partition. What --format json prints, `produce --format json` reads.
       """)
   @OptionGroup var connection: ConnectionOptions
-  @Argument(help: "The topic.") var topic: String
+  @OptionGroup var form: RecordFormatOptions
+  @Argument(help: "The topic.", completion: .custom(DynamicNames.topics)) var topic: String
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
-      "beginning, end, an offset, or a time: 2026-11-23T00:00:00Z, or @ and milliseconds since 1970.",
-      valueName: "place"))
+      "beginning, end, an offset, a time: 2026-11-23T00:00:00Z or @ and milliseconds since 1970, or an age: -15m.",
+      valueName: "place"), completion: .list(["beginning", "end"]))
   var from = "beginning"
-  @Option(help: "Stop after so many records.") var max: Int?
-  @Flag(help: "Wait for more at the end.") var follow = false
-  @Option(help: "value, key-value or json.") var format = RecordFormatter.Style.value
-  @Option(help: "Read this partition; repeatable (default: all).") var partition: [Int32] = []
+  @Option(name: [.customShort("n"), .long], help: "Stop after so many records.") var max: Int?
+  @Flag(name: .shortAndLong, help: "Wait for more at the end.") var follow = false
+  @Option(name: .shortAndLong, help: "Read this partition; repeatable (default: all).") var partition:
+    [Int32] = []
 
   func run() async throws {
     let start = try StartPlace.parse(from)
+    let formatter = try form.formatter(standard: .value)
     if let max, max < 0 { throw UsageError("--max must not be negative, is \(max)") }
     if max == 0 { return }
     var configuration = ReaderConfiguration()
@@ -33,7 +37,7 @@ struct ConsumeCommand: AsyncParsableCommand {
         let reader = try await client.reader(
           topic: topic, partitions: partition.isEmpty ? nil : partition, from: start, plan)
         do {
-          try await printAll(reader)
+          try await printAll(reader, formatter)
         } catch {
           await reader.close()
           throw error
@@ -43,44 +47,28 @@ struct ConsumeCommand: AsyncParsableCommand {
     }
   }
 
-  private func printAll(_ reader: Reader) async throws {
+  private func printAll(_ reader: Reader, _ formatter: RecordFormatter) async throws {
     var output = OutputBuffer()
     var left = max ?? .max
+    // A terminal that shows the records needs no second line about them.
+    var progress = Progress(total: max, isShown: !Console.isOutputTerminal)
+    defer { progress.finish() }
+    var count = 0
     do {
       while left > 0, let batch = try await reader.nextBatch() {
         try batch.forEachRecord { record in
           guard left > 0 else { return }
           left -= 1
-          try format.write(record, of: batch, to: &output)
+          count += 1
+          try formatter.write(record, of: batch, to: &output)
         }
         // What is here is shown; a pipe still gets large writes when there is much.
         try output.flush()
+        progress.update(count)
       }
     } catch {
       try? output.flush()
       throw error
     }
-  }
-}
-
-/// `--from`.
-enum StartPlace {
-  static func parse(_ text: String) throws -> ReadStart {
-    switch text {
-    case "beginning": return .beginning
-    case "end": return .end
-    default: break
-    }
-    if let offset = Int64(text), offset >= 0 { return .offset(offset) }
-    if text.hasPrefix("@"), let time = Int64(text.dropFirst()), time >= 0 { return .timestamp(time) }
-    let plain = ISO8601DateFormatter()
-    let fractions = ISO8601DateFormatter()
-    fractions.formatOptions.insert(.withFractionalSeconds)
-    if let date = plain.date(from: text) ?? fractions.date(from: text) {
-      return .timestamp(Int64((date.timeIntervalSince1970 * 1000).rounded()))
-    }
-    throw UsageError(
-      "--from \(text.displayable): give beginning, end, an offset, a time like 2026-11-23T00:00:00Z, or @MILLISECONDS"
-    )
   }
 }

@@ -6,46 +6,85 @@ import SkeinCore
 /// The options of every command that talks to a broker.
 struct ConnectionOptions: ParsableArguments {
   @Option(
-    help: ArgumentHelp("Context file or name (else SKEIN_CONTEXT, else the chosen one).", valueName: "file"))
+    help: ArgumentHelp("Context file or name (else SKEIN_CONTEXT, else the chosen one).", valueName: "file"),
+    completion: .custom(DynamicNames.contexts))
   var context: String?
 
   @Option(
-    help: ArgumentHelp("Seconds to keep trying to reach a broker.", valueName: "seconds"))
+    help: ArgumentHelp(
+      "Another address than the context's; several separated by commas.", valueName: "host:port"))
+  var address: String?
+
+  @Option(help: ArgumentHelp("Seconds to keep trying to reach a broker.", valueName: "seconds"))
   var connectTimeout = 10
 
-  /// Runs `body` with a client, and closes it in every case.
-  func withClient<R: Sendable>(_ body: (Client) async throws -> R) async throws -> R {
-    var configuration = try ContextStore().resolve(context).clientConfiguration
+  @Option(help: ArgumentHelp("Seconds that one request may take.", valueName: "seconds"))
+  var requestTimeout = 30
+
+  @Flag(name: .long, help: "With errors, show code, outcome, metadata and causes.") var verbose = false
+
+  mutating func validate() throws {
     guard (1...3600).contains(connectTimeout) else {
-      throw UsageError("--connect-timeout must be 1 to 3600 s, is \(connectTimeout)")
+      throw ValidationError("--connect-timeout must be 1 to 3600 s, is \(connectTimeout)")
     }
+    guard (1...3600).contains(requestTimeout) else {
+      throw ValidationError("--request-timeout must be 1 to 3600 s, is \(requestTimeout)")
+    }
+    if verbose { setenv(Failure.verboseVariable, "1", 1) }
+  }
+
+  /// The context in force, with `--address` in place of its own.
+  func resolve() throws -> ContextFile {
+    var file = try ContextStore().resolve(context)
+    if let address { file.address = address }
+    return file
+  }
+
+  func clientConfiguration() throws -> ClientConfiguration {
+    var configuration = try resolve().clientConfiguration
     configuration.connectTimeout = .seconds(connectTimeout)
     configuration.unreachableTimeout = .seconds(connectTimeout)
-    let client = try Client(configuration)
+    configuration.requestTimeout = .seconds(requestTimeout)
+    return configuration
+  }
+
+  /// Runs `body` with a client, and closes it in every case.
+  /// - Throws: what `body` throws; a missing topic with the name that was probably meant.
+  func withClient<R: Sendable>(_ body: (Client) async throws -> R) async throws -> R {
+    let client = try Client(try clientConfiguration())
     do {
       let result = try await body(client)
       await client.close()
       return result
     } catch {
+      let explained = await explain(error, client)
       await client.close()
-      throw error
+      throw explained
     }
+  }
+
+  /// A second question to the broker, only when a topic was not found.
+  private func explain(_ error: any Error, _ client: Client) async -> any Error {
+    guard let error = error as? SkeinError, error.reason == Reason.topicNotFound.name,
+      let topic = error.metadata["topic"], let names = try? await client.admin.listTopics().map(\.name)
+    else { return error }
+    guard !names.isEmpty else {
+      return HintedError(
+        error: error, hint: "There is no topic yet; `skein topic create \(topic.displayable)` makes it.")
+    }
+    return NearestWord.find(topic, in: names).map {
+      HintedError(error: error, hint: "Did you mean `\($0.displayable)`?")
+    } ?? error
   }
 }
 
-/// `--output`, here or before the command.
-struct OutputOptions: ParsableArguments {
-  @Option(name: .customLong("output"), help: "table or json (default: table).")
-  private var given: OutputFormat?
+/// A refusal, and what was probably meant.
+struct HintedError: Error {
+  let error: SkeinError
+  let hint: String
+}
 
-  var output: OutputFormat {
-    given ?? ProcessInfo.processInfo.environment["SKEIN_OUTPUT"].flatMap(OutputFormat.init) ?? .table
-  }
-
-  mutating func validate() throws {
-    let text = ProcessInfo.processInfo.environment["SKEIN_OUTPUT"] ?? "table"
-    guard OutputFormat(rawValue: text) != nil else {
-      throw ValidationError("--output \(text.displayable): give table or json")
-    }
-  }
+/// A topic as an argument, with completion through the context in force.
+struct TopicArgument: ParsableArguments {
+  @Argument(help: "The topic.", completion: .custom(DynamicNames.topics)) var topic: String
 }

@@ -7,6 +7,13 @@ struct BrokenPipe: Error {}
 /// stdout and stderr, written whole and unbuffered by us.
 enum Console {
   static var isErrorTerminal: Bool { isatty(STDERR_FILENO) == 1 }
+  static var isOutputTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+
+  /// Colours only for a terminal that can, and whose user has not said no (https://no-color.org).
+  static var hasColour: Bool {
+    let environment = ProcessInfo.processInfo.environment
+    return isOutputTerminal && environment["NO_COLOR"]?.isEmpty ?? true && environment["TERM"] != "dumb"
+  }
 
   /// A line for people, on stderr.
   static func note(_ text: String) { try? write(Array((text + "\n").utf8), to: STDERR_FILENO) }
@@ -52,6 +59,14 @@ struct OutputBuffer {
   mutating func append(_ byte: UInt8) { bytes.append(byte) }
 
   private mutating func drainIfFull() throws { if bytes.count >= Self.limit { try flush() } }
+
+  var isEmpty: Bool { bytes.isEmpty }
+
+  /// What is here, instead of writing it.
+  mutating func take() -> [UInt8] {
+    defer { bytes.removeAll() }
+    return bytes
+  }
 
   mutating func flush() throws {
     guard !bytes.isEmpty else { return }

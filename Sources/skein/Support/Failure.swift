@@ -15,12 +15,31 @@ struct LocalFailure: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
-/// From an error to a line or two on stderr and an exit code (protocol.md, command line).
+extension Error {
+  /// Whether it is the broker's or the SDK's refusal for this reason.
+  func isReason(_ reason: Reason) -> Bool { (self as? SkeinError)?.reason == reason.name }
+}
+
+/// What `body` gives; nil when it is refused for `reason` (which may be none).
+func nilIf<R>(_ reason: Reason?, _ body: () async throws -> R) async throws -> R? {
+  do {
+    return try await body()
+  } catch {
+    guard let reason, error.isReason(reason) else { throw error }
+    return nil
+  }
+}
+
+/// From an error to a few lines on stderr and an exit code (protocol.md, command line).
 enum Failure {
   static let failed: Int32 = 1
   static let usage: Int32 = 2
   static let access: Int32 = 3
   static let unreachable: Int32 = 4
+
+  /// Set by `--verbose`; may be set by hand.
+  static let verboseVariable = "SKEIN_VERBOSE"
+  static var isVerbose: Bool { ProcessInfo.processInfo.environment[verboseVariable]?.isEmpty == false }
 
   /// Prints it and returns the exit code.
   static func report(_ error: any Error) -> Int32 {
@@ -31,6 +50,9 @@ enum Failure {
     case let error as LocalFailure:
       Console.note("skein: \(error)")
       return failed
+    case let error as HintedError:
+      Console.note(text(error.error, hint: error.hint))
+      return code(error.error)
     case let error as SkeinError:
       Console.note(text(error))
       return code(error)
@@ -51,19 +73,39 @@ enum Failure {
     }
   }
 
-  /// What happened, then what its reason means and what to do.
-  static func text(_ error: SkeinError) -> String {
+  /// What happened, what its reason means and what to do; with `--verbose` also what programs see.
+  static func text(_ error: SkeinError, hint: String? = nil) -> String {
     var lines = ["skein: \(escaped(error.message)) [\(error.reason.displayable)]"]
     lines += error.violations.map { "  \(escaped($0.field)): \(escaped($0.description))" }
-    if error.violations.isEmpty, let meaning = Reason.named(error.reason)?.meaning {
+    if let hint {
+      lines.append("  \(hint)")
+    } else if error.violations.isEmpty, let meaning = Reason.named(error.reason)?.meaning {
       lines.append("  \(meaning)")
     }
     if error.outcome == .unknown { lines.append("  It may or may not have been applied.") }
+    if isVerbose {
+      lines += details(error)
+    } else if code(error) == unreachable {
+      lines.append("  `skein doctor` looks at the connection step by step.")
+    }
     return lines.joined(separator: "\n")
   }
 
+  private static func details(_ error: SkeinError) -> [String] {
+    var lines = [
+      "  code \(error.code.name), outcome \(error.outcome == .definite ? "definite" : "unknown"), "
+        + (error.isRetriable ? "may be retried" : "not worth a retry")
+    ]
+    if let wait = error.retryAfter { lines.append("  asked to wait \(wait)") }
+    lines += error.metadata.sorted { $0.key < $1.key }.map {
+      "  \($0.key.displayable) = \(escaped($0.value))"
+    }
+    if let cause = error.cause { lines.append("  cause: \(escaped("\(cause)"))") }
+    return lines
+  }
+
   /// `displayable` without its limit: an explanation is shown whole.
-  private static func escaped(_ text: String) -> String {
+  static func escaped(_ text: String) -> String {
     var rest = text.unicodeScalars[...]
     var out = ""
     while !rest.isEmpty {
@@ -81,8 +123,8 @@ enum Failure {
       if !message.isEmpty { try? Console.print(message) }
       return 0
     }
-    Console.note(message)
+    if !message.isEmpty { Console.note(ValueHint.extend(message)) }
     let isUsage = Skein.exitCode(for: error) == .validationFailure
-    return isUsage ? usage : failed
+    return isUsage ? usage : (error as? ExitCode)?.rawValue ?? failed
   }
 }

@@ -3,15 +3,20 @@ import Glibc
 /// One line on stderr that is written over: only when stderr is a terminal, twice a second at most.
 struct Progress {
   private static let interval: Int64 = 500_000_000
-  private let isShown = Console.isErrorTerminal
+  private let isShown: Bool
   private let total: Int?
+  private let unit: String
   private let start = monotonicNow()
   private var next: Int64
   private var hasLine = false
 
-  /// - Parameter total: how many records there will be, if that is known.
-  init(total: Int?) {
+  /// - Parameters:
+  ///   - total: how many there will be, if that is known.
+  ///   - isShown: false keeps it silent even on a terminal.
+  init(total: Int?, unit: String = "records", isShown: Bool = true) {
     self.total = total
+    self.unit = unit
+    self.isShown = isShown && Console.isErrorTerminal
     next = start + Self.interval
   }
 
@@ -22,8 +27,10 @@ struct Progress {
     guard now >= next else { return }
     next = now + Self.interval
     let rate = Double(count) / (Double(now - start) / 1e9)
-    let part = total.map { "\(count * 100 / max($0, 1)) % of \($0)" } ?? "\(count)"
-    show("\r\(part) records, \(Int(rate))/s   ")
+    let part =
+      total.map { "\(count.multipliedReportingOverflow(by: 100).partialValue / max($0, 1)) % of \($0)" }
+      ?? "\(count)"
+    show("\r\(part) \(unit), \(Int(rate))/s   ")
     hasLine = true
   }
 

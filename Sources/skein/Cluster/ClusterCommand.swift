@@ -14,10 +14,7 @@ struct ClusterCommand: AsyncParsableCommand {
 
     func run() async throws {
       let cluster = try await connection.withClient { try await $0.admin.describeCluster() }
-      switch options.output {
-      case .json: try Console.print(json(cluster).text)
-      case .table: try Console.print(tables(cluster))
-      }
+      try options.show(json(cluster), names: cluster.brokers.map { String($0.id) }) { tables(cluster) }
     }
 
     private func limits(_ limits: BrokerLimits) -> [(String, Int64)] {
