@@ -93,7 +93,9 @@ struct TopicCommand: AsyncParsableCommand {
       var progress = Progress(total: topics.count, unit: "topics")
       defer { progress.finish() }
       for topic in topics {
-        found[topic.name] = try await nilIf(.topicNotFound) { try await client.admin.describeTopic(topic.name) }
+        found[topic.name] = try await nilIf(.topicNotFound) {
+          try await client.admin.describeTopic(topic.name)
+        }
         progress.update(found.count)
       }
       return found
