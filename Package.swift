@@ -158,7 +158,7 @@ let tests: [Target] = [
   .testTarget(
     name: "TransportTests",
     dependencies: [
-      "SkeinCore", "Transport", "CNGHTTP2", "CZlib", "Certificates",
+      "SkeinCore", "Transport", "CNGHTTP2", "CZlib", "COpenSSL", "COpenSSLShims", "Certificates",
       .product(name: "NIOEmbedded", package: "swift-nio"),
     ] + nio,
     exclude: ["Interop/stock_client.py"], swiftSettings: strict),

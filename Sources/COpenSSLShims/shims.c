@@ -2,6 +2,7 @@
 
 #include <openssl/asn1.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -163,6 +164,18 @@ int64_t skein_x509_not_after(X509 *certificate) {
   const ASN1_TIME *time = X509_get0_notAfter(certificate);
   if (time == NULL || ASN1_TIME_to_tm(time, &parts) != 1) return -1;
   return (int64_t)timegm(&parts);
+}
+
+STACK_OF(X509) *skein_x509_stack_new(void) { return sk_X509_new_null(); }
+
+int skein_x509_stack_push(STACK_OF(X509) *stack, X509 *certificate) {
+  return stack != NULL && sk_X509_push(stack, certificate) > 0;
+}
+
+void skein_x509_stack_free(STACK_OF(X509) *stack) { sk_X509_pop_free(stack, X509_free); }
+
+int skein_error_is_end_of_pem(unsigned long error) {
+  return ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
 }
 
 int skein_error_take(char *into, size_t capacity) {

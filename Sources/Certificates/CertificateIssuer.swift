@@ -30,6 +30,10 @@ package struct CertificateIssuer {
       ])
   }
 
+  /// For `revocationList`.
+  var certificate: OpaquePointer { authority.pointer }
+  var signingKey: OpaquePointer { authority.key.pointer }
+
   package var identity: Identity {
     get throws(Fault) { try authority.pem() }
   }
@@ -132,25 +136,26 @@ private final class OwnedCertificate {
   }
 
   func pem() throws(Fault) -> CertificateIssuer.Identity {
-    let certificate = try Self.text { PEM_write_bio_X509($0, self.pointer) }
-    let key = try Self.text {
+    let certificate = try pemText { PEM_write_bio_X509($0, self.pointer) }
+    let key = try pemText {
       PEM_write_bio_PrivateKey($0, self.key.pointer, nil, nil, 0, nil, nil)
     }
     return .init(certificate: certificate, key: key)
   }
-
-  private static func text(_ write: (OpaquePointer) -> Int32) throws(Fault) -> [UInt8] {
-    guard let bio = BIO_new(BIO_s_mem()) else { throw failure("write PEM") }
-    defer { BIO_free(bio) }
-    guard write(bio) == 1 else { throw failure("write PEM") }
-    var out = [UInt8](repeating: 0, count: Int(BIO_ctrl_pending(bio)))
-    let count = BIO_read(bio, &out, Int32(out.count))
-    guard count == Int32(out.count) else { throw failure("write PEM") }
-    return out
-  }
 }
 
-private func failure(_ what: String) -> Fault {
+/// What `write` puts into a BIO.
+func pemText(_ write: (OpaquePointer) -> Int32) throws(Fault) -> [UInt8] {
+  guard let bio = BIO_new(BIO_s_mem()) else { throw failure("write PEM") }
+  defer { BIO_free(bio) }
+  guard write(bio) == 1 else { throw failure("write PEM") }
+  var out = [UInt8](repeating: 0, count: Int(BIO_ctrl_pending(bio)))
+  let count = BIO_read(bio, &out, Int32(out.count))
+  guard count == Int32(out.count) else { throw failure("write PEM") }
+  return out
+}
+
+func failure(_ what: String) -> Fault {
   var text = [CChar](repeating: 0, count: 256)
   ERR_error_string_n(ERR_get_error(), &text, text.count)
   let reason = text.withUnsafeBufferPointer { buffer in

@@ -33,6 +33,10 @@ extension Reason {
     "DEADLINE_EXCEEDED", .deadlineExceeded, .unknown, retriable: true,
     "The call's deadline passed before its result was known. A publish may still become durable: retry it only idempotently."
   )
+  public static let clientTooSlow = Reason(
+    "CLIENT_TOO_SLOW", .deadlineExceeded, .unknown, retriable: true,
+    "The client sent a message, or read its answers, more slowly than the broker's least rate, so that memory was held for nothing. Look for a client that is stopped or a link that is broken; a publish may still become durable."
+  )
   public static let cancelled = Reason(
     "CANCELLED", .cancelled, .unknown, retriable: false,
     "The caller cancelled. What was already handed over may still become durable.")
@@ -172,7 +176,7 @@ extension Reason {
   /// Every reason, in the order of Docs/errors.md.
   public static let catalogue: [Reason] = [
     invalidRequest, malformedMessage, messageTooLarge, methodUnknown, serviceUnknown, encodingUnsupported,
-    framingInvalid, deadlineExceeded, cancelled,
+    framingInvalid, deadlineExceeded, clientTooSlow, cancelled,
     topicNotFound, partitionNotFound, topicExists, offsetOutOfRange, logTruncated, topicLimit,
     batchCorrupt, batchInvalid, batchTooLarge, recordTooLarge, timestampInvalid, producerFenced,
     outOfOrderSequence, duplicateSequence, unknownProducer, tooManyInFlight, partitionerChanged,

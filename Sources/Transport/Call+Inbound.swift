@@ -42,20 +42,6 @@ extension Call {
     handler?.receivedEnd()
   }
 
-  /// Whether a message whose memory is reserved has been left unfinished for `limit`, through no doing of
-  /// ours: the peer has credit to go on.
-  func hasStalled(_ now: NIODeadline, limit: TimeAmount) -> Bool {
-    guard let filled = inbound.filledBytes, unreleased <= filled + OutboundQueue.prefixBytes else {
-      progress = nil
-      return false
-    }
-    guard let progress, progress.filled == filled else {
-      self.progress = (filled, now)
-      return false
-    }
-    return now - progress.since >= limit
-  }
-
   /// Swallows what still arrives and returns its credit at once.
   func stopReceiving() {
     inbound.stop()
@@ -66,6 +52,7 @@ extension Call {
   /// those of a message longer than the window too (their memory is reserved).
   private func settle(_ bytes: Int) {
     guard bytes > 0, let connection else { return }
+    receivedBytes &+= bytes
     unreleased += bytes
     connection.unreleased += bytes
     if inbound.isRefusing {

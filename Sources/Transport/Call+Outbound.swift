@@ -51,6 +51,7 @@ extension Call {
   /// Encrypts the next `bytes` bytes.
   func transmit(_ bytes: Int, to tls: TLSStream) {
     outbound.take(bytes) { tls.write($0) }
+    sentBytes &+= bytes
     if awaitsWritable, outbound.count < limits.callLowWaterBytes {
       awaitsWritable = false
       connection?.relieved(self)

@@ -46,8 +46,14 @@ package final class Call: @unchecked Sendable {
   var unreleased = 0
   /// Credit of messages longer than the window, returned before their release.
   var returnedEarly = 0
-  /// How far the message in assembly was at the last look, and since when it has not moved.
-  var progress: (filled: Int, since: NIODeadline)?
+  /// Bytes of messages and prefixes in each direction, and how they moved since the last look.
+  var receivedBytes = 0
+  var sentBytes = 0
+  var inboundPace: Pace?
+  var outboundPace: Pace?
+  /// Server: when it began, and when it ends by force because of its age.
+  var opened: NIODeadline = .distantFuture
+  var endBy: NIODeadline?
   /// Messages of this side are compressed, and the headers say so.
   private(set) var compresses = false
   /// The peer's request lists gzip. Server only.

@@ -1,3 +1,4 @@
+package import NIOCore
 package import SkeinCore
 
 /// The application's side of one call, on server and client alike.
@@ -18,6 +19,9 @@ package protocol CallHandler: AnyObject {
   func closed(_ status: GRPCStatus, _ trailers: Metadata)
   /// The outbound queue fell below the low-water mark after `isWritable` was false.
   func writable()
+  /// Server: the call or its connection is too old, or its client's certificate has ended. Say good-bye and
+  /// finish; what is left at the deadline ends with UNAVAILABLE.
+  func shouldEnd(by deadline: NIODeadline)
   /// The socket read that delivered something to this call has ended: flush what you batched.
   func readIdle()
 }
@@ -26,5 +30,6 @@ extension CallHandler {
   package func receivedHeaders(_ metadata: Metadata) {}
   package func receivedEnd() {}
   package func writable() {}
+  package func shouldEnd(by deadline: NIODeadline) {}
   package func readIdle() {}
 }

@@ -112,7 +112,7 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
     block.add("grpc-accept-encoding", "identity,gzip")
     if call.compresses { block.add("grpc-encoding", "gzip") }
     if let deadline = call.deadline {
-      let left = (deadline - .now()).nanoseconds
+      let left = (deadline - connection.eventLoop.now).nanoseconds
       guard left > 0 else {
         return decline(call, .deadlineExceeded, "the deadline had passed before the call began")
       }

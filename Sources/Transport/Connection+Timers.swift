@@ -1,7 +1,8 @@
 import NIOCore
 import SkeinCore
 
-/// Clocks of a connection: handshake, liveness, deadlines of calls, closing, and the wait for memory.
+/// Clocks of a connection: handshake, liveness, deadlines of calls, closing, and the wait for memory. What is too
+/// slow or too old is in `Connection+Pace`.
 ///
 /// The timers hold the connection strongly and are cancelled when its socket is gone: one weak reference
 /// would send every retain and release of the hot path through a side table (measured: 15% of the CPU).
@@ -34,14 +35,16 @@ extension Connection {
   // MARK: Liveness
 
   func armLiveness() {
-    let step = min(
-      limits.keepaliveInterval, limits.keepaliveTimeout, limits.idleTimeout, limits.messageStallTimeout)
+    var step = min(
+      limits.keepaliveInterval, limits.keepaliveTimeout, limits.idleTimeout, limits.messageStallTimeout,
+      limits.outboundStallTimeout, limits.headerTimeout)
+    if let age = limits.maxCallAge { step = min(step, max(.nanoseconds(age.nanoseconds / 10), .milliseconds(5))) }
     livenessTask = after(step) { self.checkLiveness() }
   }
 
   private func checkLiveness() {
     guard phase == .open else { return }
-    let now = NIODeadline.now()
+    let now = eventLoop.now
     if let sent = pingSent, lastRead > sent { pingSent = nil }
     if let sent = pingSent {
       if now - sent >= limits.keepaliveTimeout { return peerIsSilent() }
@@ -54,16 +57,10 @@ extension Connection {
       report(.idle, "no call for \(limits.idleTimeout.nanoseconds / 1_000_000_000) s")
       return shutDown("idle")
     }
+    if isTooSlow(now) { return }
     endStalledMessages(now)
+    endAgedCalls(now)
     armLiveness()
-  }
-
-  private func endStalledMessages(_ now: NIODeadline) {
-    guard stall == nil, owedCredit == 0 else { return }
-    let stalled = calls.values.filter { $0.hasStalled(now, limit: limits.messageStallTimeout) }
-    for call in stalled {
-      call.abandon(GRPCStatus(.deadlineExceeded, "a message was begun and not sent to its end in time"))
-    }
   }
 
   private func peerIsSilent() {
@@ -85,7 +82,7 @@ extension Connection {
 
   private func checkDeadlines() {
     deadlineAt = .distantFuture
-    let now = NIODeadline.now()
+    let now = eventLoop.now
     var next: Call?
     var expired: [Call] = []
     for call in calls.values {
@@ -119,7 +116,7 @@ extension Connection {
   private static let stallRetry = TimeAmount.milliseconds(2)
 
   func beginStall(_ call: Call, _ rest: UnsafeRawBufferPointer) {
-    stall = Stall(call: call, data: Array(rest), until: .now() + limits.budgetWait)
+    stall = Stall(call: call, data: Array(rest), until: eventLoop.now + limits.budgetWait)
     setAutoRead(false)
     _ = after(Self.stallRetry) { self.retryStall() }
   }
@@ -132,11 +129,11 @@ extension Connection {
       if let rest {
         let moves = rest.count < stalled.data.count
         stall?.data = rest
-        if moves { stall?.until = .now() + limits.budgetWait }
+        if moves { stall?.until = eventLoop.now + limits.budgetWait }
         // What was delivered may be the very memory that is missing: let its handlers work it off.
         tellIdle()
         pump()
-        guard moves || NIODeadline.now() < stalled.until else { return giveUp(call) }
+        guard moves || eventLoop.now < stalled.until else { return giveUp(call) }
         _ = after(Self.stallRetry) { self.retryStall() }
         return
       }

@@ -70,7 +70,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   var owedCredit = 0
   var isDraining = false
 
-  private var meter: FrameMeter
+  private(set) var meter: FrameMeter
   var ownResets: TokenBucket
 
   // Output
@@ -83,13 +83,17 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   var stall: Stall?
 
   // Clocks
-  var lastRead: NIODeadline = .now()
-  var lastCall: NIODeadline = .now()
+  var lastRead: NIODeadline
+  var lastCall: NIODeadline
   var pingSent: NIODeadline?
   var livenessTask: Scheduled<Void>?
   var deadlineTask: Scheduled<Void>?
   var deadlineAt: NIODeadline = .distantFuture
   var closeTask: Scheduled<Void>?
+  /// A frame or header block that was begun and is not complete: how many were before it, and since when.
+  var stuck: (units: UInt64, since: NIODeadline)?
+  /// Since when the socket takes nothing more.
+  var unwritable: NIODeadline?
   var handshakeTask: Scheduled<Void>?
 
   /// nil when libssl has no memory.
@@ -105,8 +109,12 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     self.remoteAddress = remoteAddress
     assert(eventLoop.inEventLoop)  // the scratch is this thread's
     scratch = .current()
-    meter = FrameMeter(isServer: role.isServer, limits: limits, now: .now())
-    ownResets = TokenBucket(burst: limits.junkFrameBurst, perSecond: limits.junkFramesPerSecond, now: .now())
+    // The loop's own clock, which is a test's where the loop is.
+    let now = eventLoop.now
+    lastRead = now
+    lastCall = now
+    meter = FrameMeter(isServer: role.isServer, limits: limits, now: now)
+    ownResets = TokenBucket(burst: limits.junkFrameBurst, perSecond: limits.junkFramesPerSecond, now: now)
     peer = PeerIdentity(remoteAddress: remoteAddress)
     guard let tls = TLSStream(context: context, serverName: serverName, scratch: scratch) else { return nil }
     self.tls = tls
@@ -141,7 +149,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    lastRead = .now()
+    lastRead = eventLoop.now
     isReading = true
     let buffer = unwrapInboundIn(data)
     if stall != nil {
@@ -168,7 +176,12 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
-    if context.channel.isWritable { pump() }
+    if context.channel.isWritable {
+      unwritable = nil
+      pump()
+    } else if unwritable == nil {
+      unwritable = eventLoop.now
+    }
   }
 
   // MARK: Input
@@ -285,7 +298,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     }
     unreleased -= call.unreleased
     repayCredit()
-    lastCall = .now()
+    lastCall = eventLoop.now
     role.callCountChanged(self)
     if calls.isEmpty { role.becameIdle(self) }
   }

@@ -1,8 +1,8 @@
 import NIOCore
 
 /// Watches the frame headers that the peer sends, for the floods that nghttp2 does not count: empty
-/// DATA, PRIORITY, unknown types, WINDOW_UPDATE; HEADERS whose stream id goes back; and header blocks
-/// longer than the frame limit spread over CONTINUATION.
+/// DATA, PRIORITY, unknown types, WINDOW_UPDATE; HEADERS whose stream id goes back; header blocks
+/// longer than the frame limit spread over CONTINUATION; and whether something begun is not complete.
 ///
 /// Pure: it walks the same decrypted bytes as nghttp2, nine bytes per frame, and holds no payload.
 struct FrameMeter {
@@ -19,12 +19,19 @@ struct FrameMeter {
   private var control: TokenBucket
   private var highestStream: UInt32 = 0
   private var headerBlock = 0
+  private var isInsideData = false
+  private var isInsideHeaderBlock = false
+  /// Things that came whole: the preface, a frame, a header block with its CONTINUATIONs.
+  private(set) var units: UInt64 = 0
+  /// The preface and the first SETTINGS.
+  private let opening: UInt64
 
   /// - Parameter isServer: the peer is a client, so its bytes begin with the 24-byte preface.
   init(isServer: Bool, limits: TransportLimits, now: NIODeadline) {
     self.isServer = isServer
     headerBlockLimit = 2 * limits.maxHeaderListBytes
     skip = isServer ? 24 : 0
+    opening = isServer ? 2 : 1
     junk = TokenBucket(burst: limits.junkFrameBurst, perSecond: limits.junkFramesPerSecond, now: now)
     // A peer that reads returns credit about twice per window; ten times the junk rate is far above it.
     control = TokenBucket(
@@ -39,6 +46,7 @@ struct FrameMeter {
         let n = min(skip, bytes.count - index)
         skip -= n
         index += n
+        if skip == 0 { complete() }
         continue
       }
       let n = min(9 - headerCount, bytes.count - index)
@@ -50,8 +58,19 @@ struct FrameMeter {
       guard headerCount == 9 else { break }
       headerCount = 0
       if let abuse = judge(now) { return abuse }
+      if skip == 0 { complete() }
     }
     return nil
+  }
+
+  /// Something was begun that is of no use until it is complete, or the connection has not really opened. DATA is
+  /// not of that kind: its messages have a rate of their own.
+  var isWaiting: Bool {
+    headerCount > 0 || isInsideHeaderBlock || (skip > 0 && !isInsideData) || units < opening
+  }
+
+  private mutating func complete() {
+    if !isInsideHeaderBlock { units &+= 1 }
   }
 
   /// A client's HEADERS open the next stream or are trailers; nghttp2 ignores those of a stream that was
@@ -72,6 +91,8 @@ struct FrameMeter {
     // The stream id is bytes 5 to 8: three in the word, one behind it.
     let stream = (UInt32(truncatingIfNeeded: word) & 0x7f_ffff) << 8 | UInt32(header.1)
     skip = length
+    isInsideData = type == 0
+    if type == 1 || type == 9 { isInsideHeaderBlock = flags & 4 == 0 }
     switch type {
     case 0:  // DATA; empty is of use only with END_STREAM
       if length == 0, flags & 1 == 0, !junk.take(now) { return "a flood of empty DATA frames" }

@@ -12,6 +12,10 @@ package struct ServerConfiguration: Sendable {
   package var log: TransportLog?
   /// Completes a status with a `cause` before it is sent: code, sentence and details. On event loops.
   package var explain: (@Sendable (GRPCStatus) -> GRPCStatus)?
+  /// Seconds since 1970 UTC, against which the certificates of connected clients run out.
+  package var wallSeconds: @Sendable () -> Int64 = { SystemClock.wallSeconds }
+  /// Spreads the ends of aged connections.
+  package var random: any RandomSource = SystemClock.Jitter()
 
   package init(
     tls: ServerTLS, limits: TransportLimits = TransportLimits(), budget: MemoryBudget? = nil,
@@ -66,6 +70,17 @@ package final class GRPCServer: Sendable {
       .bind(host: host, port: port).get()
     listeners.add(channel)
     return channel.localAddress?.port ?? port
+  }
+
+  /// Uses these certificates, authorities and revocation lists for new connections. All or nothing: on an
+  /// error everything stays as it was. Open connections go on, but for those whose client certificate the new
+  /// lists revoke: they get GOAWAY and are closed after `TransportLimits.goAwayGrace`. Reads files; any thread
+  /// but an event loop.
+  package func reload(_ tls: ServerTLS) throws(TLSConfigurationError) {
+    let context = try TLSContext.server(tls)
+    for connection in state.replace(context) {
+      connection.eventLoop.execute { (connection.role as? ServerRole)?.recheck(connection, context) }
+    }
   }
 
   /// Connections that are open or in the handshake.

@@ -26,6 +26,8 @@ package struct GRPCStatus: Error, Sendable, Hashable, CustomStringConvertible {
     /// A header of gRPC's own, or metadata, that cannot be read.
     case malformedRequest
     case deadlinePassed
+    /// It sends or reads below the least rate.
+    case peerTooSlow
   }
 
   package init(

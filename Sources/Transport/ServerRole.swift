@@ -4,10 +4,13 @@ import SkeinCore
 
 /// The server's side of one connection: requests in, handlers from the router.
 ///
-/// Confined to the connection's loop.
-final class ServerRole: ConnectionRole {
+/// `@unchecked Sendable`: confined to the connection's loop.
+final class ServerRole: ConnectionRole, @unchecked Sendable {
   let isServer = true
-  private let server: ServerState
+  let server: ServerState
+  /// The next look at certificate and age.
+  var endTask: Scheduled<Void>?
+  var drainReason = "the server is stopping"
   private var holdsHandshake = true
 
   init(server: ServerState) { self.server = server }
@@ -17,6 +20,7 @@ final class ServerRole: ConnectionRole {
   func opened(_ connection: Connection) {
     handshakeEnded()
     if server.isDraining { drain(connection) }
+    watchEnd(connection)
   }
 
   func failed(_ connection: Connection, _ failure: TLSFailure) {
@@ -30,6 +34,7 @@ final class ServerRole: ConnectionRole {
   func closing(_ connection: Connection) {}
 
   func ended(_ connection: Connection) {
+    endTask?.cancel()
     handshakeEnded()
     server.remove(connection)
   }
@@ -51,17 +56,7 @@ final class ServerRole: ConnectionRole {
   }
 
   func becameIdle(_ connection: Connection) {
-    if connection.isDraining { connection.shutDown("the server is stopping") }
-  }
-
-  /// GOAWAY: running calls go on, new ones are refused by nghttp2 as not processed.
-  func drain(_ connection: Connection) {
-    guard !connection.isDraining, connection.phase == .open else { return }
-    connection.isDraining = true
-    connection.session?.goAway()
-    connection.setNeedsPump()
-    // At the end of the tick: what the calls have queued is sent first.
-    if connection.calls.isEmpty { connection.shutDown("the server is stopping") }
+    if connection.isDraining { connection.shutDown(drainReason) }
   }
 
   // MARK: Requests
@@ -77,8 +72,9 @@ final class ServerRole: ConnectionRole {
     if let refusal = refusal(of: head) { return refuse(connection, stream, refusal) }
     let call = Call(
       connection: connection, eventLoop: connection.eventLoop, path: head.path, metadata: head.metadata,
-      deadline: Self.deadline(head.timeout), peer: connection.peer, isServer: true, limits: connection.limits)
+      deadline: Self.deadline(head.timeout, connection.eventLoop), peer: connection.peer, isServer: true, limits: connection.limits)
     call.stream = stream
+    call.opened = connection.lastRead
     call.inbound.acceptsGzip = head.encoding == .gzip
     call.peerAcceptsGzip = head.acceptsGzip
     guard let handler = server.router(call) else {
@@ -105,10 +101,10 @@ final class ServerRole: ConnectionRole {
     return explain(status)
   }
 
-  private static func deadline(_ timeout: HeadBuilder.Timeout) -> NIODeadline? {
+  private static func deadline(_ timeout: HeadBuilder.Timeout, _ loop: any EventLoop) -> NIODeadline? {
     guard case .nanoseconds(let nanoseconds) = timeout else { return nil }
     // A year is as good as for ever, and cannot overflow the clock.
-    return .now() + .nanoseconds(min(nanoseconds, 31_536_000_000_000_000))
+    return loop.now + .nanoseconds(min(nanoseconds, 31_536_000_000_000_000))
   }
 
   /// What is wrong with a request before any method is looked at, as response headers.

@@ -7,24 +7,24 @@ import SkeinCore
 /// `@unchecked Sendable`: the mutable part stands behind `lock`, the rest is `let`.
 final class ServerState: @unchecked Sendable {
   let configuration: ServerConfiguration
-  let context: TLSContext
   let router: @Sendable (Call) -> (any CallHandler)?
 
   private struct Guarded {
     var accepted = 0
     var handshakes = 0
     var open: [ObjectIdentifier: Connection] = [:]
+    var context: TLSContext
     var isDraining = false
     var whenEmpty: EventLoopPromise<Void>?
   }
-  private let guarded = Mutex(Guarded())
+  private let guarded: Mutex<Guarded>
 
   init(
     configuration: ServerConfiguration, context: TLSContext,
     router: @escaping @Sendable (Call) -> (any CallHandler)?
   ) {
     self.configuration = configuration
-    self.context = context
+    guarded = Mutex(Guarded(context: context))
     self.router = router
   }
 
@@ -40,6 +40,17 @@ final class ServerState: @unchecked Sendable {
       state.accepted += 1
       state.handshakes += 1
       return nil
+    }
+  }
+
+  /// What new connections are made with.
+  var context: TLSContext { guarded.withLock { $0.context } }
+
+  /// Replaces it; returns the open connections.
+  func replace(_ context: TLSContext) -> [Connection] {
+    guarded.withLock { state in
+      state.context = context
+      return Array(state.open.values)
     }
   }
 

@@ -12,11 +12,37 @@ package struct ServerTLS: Sendable {
   package var privateKey: PEMSource
   /// The authorities that sign client certificates.
   package var clientAuthorities: PEMSource
+  /// Further certificates: a client that asks for a name (SNI) which one of them carries gets that one, in
+  /// this order, after the first certificate above has been asked. A client that asks for no name, or for an
+  /// unknown one, gets the first.
+  package var additional: [Identity] = []
+  /// Revocation lists (CRL), one for each authority that signs client certificates. nil: none is checked. A
+  /// client whose authority has no list here, or an expired one, is refused.
+  package var revocations: PEMSource?
+
+  /// A certificate, then intermediates; and its key.
+  package struct Identity: Sendable {
+    package var certificateChain: PEMSource
+    package var privateKey: PEMSource
+
+    package init(certificateChain: PEMSource, privateKey: PEMSource) {
+      self.certificateChain = certificateChain
+      self.privateKey = privateKey
+    }
+  }
 
   package init(certificateChain: PEMSource, privateKey: PEMSource, clientAuthorities: PEMSource) {
     self.certificateChain = certificateChain
     self.privateKey = privateKey
     self.clientAuthorities = clientAuthorities
+  }
+
+  /// The files that all of this comes from; a change of one of them calls for `GRPCServer.reload`.
+  package var files: [String] {
+    ([certificateChain, privateKey, clientAuthorities, revocations]
+      + additional.flatMap { [$0.certificateChain, $0.privateKey] }).compactMap {
+        if case .file(let path)? = $0 { path } else { nil }
+      }
   }
 }
 

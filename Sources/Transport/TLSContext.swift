@@ -10,27 +10,45 @@ final class TLSContext: @unchecked Sendable {
 
   let side: Side
   private let pointer: OpaquePointer
+  /// The first is the one for clients that ask for no name.
+  private var identities: [TLSIdentity] = []
+  private var revocations: [OpaquePointer] = []
 
   private init(_ side: Side) throws(TLSConfigurationError) {
     let method = side == .server ? TLS_server_method() : TLS_client_method()
     guard let pointer = SSL_CTX_new(method) else {
-      throw TLSConfigurationError(description: "TLS context: \(Self.lastError())")
+      throw TLSConfigurationError(description: "TLS context: \(PEM.lastError())")
     }
     self.side = side
     self.pointer = pointer
     guard skein_ctx_harden(pointer) == 1 else {
-      throw TLSConfigurationError(description: "TLS settings: \(Self.lastError())")
+      throw TLSConfigurationError(description: "TLS settings: \(PEM.lastError())")
     }
   }
 
-  deinit { SSL_CTX_free(pointer) }
+  deinit {
+    for list in revocations { X509_CRL_free(list) }
+    SSL_CTX_free(pointer)
+  }
 
   static func server(_ tls: ServerTLS) throws(TLSConfigurationError) -> TLSContext {
     let context = try TLSContext(.server)
-    try context.use(certificate: tls.certificateChain, key: tls.privateKey, what: "server")
+    try context.use(
+      try TLSIdentity(certificate: tls.certificateChain, key: tls.privateKey, what: "server"), what: "server")
+    for (index, identity) in tls.additional.enumerated() {
+      context.identities.append(
+        try TLSIdentity(
+          certificate: identity.certificateChain, key: identity.privateKey,
+          what: "additional server \(index + 1)"))
+    }
     try context.trust(tls.clientAuthorities, what: "client authorities", announce: true)
+    if let revocations = tls.revocations { try context.revoke(revocations) }
     SSL_CTX_set_verify(context.pointer, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
     SSL_CTX_set_alpn_select_cb(context.pointer, selectH2, nil)
+    if context.identities.count > 1 {
+      // Unretained: every `TLSStream` keeps its context as long as its SSL.
+      SSL_CTX_set_cert_cb(context.pointer, selectIdentity, Unmanaged.passUnretained(context).toOpaque())
+    }
     return context
   }
 
@@ -40,13 +58,13 @@ final class TLSContext: @unchecked Sendable {
       guard let key = tls.privateKey else {
         throw TLSConfigurationError(description: "client certificate given without its key")
       }
-      try context.use(certificate: certificate, key: key, what: "client")
+      try context.use(try TLSIdentity(certificate: certificate, key: key, what: "client"), what: "client")
     }
     try context.trust(tls.trustRoots, what: "trust roots", announce: false)
     SSL_CTX_set_verify(context.pointer, SSL_VERIFY_PEER, nil)
     let protocols: [UInt8] = [2, UInt8(ascii: "h"), UInt8(ascii: "2")]
     guard SSL_CTX_set_alpn_protos(context.pointer, protocols, UInt32(protocols.count)) == 0 else {
-      throw TLSConfigurationError(description: "ALPN: \(lastError())")
+      throw TLSConfigurationError(description: "ALPN: \(PEM.lastError())")
     }
     return context
   }
@@ -56,99 +74,61 @@ final class TLSContext: @unchecked Sendable {
 
   // MARK: Loading
 
-  private func use(certificate: PEMSource, key: PEMSource, what: String) throws(TLSConfigurationError) {
-    let chain = try Self.certificates(certificate, what: "\(what) certificate")
-    defer { chain.forEach { X509_free($0) } }
-    guard SSL_CTX_use_certificate(pointer, chain[0]) == 1 else {
-      throw TLSConfigurationError(description: "\(what) certificate: \(Self.lastError())")
+  private func use(_ identity: TLSIdentity, what: String) throws(TLSConfigurationError) {
+    guard
+      SSL_CTX_use_cert_and_key(pointer, identity.certificate, identity.key, identity.chain, 1) == 1,
+      SSL_CTX_check_private_key(pointer) == 1
+    else {
+      throw TLSConfigurationError(description: "\(what) certificate: \(PEM.lastError())")
     }
-    for intermediate in chain.dropFirst() {
-      // add1: the context takes its own reference.
-      guard SSL_CTX_ctrl(pointer, SSL_CTRL_CHAIN_CERT, 1, UnsafeMutableRawPointer(intermediate)) == 1 else {
-        throw TLSConfigurationError(description: "\(what) intermediate: \(Self.lastError())")
+    identities.append(identity)
+  }
+
+  /// The certificate for a name of SNI, or nil when the first one is as good as any.
+  fileprivate func identity(for name: UnsafePointer<CChar>) -> TLSIdentity? {
+    identities.first { $0.names(name) }
+  }
+
+  // MARK: Revocation
+
+  private func revoke(_ source: PEMSource) throws(TLSConfigurationError) {
+    let store = SSL_CTX_get_cert_store(pointer)
+    revocations = try PEM.revocationLists(source)
+    for list in revocations {
+      guard X509_STORE_add_crl(store, list) == 1 else {
+        throw TLSConfigurationError(description: "revocations: \(PEM.lastError())")
       }
     }
-    let bio = try Self.open(key, what: "\(what) key")
-    defer { BIO_free(bio) }
-    guard let loaded = PEM_read_bio_PrivateKey(bio, nil, noPassword, nil) else {
-      throw TLSConfigurationError(
-        description:
-          "\(what) key: \(Self.lastError()) (\(Self.name(key)) must hold an unencrypted private key)")
+    // The client's own certificate; intermediates are revoked by taking them from the authorities.
+    guard X509_STORE_set_flags(store, UInt(X509_V_FLAG_CRL_CHECK)) == 1 else {
+      throw TLSConfigurationError(description: "revocations: \(PEM.lastError())")
     }
-    defer { EVP_PKEY_free(loaded) }
-    guard SSL_CTX_use_PrivateKey(pointer, loaded) == 1, SSL_CTX_check_private_key(pointer) == 1 else {
-      throw TLSConfigurationError(
-        description: "\(what) key \(Self.name(key)) does not belong to its certificate: \(Self.lastError())")
+  }
+
+  /// Whether one of the lists names this certificate. Any thread.
+  func revokes(_ certificate: OpaquePointer) -> Bool {
+    revocations.contains { list in
+      guard X509_NAME_cmp(X509_CRL_get_issuer(list), X509_get_issuer_name(certificate)) == 0 else {
+        return false
+      }
+      var entry: OpaquePointer?
+      // 2 means removed from the list again.
+      return X509_CRL_get0_by_cert(list, &entry, certificate) == 1
     }
   }
 
   private func trust(_ source: PEMSource, what: String, announce: Bool) throws(TLSConfigurationError) {
-    let authorities = try Self.certificates(source, what: what)
+    let authorities = try PEM.certificates(source, what: what)
     defer { authorities.forEach { X509_free($0) } }
     let store = SSL_CTX_get_cert_store(pointer)
     for authority in authorities {
       guard X509_STORE_add_cert(store, authority) == 1 else {
-        throw TLSConfigurationError(description: "\(what): \(Self.lastError())")
+        throw TLSConfigurationError(description: "\(what): \(PEM.lastError())")
       }
       if announce { SSL_CTX_add_client_CA(pointer, authority) }
     }
   }
-
-  /// All certificates of a PEM text, at least one; the caller frees them.
-  private static func certificates(
-    _ source: PEMSource, what: String
-  ) throws(TLSConfigurationError) -> [OpaquePointer] {
-    let bio = try open(source, what: what)
-    defer { BIO_free(bio) }
-    var result: [OpaquePointer] = []
-    while let certificate = PEM_read_bio_X509(bio, nil, noPassword, nil) { result.append(certificate) }
-    ERR_clear_error()  // the end of the text is an error to OpenSSL
-    guard !result.isEmpty else {
-      throw TLSConfigurationError(description: "\(what): no certificate in \(name(source))")
-    }
-    return result
-  }
-
-  private static func open(_ source: PEMSource, what: String) throws(TLSConfigurationError) -> OpaquePointer {
-    ERR_clear_error()
-    let bio: OpaquePointer? =
-      switch source {
-      case .file(let path): BIO_new_file(path, "r")
-      case .bytes(let bytes): memoryBIO(bytes)
-      }
-    guard let bio else {
-      throw TLSConfigurationError(description: "\(what): cannot read \(name(source)): \(lastError())")
-    }
-    return bio
-  }
-
-  /// A memory BIO with its own copy of the bytes.
-  private static func memoryBIO(_ bytes: [UInt8]) -> OpaquePointer? {
-    guard let bio = BIO_new(BIO_s_mem()) else { return nil }
-    guard let count = Int32(exactly: bytes.count), BIO_write(bio, bytes, count) == count else {
-      BIO_free(bio)
-      return nil
-    }
-    return bio
-  }
-
-  private static func name(_ source: PEMSource) -> String {
-    switch source {
-    case .file(let path): path
-    case .bytes(let bytes): "the given \(bytes.count) bytes"
-    }
-  }
-
-  private static func lastError() -> String {
-    TLSFailure.queued()?.text ?? "unknown error"
-  }
 }
-
-/// Never asks a terminal for a password: an encrypted key is an error.
-private let noPassword:
-  @convention(c) (UnsafeMutablePointer<CChar>?, Int32, Int32, UnsafeMutableRawPointer?) -> Int32 = {
-    _, _, _, _ in 0
-  }
 
 /// Accepts h2 and nothing else.
 private let selectH2:
@@ -170,3 +150,13 @@ private let selectH2:
     }
     return SSL_TLSEXT_ERR_ALERT_FATAL
   }
+
+/// Answers SNI with the certificate that carries the name.
+private let selectIdentity: @convention(c) (OpaquePointer?, UnsafeMutableRawPointer?) -> Int32 = {
+  ssl, context in
+  guard let ssl, let context else { return 0 }
+  guard let name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) else { return 1 }
+  let owner = Unmanaged<TLSContext>.fromOpaque(context).takeUnretainedValue()
+  guard let identity = owner.identity(for: name) else { return 1 }
+  return SSL_use_cert_and_key(ssl, identity.certificate, identity.key, identity.chain, 1)
+}

@@ -52,6 +52,8 @@ struct TLSFailure: Error, Sendable, Equatable {
     switch Int32(truncatingIfNeeded: code) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
       return TLSFailure(kind: .expired, text: "the peer's certificate has expired")
+    case X509_V_ERR_CERT_REVOKED:
+      return TLSFailure(kind: .untrusted, text: "the peer's certificate has been revoked")
     case X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH:
       return TLSFailure(
         kind: .hostnameMismatch, text: "the peer's certificate is for another host (\(words))")

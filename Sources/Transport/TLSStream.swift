@@ -14,6 +14,8 @@ final class TLSStream {
   }
 
   private let ssl: OpaquePointer
+  /// Kept as long as the SSL: its callbacks point there.
+  private let context: TLSContext
   private let io: UnsafeMutablePointer<skein_tls_io>
   private let scratch: LoopScratch
   private var staged = 0
@@ -27,6 +29,7 @@ final class TLSStream {
     io = .allocate(capacity: 1)
     io.initialize(to: skein_tls_io())
     self.ssl = ssl
+    self.context = context
     self.scratch = scratch
     guard let bio = skein_bio_new(io) else { return nil }
     SSL_set_bio(ssl, bio, bio)
@@ -173,6 +176,13 @@ final class TLSStream {
     SSL_get0_alpn_selected(ssl, &bytes, &length)
     guard length == 2, let bytes else { return false }
     return bytes[0] == UInt8(ascii: "h") && bytes[1] == UInt8(ascii: "2")
+  }
+
+  /// Whether a newer context, with other revocation lists, would refuse the peer.
+  func isRevoked(by context: TLSContext) -> Bool {
+    guard let certificate = SSL_get1_peer_certificate(ssl) else { return false }
+    defer { X509_free(certificate) }
+    return context.revokes(certificate)
   }
 
   /// The verified peer; call it after the handshake.

@@ -15,6 +15,10 @@ package struct TransportEvent: Sendable, CustomStringConvertible {
     case peerSilent
     /// Closed after the idle time.
     case idle
+    /// The client certificate of an open connection has run out or was revoked; it is being closed.
+    case certificateEnded
+    /// The peer sends or reads too slowly; the connection was closed.
+    case tooSlow
   }
 
   package var kind: Kind

@@ -39,9 +39,27 @@ package struct TransportLimits: Sendable {
   /// Silence after which a PING is sent, and how long its answer may take before the peer is dead.
   package var keepaliveInterval: TimeAmount = .seconds(30)
   package var keepaliveTimeout: TimeAmount = .seconds(15)
-  /// How long a message may stand still between its prefix and its end, while there is credit for it: it
-  /// holds reserved memory. Past it (and at most as much again): DEADLINE_EXCEEDED.
+  /// A message between its prefix and its end holds reserved memory. While there is credit for it, it must come
+  /// with `minBytesPerSecond` over each such stretch. Else (and at most one stretch later): DEADLINE_EXCEEDED.
   package var messageStallTimeout: TimeAmount = .seconds(30)
+  /// A server's call whose answers wait must move with `minBytesPerSecond`, or to the last byte that waited,
+  /// over each such stretch; a server's socket must take something. Else (and at most one stretch later) the
+  /// call ends with DEADLINE_EXCEEDED, or the connection. Short of that a slow reader costs what its call may
+  /// queue.
+  package var outboundStallTimeout: TimeAmount = .minutes(5)
+  /// The least rate in both cases, in bytes per second.
+  package var minBytesPerSecond = 256
+  /// From the first byte of a frame (but DATA) or header block to its last, and from TLS to the first SETTINGS.
+  /// Past it (and at most one stretch later): connection closed.
+  package var headerTimeout: TimeAmount = .seconds(10)
+  /// Age at which a server's connection gets GOAWAY, spread by a tenth up and down; nil: none. Clients come
+  /// back, perhaps elsewhere.
+  package var maxConnectionAge: TimeAmount?
+  /// Age at which a server's call is asked to end (`CallHandler.shouldEnd`), spread likewise; nil: none.
+  package var maxCallAge: TimeAmount?
+  /// From that GOAWAY, or that request, to the end by force. Also of a connection whose client certificate has
+  /// run out or been revoked.
+  package var goAwayGrace: TimeAmount = .seconds(10)
   /// How long a closing connection may take to send its last bytes.
   package var closeTimeout: TimeAmount = .seconds(2)
 

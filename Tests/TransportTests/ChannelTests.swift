@@ -53,6 +53,11 @@ import Testing
       if held.count % 10 == 0 {
         let count = held.count
         #expect(await eventually("they run") { server.calls.receivedBytes >= count })
+        let expected = min(3, count / 10 + 1)
+        #expect(
+          await eventually("one more is open") {
+            if case .ready(expected) = channel.currentState { true } else { false }
+          }, "\(channel.currentState) for \(count) calls")
       }
     }
     #expect(server.server.connectionCount == 3)
@@ -98,6 +103,7 @@ import Testing
     let gone = try await TestServer.start()
     await gone.server.close()
     let channel = channel([gone.port])
+    await #expect(throws: ConnectFailure.self) { try await echo(channel) }
     do {
       _ = try await channel.connection(waitsForReady: true, deadline: .now() + .milliseconds(100))
       Issue.record("there is nobody")

@@ -16,14 +16,14 @@ struct TestServer {
 
   static func start(
     tls: ServerTLS = TestCertificates.shared.server(), limits: TransportLimits = TransportLimits(),
-    budget: MemoryBudget? = nil, port: Int = 0
+    budget: MemoryBudget? = nil, port: Int = 0,
+    _ change: (inout ServerConfiguration) -> Void = { _ in }
   ) async throws -> TestServer {
     let events = EventLog()
     let calls = CallLog()
-    let server = try GRPCServer(
-      configuration: ServerConfiguration(tls: tls, limits: limits, budget: budget) { events.add($0) },
-      group: group
-    ) { call in route(call, calls) }
+    var configuration = ServerConfiguration(tls: tls, limits: limits, budget: budget) { events.add($0) }
+    change(&configuration)
+    let server = try GRPCServer(configuration: configuration, group: group) { call in route(call, calls) }
     let port = try await server.bind(host: "127.0.0.1", port: port)
     return TestServer(server: server, port: port, events: events, calls: calls)
   }
@@ -43,6 +43,7 @@ struct TestServer {
     case "/t.T/Batch": BatchHandler(call, log)
     case "/t.T/Count": CountHandler(call, log)
     case "/t.T/Hold": HoldHandler(call, log)
+    case "/t.T/Polite": PoliteHandler(call)
     case "/t.T/Flood": FloodHandler(call, log)
     case "/t.T/Fail": FailHandler(call, log)
     case "/t.T/Meta": MetaHandler(call, log)
@@ -76,6 +77,9 @@ final class CallLog: Sendable {
   private let flags = Mutex<[Bool]>([])
   func flag(_ isCompressed: Bool) { flags.withLock { $0.append(isCompressed) } }
   var compressed: [Bool] { flags.withLock { $0 } }
+  private let hints = Mutex<Int>(0)
+  func ask() { hints.withLock { $0 += 1 } }
+  var asked: Int { hints.withLock { $0 } }
   var ends: [Entry] { entries.withLock { $0 } }
   var receivedBytes: Int { received.withLock { $0 } }
   var mostQueued: Int { queued.withLock { $0 } }
@@ -171,7 +175,17 @@ final class HoldHandler: CallHandler {
     self.log = log
   }
   func received(_ message: SharedBytes) { log.got(message.count) }
+  func shouldEnd(by deadline: NIODeadline) { log.ask() }
   func closed(_ status: GRPCStatus, _ trailers: Metadata) { log.closed(call.path, status) }
+}
+
+/// Ends when it is asked to.
+final class PoliteHandler: CallHandler {
+  let call: Call
+  init(_ call: Call) { self.call = call }
+  func received(_ message: SharedBytes) {}
+  func shouldEnd(by deadline: NIODeadline) { call.finish(.ok) }
+  func closed(_ status: GRPCStatus, _ trailers: Metadata) {}
 }
 
 /// A server stream: the request is "COUNT SIZE".

@@ -114,6 +114,7 @@ extension GRPCStatus {
       GRPCStatus(Fault(.overloaded, status.message, retryAfterMilliseconds: 1_000))
     case .methodUnknown: GRPCStatus(Fault(.methodUnknown, status.message))
     case .encodingUnsupported: GRPCStatus(Fault(.encodingUnsupported, status.message))
+    case .peerTooSlow: GRPCStatus(Fault(.clientTooSlow, status.message))
     case .malformedFraming: GRPCStatus(Fault(.framingInvalid, status.message))
     case .malformedRequest: GRPCStatus(Fault(.invalidRequest, status.message))
     case .deadlinePassed: GRPCStatus(Fault(.deadlineExceeded, status.message))

@@ -3,6 +3,7 @@
 #pragma once
 #include <openssl/bio.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,6 +45,12 @@ void skein_x509_each_uri(X509 *certificate, void *context,
 int skein_x509_common_name(X509 *certificate, char *into, int capacity);
 /// notAfter in seconds since 1970, or -1.
 int64_t skein_x509_not_after(X509 *certificate);
+/// A stack of certificates, which owns them (typed stacks are macros). `push` is 1 on success.
+STACK_OF(X509) *skein_x509_stack_new(void);
+int skein_x509_stack_push(STACK_OF(X509) *stack, X509 *certificate);
+void skein_x509_stack_free(STACK_OF(X509) *stack);
+/// 1 when the error only says that a PEM text holds no more objects.
+int skein_error_is_end_of_pem(unsigned long error);
 /// The reason code of the oldest error in this thread's queue; its text and library into `into`.
 /// 0 when the queue is empty. Clears the queue.
 int skein_error_take(char *into, size_t capacity);
