@@ -16,10 +16,22 @@ extension Broker {
           await context.workers.maintain()
         }
       }
+      if configuration.certificateWatchMilliseconds > 0 {
+        group.addTask { [certificates, configuration] in
+          let pause = Duration.milliseconds(configuration.certificateWatchMilliseconds)
+          while (try? await Task.sleep(for: pause, clock: .continuous)) != nil {
+            certificates.look(force: false)
+          }
+        }
+      }
       await context.admin.run()
       group.cancelAll()
     }
   }
+
+  /// Loads certificates, keys, client authorities and revocation lists again; what is bad leaves the old ones in
+  /// force and is logged. Open connections go on, but for revoked clients.
+  package func reloadCertificates() { certificates.look(force: true) }
 
   /// Stops in order: nothing accepted is lost, every open stream is told. Returns when all is closed.
   package func stop() async {

@@ -110,16 +110,16 @@ extension Broker {
 
     let router = Router(
       context: context, health: HealthService(health: health, services: Router.services))
-    var limits = TransportLimits(configuration.limits)
-    limits.streamWindowBytes = configuration.streamWindowBytes
-    limits.connectionWindowBytes = configuration.connectionWindowBytes
+    var serving = ServerConfiguration(
+      tls: configuration.tls, limits: TransportLimits(configuration), budget: budget,
+      log: { event in
+        metrics.count(event)
+        logger.log(event)
+      }, explain: GRPCStatus.explained)
+    serving.wallSeconds = { time.wallMilliseconds / 1000 }
+    serving.random = random
     let server = try GRPCServer(
-      configuration: ServerConfiguration(
-        tls: configuration.tls, limits: limits, budget: budget,
-        log: { event in
-          metrics.count(event)
-          logger.log(event)
-        }, explain: GRPCStatus.explained), group: group, router: { router.handler(for: $0) })
+      configuration: serving, group: group, router: { router.handler(for: $0) })
     opened.server = server
     let port = try await server.bind(host: configuration.host, port: configuration.port)
     health.bound(to: hostPort(configuration.host, port))
@@ -129,6 +129,7 @@ extension Broker {
     health.enter(.ready)
     return Broker(
       configuration: configuration, context: context, store: store, server: server,
+      certificates: CertificateWatch(tls: configuration.tls, server: server, logger: logger),
       operations: operations, group: group, budget: budget, port: port)
   }
 
@@ -171,10 +172,17 @@ extension LogConfiguration {
 }
 
 extension TransportLimits {
-  init(_ limits: BrokerLimits) {
+  init(_ configuration: BrokerConfiguration) {
     self.init()
-    maxMessageBytes = limits.maxMessageBytes
-    maxConcurrentCalls = UInt32(limits.maxStreams)
+    maxMessageBytes = configuration.limits.maxMessageBytes
+    maxConcurrentCalls = UInt32(configuration.limits.maxStreams)
+    streamWindowBytes = configuration.streamWindowBytes
+    connectionWindowBytes = configuration.connectionWindowBytes
+    maxConnectionAge = configuration.maxConnectionAgeMilliseconds.map { .milliseconds($0) }
+    maxCallAge = configuration.maxStreamAgeMilliseconds.map { .milliseconds($0) }
+    goAwayGrace = .milliseconds(configuration.drainMilliseconds)
+    minBytesPerSecond = configuration.minBytesPerSecond
+    outboundStallTimeout = .milliseconds(configuration.unreadMilliseconds)
   }
 }
 

@@ -15,6 +15,7 @@ package final class Broker: Sendable {
   let context: BrokerContext
   let store: SQLiteStore
   let server: GRPCServer
+  let certificates: CertificateWatch
   let operations: OperationsServer
   let group: MultiThreadedEventLoopGroup
   let budget: MemoryBudget
@@ -24,13 +25,14 @@ package final class Broker: Sendable {
 
   init(
     configuration: BrokerConfiguration, context: BrokerContext, store: SQLiteStore,
-    server: GRPCServer, operations: OperationsServer, group: MultiThreadedEventLoopGroup,
+    server: GRPCServer, certificates: CertificateWatch, operations: OperationsServer, group: MultiThreadedEventLoopGroup,
     budget: MemoryBudget, port: Int
   ) {
     self.configuration = configuration
     self.context = context
     self.store = store
     self.server = server
+    self.certificates = certificates
     self.operations = operations
     self.group = group
     self.budget = budget

@@ -33,6 +33,15 @@ package struct BrokerConfiguration: Sendable {
   package var drainMilliseconds: Int64 = 10_000
   /// Milliseconds between two rounds of upkeep (retention, roll by time, checkpoint).
   package var maintenanceMilliseconds: Int64 = 5_000
+  /// Milliseconds between two looks at the files of `tls`; 0: only `reloadCertificates` does.
+  package var certificateWatchMilliseconds: Int64 = 10_000
+  /// Ages at which connections and streams are asked to end, spread by a tenth; nil: none.
+  package var maxConnectionAgeMilliseconds: Int64?
+  package var maxStreamAgeMilliseconds: Int64?
+  /// The least rate of a message that is being received, and of answers that wait, in bytes per second.
+  package var minBytesPerSecond = 256
+  /// How long answers may wait below that rate.
+  package var unreadMilliseconds: Int64 = 300_000
   #if DEBUG
     /// A deliberate defect for the kill test, which must see that it can fail.
     package var acknowledgesBeforeSync = false
@@ -51,5 +60,13 @@ package struct BrokerConfiguration: Sendable {
       tls: ServerTLS(
         certificateChain: .file(certificateFile), privateKey: .file(keyFile),
         clientAuthorities: .file(clientAuthoritiesFile)))
+  }
+
+  /// Further certificates by SNI, and revocation lists; an empty name means none.
+  package mutating func addTLS(identities: [(certificate: String, key: String)], revocationsFile: String) {
+    tls.additional = identities.map {
+      .init(certificateChain: .file($0.certificate), privateKey: .file($0.key))
+    }
+    tls.revocations = revocationsFile.isEmpty ? nil : .file(revocationsFile)
   }
 }

@@ -27,6 +27,7 @@ struct Serve: AsyncParsableCommand {
     // Writing to a closed socket or pipe is an error to handle, not a reason to die.
     signal(SIGPIPE, SIG_IGN)
     let signals = TerminationSignals()
+    let hangUps = HangUpSignal()
     do {
       let broker = try await Broker.start(
         try BrokerConfiguration(settings), time: SystemTime(), random: SystemRandom(), logger: logger,
@@ -36,8 +37,12 @@ struct Serve: AsyncParsableCommand {
         Data("skeind ready grpc=\(broker.address) operations=\(broker.operationsAddress)\n".utf8))
       let outcome = await withTaskGroup(of: Void.self) { group in
         group.addTask { await broker.run() }
+        group.addTask {
+          for await _ in hangUps.stream { broker.reloadCertificates() }
+        }
         let outcome = await signals.wait()
         await broker.stop()
+        group.cancelAll()
         return outcome
       }
       if case .fatal(let fault) = outcome { Failure.exit(fault.message, code: 1) }
@@ -115,6 +120,14 @@ extension BrokerConfiguration {
     eventLoops = Int(settings.integer("event-loops"))
     memoryBudget = Int(settings.integer("memory.budget-bytes"))
     streamWindowBytes = Int32(clamping: settings.integer("http2.stream-window-bytes"))
+    certificateWatchMilliseconds = settings.integer("tls.watch-ms")
+    addTLS(
+      identities: try Self.identities(settings["tls.additional-certificates"]),
+      revocationsFile: settings["tls.revocations"])
+    maxConnectionAgeMilliseconds = Self.age(settings, "http2.max-connection-age-ms")
+    maxStreamAgeMilliseconds = Self.age(settings, "http2.max-stream-age-ms")
+    minBytesPerSecond = Int(settings.integer("http2.min-bytes-per-second"))
+    unreadMilliseconds = settings.integer("http2.unread-ms")
     connectionWindowBytes = Int32(clamping: settings.integer("http2.connection-window-bytes"))
     journalBytes = settings.integer("journal.bytes")
     diskReserveBytes = settings.integer("disk.reserve-bytes")
@@ -124,6 +137,47 @@ extension BrokerConfiguration {
       // For the kill test, which must see that it can fail.
       acknowledgesBeforeSync = ProcessInfo.processInfo.environment["SKEIN_BREAKAGE"] == "ack-before-sync"
     #endif
+  }
+}
+
+extension BrokerConfiguration {
+  private static func age(_ settings: Settings, _ key: String) -> Int64? {
+    let milliseconds = settings.integer(key)
+    return milliseconds > 0 ? milliseconds : nil
+  }
+
+  /// `certificate:key,certificate:key`.
+  private static func identities(_ text: String) throws(Fault) -> [(certificate: String, key: String)] {
+    var result: [(certificate: String, key: String)] = []
+    for pair in text.split(separator: ",") {
+      let files = pair.split(separator: ":", omittingEmptySubsequences: false).map {
+        $0.trimmingCharacters(in: .whitespaces)
+      }
+      guard files.count == 2, !files[0].isEmpty, !files[1].isEmpty else {
+        throw Fault(
+          .invalidRequest,
+          "tls.additional-certificates: \"\(String(pair).displayable)\" is not certificate:key; name two files")
+      }
+      result.append((files[0], files[1]))
+    }
+    return result
+  }
+}
+
+/// SIGHUP, which asks for the certificates to be loaded again.
+///
+/// `@unchecked Sendable`: everything is set once; the source is only kept alive.
+final class HangUpSignal: @unchecked Sendable {
+  let stream: AsyncStream<Void>
+  private let source: any DispatchSourceSignal
+
+  init() {
+    let (stream, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+    self.stream = stream
+    signal(SIGHUP, SIG_IGN)
+    source = DispatchSource.makeSignalSource(signal: SIGHUP, queue: .global())
+    source.setEventHandler { continuation.yield() }
+    source.resume()
   }
 }
 

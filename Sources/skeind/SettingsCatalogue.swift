@@ -2,6 +2,8 @@
 struct SettingDefinition: Sendable {
   enum Kind: Sendable {
     case text
+    /// Empty means none.
+    case optional
     case address
     case integer(ClosedRange<Int64>)
     case choice([String])
@@ -17,6 +19,7 @@ struct SettingDefinition: Sendable {
   var allowed: String {
     switch kind {
     case .text: "a non-empty text"
+    case .optional: "a text, or empty for none"
     case .address: "host:port, port 0 to 65535"
     case .integer(let range): "\(range.lowerBound) to \(range.upperBound)"
     case .choice(let values): values.joined(separator: ", ")
@@ -26,6 +29,7 @@ struct SettingDefinition: Sendable {
   func accepts(_ value: String) -> Bool {
     switch kind {
     case .text: !value.isEmpty
+    case .optional: true
     case .address: HostPort(value) != nil
     case .integer(let range): Int64(value).map(range.contains) ?? false
     case .choice(let values): values.contains(value)
@@ -50,6 +54,21 @@ struct SettingDefinition: Sendable {
       key: "tls.client-authorities", kind: .text, standard: nil,
       meaning: "File: the authorities that sign client certificates (PEM)."),
     .init(
+      key: "tls.additional-certificates", kind: .optional, standard: "",
+      meaning:
+        "Files: further certificates for other names, chosen by SNI, as certificate:key with commas between the pairs."
+    ),
+    .init(
+      key: "tls.revocations", kind: .optional, standard: "",
+      meaning:
+        "File: revocation lists (PEM), a current one for each client authority. A client on a list is refused, and cut when it is connected."
+    ),
+    .init(
+      key: "tls.watch-ms", kind: .integer(0...3_600_000), standard: "10000",
+      meaning:
+        "Time between two looks at the tls files, in milliseconds; a change is loaded, all or nothing, without dropping connections. 0 = only on SIGHUP."
+    ),
+    .init(
       key: "cluster.id", kind: .text, standard: "local",
       meaning: "Name of the cluster; a data directory of another one is refused."),
     .init(key: "broker.id", kind: .integer(1...1_000_000), standard: "1", meaning: "Number of this broker."),
@@ -67,6 +86,23 @@ struct SettingDefinition: Sendable {
     .init(
       key: "http2.connection-window-bytes", kind: .integer(65_535...1_073_741_824), standard: "33554432",
       meaning: "The same for a connection; returned as bytes arrive, until 64 MiB are unanswered."),
+    .init(
+      key: "http2.max-connection-age-ms", kind: .integer(0...31_536_000_000), standard: "0",
+      meaning:
+        "Age at which a connection is drained, spread by a tenth, so that clients spread anew, in milliseconds. 0 = none."
+    ),
+    .init(
+      key: "http2.max-stream-age-ms", kind: .integer(0...31_536_000_000), standard: "0",
+      meaning:
+        "Age at which a stream is told to go away and open again, spread by a tenth, in milliseconds. 0 = none."),
+    .init(
+      key: "http2.min-bytes-per-second", kind: .integer(1...1_000_000), standard: "256",
+      meaning:
+        "The least rate at which a message must arrive once it has begun, and at which waiting answers must be read."
+    ),
+    .init(
+      key: "http2.unread-ms", kind: .integer(1_000...86_400_000), standard: "300000",
+      meaning: "How long answers may wait below that rate before their call is ended, in milliseconds."),
     .init(
       key: "journal.bytes", kind: .integer(67_108_864...68_719_476_736), standard: "268435456",
       meaning: "Size of the journal ring, in bytes. Takes effect when the directory is made."),

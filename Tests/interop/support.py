@@ -44,11 +44,11 @@ class Broker:
         self.process = process
 
     @classmethod
-    def start(cls, binary, directory):
+    def start(cls, binary, directory, *flags):
         log = open(Path(directory) / "skeind.log", "wb")
         process = subprocess.Popen(
             [binary, "--dev", str(Path(directory) / "dev"), "--listen", "127.0.0.1:0",
-             "--operations", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=log, text=True)
+             "--operations", "127.0.0.1:0", *flags], stdout=subprocess.PIPE, stderr=log, text=True)
         deadline = time.monotonic() + 30
         for line in process.stdout:
             if line.startswith("skeind ready"):
