@@ -25,7 +25,8 @@ package final class Broker: Sendable {
 
   init(
     configuration: BrokerConfiguration, context: BrokerContext, store: SQLiteStore,
-    server: GRPCServer, certificates: CertificateWatch, operations: OperationsServer, group: MultiThreadedEventLoopGroup,
+    server: GRPCServer, certificates: CertificateWatch, operations: OperationsServer,
+    group: MultiThreadedEventLoopGroup,
     budget: MemoryBudget, port: Int
   ) {
     self.configuration = configuration

@@ -38,7 +38,9 @@ extension Connection {
     var step = min(
       limits.keepaliveInterval, limits.keepaliveTimeout, limits.idleTimeout, limits.messageStallTimeout,
       limits.outboundStallTimeout, limits.headerTimeout)
-    if let age = limits.maxCallAge { step = min(step, max(.nanoseconds(age.nanoseconds / 10), .milliseconds(5))) }
+    if let age = limits.maxCallAge {
+      step = min(step, max(.nanoseconds(age.nanoseconds / 10), .milliseconds(5)))
+    }
     livenessTask = after(step) { self.checkLiveness() }
   }
 

@@ -72,7 +72,8 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
     if let refusal = refusal(of: head) { return refuse(connection, stream, refusal) }
     let call = Call(
       connection: connection, eventLoop: connection.eventLoop, path: head.path, metadata: head.metadata,
-      deadline: Self.deadline(head.timeout, connection.eventLoop), peer: connection.peer, isServer: true, limits: connection.limits)
+      deadline: Self.deadline(head.timeout, connection.eventLoop), peer: connection.peer, isServer: true,
+      limits: connection.limits)
     call.stream = stream
     call.opened = connection.lastRead
     call.inbound.acceptsGzip = head.encoding == .gzip

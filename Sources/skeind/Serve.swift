@@ -156,7 +156,8 @@ extension BrokerConfiguration {
       guard files.count == 2, !files[0].isEmpty, !files[1].isEmpty else {
         throw Fault(
           .invalidRequest,
-          "tls.additional-certificates: \"\(String(pair).displayable)\" is not certificate:key; name two files")
+          "tls.additional-certificates: \"\(String(pair).displayable)\" is not certificate:key; name two files"
+        )
       }
       result.append((files[0], files[1]))
     }

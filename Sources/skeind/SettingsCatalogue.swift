@@ -94,7 +94,8 @@ struct SettingDefinition: Sendable {
     .init(
       key: "http2.max-stream-age-ms", kind: .integer(0...31_536_000_000), standard: "0",
       meaning:
-        "Age at which a stream is told to go away and open again, spread by a tenth, in milliseconds. 0 = none."),
+        "Age at which a stream is told to go away and open again, spread by a tenth, in milliseconds. 0 = none."
+    ),
     .init(
       key: "http2.min-bytes-per-second", kind: .integer(1...1_000_000), standard: "256",
       meaning:

@@ -26,7 +26,9 @@ import Testing
     limits.minBytesPerSecond = 10_000
     let server = try await TestServer.start(limits: limits, budget: budget)
     let peer = try await RawTLSPeer.connect(server.port)
-    peer.send(Self.start + Frames.frame(1, 4, 1, Frames.request("/t.T/Echo")) + Frames.frame(0, 0, 1, [0, 0, 4, 0, 0]))
+    peer.send(
+      Self.start + Frames.frame(1, 4, 1, Frames.request("/t.T/Echo"))
+        + Frames.frame(0, 0, 1, [0, 0, 4, 0, 0]))
     let task = trickle(peer, (0..<400).map { _ in Frames.frame(0, 0, 1, [7]) }, every: 10)
     let text = await peer.response(with: "grpc-status")
     #expect(text.contains("grpc-status=4"), "\(text)")
@@ -44,8 +46,10 @@ import Testing
     let server = try await TestServer.start(limits: limits)
     let peer = try await RawTLSPeer.connect(server.port)
     peer.send(
-      Self.start + Frames.frame(1, 4, 1, Frames.request("/t.T/Echo")) + Frames.frame(0, 0, 1, [0, 0, 0, 39, 16]))
-    let task = trickle(peer, (0..<40).map { _ in Frames.frame(0, 0, 1, [UInt8](repeating: 7, count: 250)) }, every: 30)
+      Self.start + Frames.frame(1, 4, 1, Frames.request("/t.T/Echo"))
+        + Frames.frame(0, 0, 1, [0, 0, 0, 39, 16]))
+    let task = trickle(
+      peer, (0..<40).map { _ in Frames.frame(0, 0, 1, [UInt8](repeating: 7, count: 250)) }, every: 30)
     #expect(await eventually("it arrives whole") { server.calls.receivedBytes == 10_000 })
     task.cancel()
     peer.close()
@@ -53,7 +57,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "nothing after TLS", "half a preface", "no SETTINGS", "half a frame header", "half a HEADERS", "no END_HEADERS",
+    "nothing after TLS", "half a preface", "no SETTINGS", "half a frame header", "half a HEADERS",
+    "no END_HEADERS",
     "half a PING",
   ]) func incompleteFrames(_ phase: String) async throws {
     var limits = TransportLimits()
@@ -87,7 +92,8 @@ import Testing
     let server = try await TestServer.start(limits: limits)
     let peer = try await RawTLSPeer.connect(server.port)
     peer.send(Self.start + Frames.frame(1, 0, 1, Frames.request("/t.T/Echo")))
-    let task = trickle(peer, (0..<500).map { _ in Frames.frame(9, 0, 1, Frames.literal("a", "b")) }, every: 10)
+    let task = trickle(
+      peer, (0..<500).map { _ in Frames.frame(9, 0, 1, Frames.literal("a", "b")) }, every: 10)
     let closed = await peer.closesWithin(seconds: 4)
     #expect(closed)
     task.cancel()
@@ -102,7 +108,8 @@ import Testing
     let peer = try await RawPeer.connect(server.port)
     // The beginning of a ClientHello of 400 bytes, byte by byte.
     let task = Task {
-      for byte in [22, 3, 1, 1, 144, 1, 0, 1, 140] + [UInt8](repeating: 3, count: 300) where !Task.isCancelled {
+      for byte in [22, 3, 1, 1, 144, 1, 0, 1, 140] + [UInt8](repeating: 3, count: 300) where !Task.isCancelled
+      {
         peer.send([byte])
         try? await Task.sleep(for: .milliseconds(10))
       }

@@ -14,7 +14,9 @@ import Testing
     let issuer: CertificateIssuer
     init(_ name: String) throws { issuer = try CertificateIssuer(commonName: name) }
 
-    func server(_ name: String, _ names: [String] = ["DNS:localhost", "IP:127.0.0.1"]) throws -> ServerTLS.Identity {
+    func server(_ name: String, _ names: [String] = ["DNS:localhost", "IP:127.0.0.1"]) throws
+      -> ServerTLS.Identity
+    {
       let made = try issuer.issue(commonName: name, names: names, usage: .server)
       return .init(certificateChain: .bytes(made.certificate), privateKey: .bytes(made.key))
     }
@@ -28,7 +30,8 @@ import Testing
     _ identity: ServerTLS.Identity, clients: PEMSource
   ) -> ServerTLS {
     ServerTLS(
-      certificateChain: identity.certificateChain, privateKey: identity.privateKey, clientAuthorities: clients)
+      certificateChain: identity.certificateChain, privateKey: identity.privateKey, clientAuthorities: clients
+    )
   }
 
   private static func client(
@@ -55,7 +58,9 @@ import Testing
     #expect(throws: TLSConfigurationError.self) { try server.server.reload(broken) }
     guard case .bytes(let pem) = try new.roots else { return }
     broken.clientAuthorities = .bytes(pem + Array(pem.dropLast(60)))
-    #expect(throws: TLSConfigurationError.self, "half a certificate at the end") { try server.server.reload(broken) }
+    #expect(throws: TLSConfigurationError.self, "half a certificate at the end") {
+      try server.server.reload(broken)
+    }
     let still = try await server.connect(tls: Self.client(try old.client("b"), trusting: try old.roots))
     #expect(still.peer.commonName == "first")
 
@@ -138,7 +143,8 @@ import Testing
     } catch let failure as ConnectFailure {
       #expect(failure.kind == .clientCertificateRefused)
     }
-    #expect(await eventually("the log says so") { server.events.all.last?.detail.contains("revoked") == true })
+    #expect(
+      await eventually("the log says so") { server.events.all.last?.detail.contains("revoked") == true })
 
     // No list of the client's authority, or one that is out of date: refused too.
     for list in [
