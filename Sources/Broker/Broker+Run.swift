@@ -23,6 +23,8 @@ extension Broker {
             certificates.look(force: false)
           }
         }
+      group.addTask { [context, configuration] in
+        await Scrubbing(context: context, configuration: configuration).run()
       }
       await context.admin.run()
       group.cancelAll()

@@ -42,6 +42,10 @@ package struct BrokerConfiguration: Sendable {
   package var minBytesPerSecond = 256
   /// How long answers may wait below that rate.
   package var unreadMilliseconds: Int64 = 300_000
+  /// Bytes a second at which sealed segments are read again and verified (R55); 0 = never.
+  package var scrubBytesPerSecond = 4 << 20
+  /// Milliseconds from the beginning of one such round to the next.
+  package var scrubIntervalMilliseconds: Int64 = 86_400_000
   #if DEBUG
     /// A deliberate defect for the kill test, which must see that it can fail.
     package var acknowledgesBeforeSync = false

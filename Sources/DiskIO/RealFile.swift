@@ -70,6 +70,10 @@ final class RealFile: DiskFile {
     throw DiskError(errno: code, "allocate", path)
   }
 
+  func dropCache(from offset: Int64, count: Int64) {
+    posix_fadvise(descriptor.number, off_t(offset), off_t(count), POSIX_FADV_DONTNEED)
+  }
+
   /// Skips `count` written bytes; returns the first part that is not wholly written.
   private static func advance(_ vector: inout [iovec], from first: Int, by count: Int) -> Int {
     var next = first

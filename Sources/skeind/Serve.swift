@@ -133,6 +133,8 @@ extension BrokerConfiguration {
     diskReserveBytes = settings.integer("disk.reserve-bytes")
     drainMilliseconds = settings.integer("drain.ms")
     maintenanceMilliseconds = settings.integer("maintenance.ms")
+    scrubBytesPerSecond = Int(settings.integer("scrub.bytes-per-second"))
+    scrubIntervalMilliseconds = settings.integer("scrub.interval-ms")
     #if DEBUG
       // For the kill test, which must see that it can fail.
       acknowledgesBeforeSync = ProcessInfo.processInfo.environment["SKEIN_BREAKAGE"] == "ack-before-sync"

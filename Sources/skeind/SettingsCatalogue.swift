@@ -117,6 +117,12 @@ struct SettingDefinition: Sendable {
       key: "maintenance.ms", kind: .integer(100...3_600_000), standard: "5000",
       meaning: "Time between two rounds of retention and checkpoint, in milliseconds."),
     .init(
+      key: "scrub.bytes-per-second", kind: .integer(0...1_073_741_824), standard: "4194304",
+      meaning: "How fast sealed segments are read again and verified, in bytes a second; 0 = never."),
+    .init(
+      key: "scrub.interval-ms", kind: .integer(1_000...31_536_000_000), standard: "86400000",
+      meaning: "Time from the beginning of one round of that to the next, at least, in milliseconds."),
+    .init(
       key: "log.level", kind: .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
       standard: "info", meaning: "The least severe events that are logged."),
   ]

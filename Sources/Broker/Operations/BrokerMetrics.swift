@@ -21,4 +21,7 @@ final class BrokerMetrics: Sendable {
   let handshakeFailures = Counter()
   let syncs = Counter()
   let readsThrottled = Counter()
+  let scrubbedBytes = Counter()
+  let scrubRounds = Counter()
+  let scrubDamage = Counter()
 }

@@ -63,6 +63,15 @@ struct MetricsPage {
     page.add(
       "skein_reads_throttled_total", "counter", "Reads put off because streams held all that they may.",
       metrics.readsThrottled.value)
+    page.add(
+      "skein_scrubbed_bytes_total", "counter", "Bytes of sealed segments read again and verified.",
+      metrics.scrubbedBytes.value)
+    page.add(
+      "skein_scrub_rounds_total", "counter", "Times that all sealed segments were verified.",
+      metrics.scrubRounds.value)
+    page.add(
+      "skein_scrub_damage_total", "counter", "Partitions that a verification took offline.",
+      metrics.scrubDamage.value)
     page.add("skein_topics", "gauge", "Topics.", counts.topics)
     page.add("skein_partitions", "gauge", "Partitions.", counts.partitions)
     try await page.addPartitions(context)

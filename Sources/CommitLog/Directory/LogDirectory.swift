@@ -44,6 +44,7 @@ package final class LogDirectory: Sendable {
   nonisolated(unsafe) let writeBehind: WriteBehind
   /// The write-behind thread's.
   nonisolated(unsafe) var maintenance: Maintenance
+  let scrubber: Scrubber
 
   /// Opens or creates the directory at the disk's root and recovers it: when this returns everything
   /// that is served is durable (R53), the leader epoch is raised and that is durable too (R22).
@@ -115,6 +116,7 @@ package final class LogDirectory: Sendable {
     self.writeBehind = writeBehind
     self.maintenance = Maintenance(shared: shared, partitions: partitions, backlog: backlog)
     self.recovery = report
+    self.scrubber = Scrubber(shared: shared, partitions: partitions)
   }
 
   package var state: State { shared.state }

@@ -77,6 +77,13 @@ public protocol DiskFile: AnyObject, Sendable {
   /// Reserves blocks so that writes in the range cannot fail for want of space; the file's size stays
   /// as it is. A file system that cannot reserve does nothing.
   func allocate(from offset: Int64, count: Int64) throws(DiskError)
+  /// Asks that the next read of the range comes from the medium, not from a cache. Advice only: a cache may
+  /// keep what was not synced, and a disk without a cache does nothing.
+  func dropCache(from offset: Int64, count: Int64)
+}
+
+extension DiskFile {
+  public func dropCache(from offset: Int64, count: Int64) {}
 }
 
 /// Released with its last reference.

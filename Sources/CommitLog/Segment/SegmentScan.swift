@@ -25,13 +25,14 @@ struct SegmentScan {
 
   /// Visits batches from `position` up to the byte `limit`, as long as they are contiguous from
   /// `offset` on and their epochs do not fall.
+  /// - Parameter most: stops, without a flaw, at the first chunk's end beyond so many bytes.
   func run(
-    from position: Int64, to limit: Int64, offset: Int64, epoch: Int32 = 0,
+    from position: Int64, to limit: Int64, offset: Int64, epoch: Int32 = 0, most: Int64 = .max,
     visit: (BatchFacts, Int64) -> Void
   ) throws(DiskError) -> End {
     var end = End(position: position, nextOffset: offset, epoch: epoch)
     var wanted = Self.chunkBytes
-    while end.position < limit {
+    while end.position < limit, end.position - position < most {
       let capacity = Int(min(Int64(wanted), limit - end.position))
       let storage = SharedBytes.Storage(capacity: capacity)
       let buffer = UnsafeMutableRawBufferPointer(start: storage.base, count: capacity)
