@@ -23,6 +23,7 @@ extension Broker {
             certificates.look(force: false)
           }
         }
+      }
       group.addTask { [context, configuration] in
         await Scrubbing(context: context, configuration: configuration).run()
       }
