@@ -59,6 +59,8 @@ public struct HeaderSequence: Sequence {
   }
 
   @inlinable public var isEmpty: Bool { count == 0 }
+  /// Encoded size in bytes, without the count.
+  @inlinable public var sizeInBytes: Int { bytes.count }
   @inlinable public var underestimatedCount: Int { count }
 
   @inlinable

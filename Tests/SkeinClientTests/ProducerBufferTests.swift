@@ -22,7 +22,7 @@ import Testing
       change(&configuration)
       core = ProducerCore(configuration: try configuration.validated(), random: SeededRandom(3))
       topic = core.register(
-        "t", known: nil, partitioner: partitioner, generation: 4, partitions: partitions)
+        "t", partitioner: partitioner, generation: 4, partitions: partitions)
     }
 
     func open(window: Int = 5) {
@@ -108,13 +108,13 @@ import Testing
     #expect(bench.sendings().map(\.partition) == [0, 1, 2])
   }
 
-  @Test func roundRobinTurnsByRecordAndExplicitPartitionsAreUnchecked() throws {
+  @Test func roundRobinTurnsByRecordAndExplicitPartitionsNameTheGenerationToo() throws {
     let bench = try Bench(partitioner: .roundRobin) { $0.linger = .zero }
     bench.open()
     for _ in 0..<6 { _ = try bench.append("x", key: "same") }
     #expect(try bench.sendings().map { try Self.header($0).recordCount } == [2, 2, 2])
     _ = try bench.append("x", partition: 2)
-    #expect(bench.sendings().map(\.generation) == [0])
+    #expect(bench.sendings().map(\.generation) == [4])
   }
 
   @Test func theBoundHoldsAndIsGivenBack() throws {

@@ -1,18 +1,19 @@
 import RecordFormat
 import SkeinCore
 
-/// Compresses sealed batches with the one compression context of a producer.
+/// Compresses sealed batches with the one compression context that a producer has for a codec.
 ///
 /// Open batches are built plain: a context takes up to megabytes, and a producer may have a thousand
 /// batches open. The records are copied once more here, which costs little beside compressing them.
-struct BatchCompressor: ~Copyable {
+/// Confined to the producer's lock.
+final class BatchCompressor {
   private var builder: BatchBuilder
   private var reader = BatchReader()
 
   init(codec: Codec, capacity: Int) { builder = BatchBuilder(codec: codec, capacity: capacity) }
 
   /// The records of `plain` in a compressed batch (plain again if that is not smaller).
-  mutating func compress(
+  func compress(
     _ plain: SharedBytes, producerID: Int64, producerEpoch: Int16, baseSequence: Int32
   ) throws(BatchError) -> SharedBytes {
     builder.removeAll()

@@ -31,7 +31,8 @@ struct OutboundBatch: Sendable {
   let chargedBytes: Int
   /// Monotonic nanoseconds after which it is given up.
   let deadline: Int64
-  /// Partitioner generation that chose its partition; 0 for explicit partitions.
+  /// The topic's partitioner generation when it was sealed. Batches with explicit partitions name it too: after
+  /// a flip no late copy of anything older can be appended, so everything may get new sequences (P10).
   let generation: UInt32
   /// Rises with every batch of the producer; `flush` waits by it.
   let number: UInt64
@@ -39,25 +40,8 @@ struct OutboundBatch: Sendable {
   let ticket: BatchTicket
 
   var attempt: Attempt = .waiting
+  /// How often it was sent; more than one is a retry.
+  var sendings = 0
   /// Some sending of it ended without an answer: it may have been applied, or may still be (P10).
   var isUncertain = false
-}
-
-/// Who waits for the records of a batch, and what the application wants to know again.
-final class BatchTicket: Sendable {
-  /// Callers of `send`, with the index of their record in the batch.
-  let waiters: [(index: Int32, continuation: CheckedContinuation<RecordMetadata?, any Error>)]
-  /// One tag per record if a delivery handler wants them, else empty.
-  let tags: [UInt64]
-  /// Records that nobody waits for: their failure is reported by `flush`.
-  let unattended: Int
-
-  init(
-    waiters: [(index: Int32, continuation: CheckedContinuation<RecordMetadata?, any Error>)] = [],
-    tags: [UInt64] = [], unattended: Int = 0
-  ) {
-    self.waiters = waiters
-    self.tags = tags
-    self.unattended = unattended
-  }
 }

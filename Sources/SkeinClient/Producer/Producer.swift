@@ -71,13 +71,26 @@ public final class Producer: Sendable {
     return topics.withLock { topics in
       if let known = topics[name] { return known }
       let index = core.register(
-        name, known: nil, partitioner: partitioner, generation: description.generation,
+        name, partitioner: partitioner, generation: description.generation,
         partitions: description.partitionCount)
-      let topic = ProducerTopic(
-        name: name, partitionCount: description.partitionCount, index: index, core: core)
+      let topic = ProducerTopic(name: name, index: index, core: core)
       topics[name] = topic
       return topic
     }
+  }
+
+  /// The handle for a topic, with a compression of its own instead of the producer's.
+  /// - Throws: as `topic(_:)`; INVALID_REQUEST for a codec that this SDK does not write.
+  public func topic(_ name: String, compression: Codec) async throws(SkeinError) -> ProducerTopic {
+    try await topic(name).compressed(with: compression)
+  }
+
+  /// Asks the broker what the topic is now: more partitions, another partitioner. The producer does so by
+  /// itself when a record is refused; call it to use partitions that were just added.
+  /// - Throws: TOPIC_NOT_FOUND, or why the broker could not be asked.
+  public func refresh(_ topic: ProducerTopic) async throws(SkeinError) {
+    let description = try await client.admin.describeTopic(topic.name).topic
+    core.refresh(topic.index, try TopicChange(description))
   }
 
   /// Publishes one record and waits for its acknowledgement; see `ProducerTopic.send`.
@@ -127,13 +140,21 @@ public final class Producer: Sendable {
       try? await Task.sleep(nanoseconds: pause)
       core.tick()
       for (index, name) in core.takeStaleTopics() {
-        guard let topic = try? await admin.describeTopic(name).topic,
-          let partitioner = try? partitioner(topic)
-        else { continue }
-        _ = core.register(
-          name, known: index, partitioner: partitioner, generation: topic.generation,
-          partitions: topic.partitionCount)
+        do throws(SkeinError) {
+          core.refresh(index, try TopicChange(try await admin.describeTopic(name).topic))
+        } catch {
+          // A partitioner that we do not have is as final as a topic that is gone.
+          core.refreshFailed(index, isGone: !error.isRetriable && error.outcome == .definite)
+        }
       }
     }
+  }
+}
+
+extension TopicChange {
+  init(_ topic: TopicSummary) throws(SkeinError) {
+    self.init(
+      partitioner: try Producer.partitioner(topic), generation: topic.generation,
+      partitions: topic.partitionCount)
   }
 }

@@ -18,9 +18,9 @@ extension ProducerBuffer {
       let plain = try batch.builder.finish(
         producerID: producerID, producerEpoch: producerEpoch, baseSequence: sequence)
       payload =
-        configuration.compression == .none
+        batch.codec == .none
         ? plain
-        : try compressor.compress(
+        : try compressor(batch.codec).compress(
           plain, producerID: producerID, producerEpoch: producerEpoch, baseSequence: sequence)
     } catch {
       machine.returnSequence(lane: lane, sequence)
@@ -35,9 +35,15 @@ extension ProducerBuffer {
       OutboundBatch(
         payload: payload, baseSequence: sequence, recordCount: count, chargedBytes: batch.charged,
         deadline: batch.openedAt + deadlineNanoseconds,
-        generation: batch.isPartitioned ? topics[topic].generation : 0, number: lastNumber,
-        ticket: batch.takeTicket()),
+        generation: topics[topic].generation, number: lastNumber, ticket: batch.takeTicket()),
       lane: lane)
+  }
+
+  private mutating func compressor(_ codec: Codec) -> BatchCompressor {
+    if let known = compressors[codec] { return known }
+    let compressor = BatchCompressor(codec: codec, capacity: configuration.batchBytes)
+    compressors[codec] = compressor
+    return compressor
   }
 
   /// Marks what has lingered long enough as ripe. Returns when the next one will have, in monotonic

@@ -12,8 +12,14 @@ struct ProducerBuffer: ~Copyable {
     let name: String
     var partitioner: BuiltInPartitioner
     var generation: UInt32
+    var codec: Codec
+    let metrics: SentMetrics
     /// Lane of each partition; the count is the topic's partition count.
     var lanes: [Int] = []
+    /// What the topic becomes once everything sent is answered; see `ProducerBuffer+Repartition.swift`.
+    var change: TopicChange?
+    /// Its lanes are held: the broker says, or we know, that the partitioner is another one.
+    var isChanging = false
     /// Where keyless records go now.
     var current = 0
   }
@@ -22,23 +28,33 @@ struct ProducerBuffer: ~Copyable {
   final class OpenBatch {
     var builder: BatchBuilder
     let topic: Int
+    let codec: Codec
+    let metrics: SentMetrics?
     let openedAt: Int64
     /// Callers of `send`, one tag per record if they are kept, and the records that nobody waits for: what
     /// the ticket of the sealed batch is made of.
-    var waiters: [(index: Int32, continuation: CheckedContinuation<RecordMetadata?, any Error>)] = []
+    var waiters: [(index: Int32, waiter: RecordWaiter)] = []
     var tags: [UInt64] = []
     var unattended = 0
     var charged = 0
     var isRipe = false
     /// Ripe, but its lane took nothing when it was its turn.
     var isParked = false
-    /// Set when some record was placed by the partitioner: then its generation must hold.
-    var isPartitioned = false
+    var placement = Placement()
+    /// The last record came with an explicit partition.
+    var isLastExplicit: Bool
 
-    init(builder: consuming BatchBuilder, topic: Int, openedAt: Int64) {
+    init(
+      builder: consuming BatchBuilder, topic: Int, codec: Codec, metrics: SentMetrics? = nil,
+      openedAt: Int64, startsExplicit: Bool
+    ) {
       self.builder = builder
       self.topic = topic
+      self.codec = codec
+      self.metrics = metrics
       self.openedAt = openedAt
+      placement.startsExplicit = startsExplicit
+      isLastExplicit = startsExplicit
     }
 
     /// Who waits for it; empties what it is made of.
@@ -47,7 +63,9 @@ struct ProducerBuffer: ~Copyable {
         waiters = []
         tags = []
       }
-      return BatchTicket(waiters: waiters, tags: tags, unattended: unattended)
+      return BatchTicket(
+        waiters: waiters, tags: tags, unattended: unattended, placement: placement, codec: codec,
+        openedAt: openedAt, metrics: metrics)
     }
   }
 
@@ -78,7 +96,12 @@ struct ProducerBuffer: ~Copyable {
   var lastNumber: UInt64 = 0
 
   let configuration: ProducerConfiguration
-  var compressor: BatchCompressor
+  /// One for each codec in use.
+  var compressors: [Codec: BatchCompressor] = [:]
+  /// Topic of each lane of the machine.
+  var laneTopics: [Int] = []
+  /// How many topics are changing: what the usual path looks at.
+  var changing = 0
   /// Somebody wants the tags back.
   private let keepsTags: Bool
   let lingerNanoseconds: Int64
@@ -95,8 +118,6 @@ struct ProducerBuffer: ~Copyable {
     self.configuration = configuration
     batchBytes = configuration.batchBytes
     keepsTags = configuration.deliveryHandler != nil
-    compressor = BatchCompressor(
-      codec: configuration.compression, capacity: configuration.batchBytes)
     lingerNanoseconds = configuration.linger.nanosecondsClamped
     deadlineNanoseconds = configuration.deliveryDeadline.nanosecondsClamped
   }
@@ -104,30 +125,24 @@ struct ProducerBuffer: ~Copyable {
   // MARK: Topics
 
   mutating func addTopic(
-    name: String, partitioner: BuiltInPartitioner, generation: UInt32, partitions: Int32,
+    name: String, partitioner: BuiltInPartitioner, generation: UInt32, partitions: Int32, codec: Codec?,
     machine: inout ProducerMachine
   ) -> Int {
-    var topic = Topic(name: name, partitioner: partitioner, generation: generation)
-    for partition in 0..<partitions {
-      topic.lanes.append(machine.addLane(topic: name, partition: partition))
-      open.append(nil)
-      sizeHints.append(4096)
-    }
-    topics.append(topic)
+    topics.append(
+      Topic(
+        name: name, partitioner: partitioner, generation: generation,
+        codec: codec ?? configuration.compression, metrics: SentMetrics(topic: name)))
+    addLanes(topic: topics.count - 1, upTo: partitions, machine: &machine)
     return topics.count - 1
   }
 
-  /// What the broker says now: more partitions are added behind, the generation is replaced.
-  mutating func refresh(
-    topic: Int, partitioner: BuiltInPartitioner, generation: UInt32, partitions: Int32,
-    machine: inout ProducerMachine
-  ) {
-    topics[topic].partitioner = partitioner
-    topics[topic].generation = generation
+  /// More partitions are added behind those that are known.
+  mutating func addLanes(topic: Int, upTo partitions: Int32, machine: inout ProducerMachine) {
     let known = Int32(topics[topic].lanes.count)
     guard partitions > known else { return }
     for partition in known..<partitions {
       topics[topic].lanes.append(machine.addLane(topic: topics[topic].name, partition: partition))
+      laneTopics.append(topic)
       open.append(nil)
       sizeHints.append(4096)
     }
@@ -136,20 +151,25 @@ struct ProducerBuffer: ~Copyable {
   // MARK: Appending
 
   /// Puts one record into the open batch of its partition.
-  /// - Parameter clock: read when a batch opens, not for each record.
+  /// - Parameters:
+  ///   - clock: read when a batch opens, not for each record.
+  ///   - takenAt: for a record that is placed anew: when it was taken. It has its room in the buffer.
   mutating func append(
-    _ record: RecordInput, topic: Int, waiter: CheckedContinuation<RecordMetadata?, any Error>?,
-    clock: SystemClock, machine: inout ProducerMachine
+    _ record: RecordInput, topic: Int, waiter: RecordWaiter?, clock: SystemClock, takenAt: Int64? = nil,
+    machine: inout ProducerMachine
   ) throws(SkeinError) -> Appended {
     let cost = record.sizeInBytes + Self.recordOverhead
-    guard used + cost <= configuration.bufferBytes || used == 0 else { return .full }
+    guard used + cost <= configuration.bufferBytes || used == 0 || takenAt != nil else { return .full }
+    let codec = record.codec ?? topics[topic].codec
     var lane = try choose(record, topic: topic)
     var sealed = false
-    if let batch = open[lane], batch.charged + cost > batchBytes {
+    if let batch = open[lane], batch.charged + cost > batchBytes || batch.codec != codec {
       seal(lane, machine: &machine)
       sealed = true
       // The seal may have moved the partition of keyless records on.
       lane = try choose(record, topic: topic)
+      // Where they go now, a batch may be open too, of another codec.
+      if let batch = open[lane], batch.codec != codec { seal(lane, machine: &machine) }
     }
     let batch: OpenBatch
     var opened = false
@@ -158,7 +178,8 @@ struct ProducerBuffer: ~Copyable {
     } else {
       batch = OpenBatch(
         builder: BatchBuilder(capacity: sizeHints[lane], limits: limits),
-        topic: topic, openedAt: clock.monotonicNanoseconds)
+        topic: topic, codec: codec, metrics: topics[topic].metrics,
+        openedAt: takenAt ?? clock.monotonicNanoseconds, startsExplicit: record.partition != nil)
       opened = true
     }
     do {
@@ -173,14 +194,18 @@ struct ProducerBuffer: ~Copyable {
     }
     batch.charged += cost
     used += cost
-    if record.partition == nil { batch.isPartitioned = true }
+    let isExplicit = record.partition != nil
+    if isExplicit != batch.isLastExplicit {
+      batch.isLastExplicit = isExplicit
+      batch.placement.switches.append(Int32(batch.builder.count - 1))
+    }
     if let waiter {
       batch.waiters.append((Int32(batch.builder.count - 1), waiter))
     } else {
       batch.unattended += 1
     }
     if keepsTags { batch.tags.append(record.tag) }
-    if record.partition == nil, topics[topic].partitioner.turnsPerRecord { advance(topic) }
+    if !isExplicit, topics[topic].partitioner.turnsPerRecord { advance(topic) }
     if batch.charged >= batchBytes {
       seal(lane, machine: &machine)
       sealed = true

@@ -24,7 +24,9 @@ public struct ProducerConfiguration: Sendable {
   /// From the acceptance of a record to its acknowledgement. Past it a record that was never sent
   /// fails; one that may have been stored fails the producer (P10). Default 120 s.
   public var deliveryDeadline: Duration = .seconds(120)
-  /// Compression of batches: none, gzip or zstd. Default none.
+  /// Compression of batches: none, gzip, lz4 or zstd; a topic or a call may say otherwise
+  /// (`Producer.topic(_:compression:)`, `ProducerTopic.compressed(with:)`). Default none. A batch that
+  /// compression does not make smaller is sent plain.
   public var compression: Codec = .none
   /// Default: the topic's own level.
   public var acknowledgement: Acknowledgement = .topicDefault
@@ -47,7 +49,7 @@ public struct ProducerConfiguration: Sendable {
       "must be 1 to 1024, is \(maxInFlightBatches)")
     check("bufferBytes", bufferBytes >= batchBytes, "must be at least batchBytes, is \(bufferBytes)")
     check("deliveryDeadline", deliveryDeadline > linger, "must be longer than linger")
-    check("compression", compression.isSupported, "must be none, gzip or zstd, is \(compression)")
+    check("compression", compression.canWrite, "must be none, gzip, lz4 or zstd, is \(compression)")
     guard violations.isEmpty else {
       var error = SkeinError(
         .invalidRequest,
@@ -66,8 +68,13 @@ public struct RecordMetadata: Sendable, Hashable {
   public var partition: Int32
   /// nil when the broker knows the record as a duplicate that is too old to look up (P5).
   public var offset: Int64?
-  /// When it was stamped, in milliseconds since 1970; 0 if the caller gave none and none is known.
+  /// Its timestamp, in milliseconds since 1970.
   public var timestamp: Int64
+  /// Where the broker spent the time of its batch, in microseconds.
+  public var timings: PublishTimings
+  /// From the first record of its batch to the acknowledgement, as this client saw it: lingering and the
+  /// network included.
+  public var latency: Duration
 }
 
 /// The broker's answer to a whole batch.
@@ -103,5 +110,7 @@ public struct BatchDelivery: Sendable {
   public var recordCount: Int
   /// The `tag` given with each record, in order.
   public var tags: [UInt64]
+  /// From the batch's first record to the acknowledgement; zero for a batch that never left.
+  public var latency: Duration
   public var result: Result<BatchAcknowledgement, SkeinError>
 }

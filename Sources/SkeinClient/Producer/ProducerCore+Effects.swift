@@ -3,12 +3,13 @@ import SkeinCore
 /// From the machine's completions to waiting callers.
 extension ProducerCore {
   private static let staleReasons: Set<String> = [
-    Reason.partitionerChanged.name, Reason.topicNotFound.name, Reason.partitionNotFound.name,
+    Reason.topicNotFound.name, Reason.partitionNotFound.name,
   ]
 
   /// Books what is over and collects whom to wake. Under the lock.
   static func effects(_ state: inout State, _ over: [ProducerMachine.Completion]) -> Effects {
     var effects = Effects(completions: over)
+    if !over.isEmpty { effects.now = SystemClock().monotonicNanoseconds }
     for completion in over {
       state.buffer.release(completion.batch.chargedBytes)
       if case .failure(let error) = completion.result {
@@ -19,6 +20,7 @@ extension ProducerCore {
         state.flushes[at].remaining -= 1
       }
     }
+    if !state.machine.outdated.isEmpty || state.buffer.changing > 0 { changeTopics(&state) }
     abandonOpen(&state, &effects)
     if !state.flushes.isEmpty { settleFlushes(&state, &effects) }
     if !state.spaceWaiters.isEmpty {
@@ -33,6 +35,28 @@ extension ProducerCore {
       effects.pump = pump
     }
     return effects
+  }
+
+  /// Topics whose partitioner the broker no longer knows are held and described again; those that are known
+  /// anew, with every answer in, get their records placed anew.
+  private static func changeTopics(_ state: inout State) {
+    for lane in state.machine.outdated {
+      let topic = state.buffer.laneTopics[lane]
+      state.buffer.beginChange(topic, machine: &state.machine)
+      state.staleTopics.insert(state.buffer.topics[topic].name)
+    }
+    state.machine.outdated.removeAll(keepingCapacity: true)
+    guard state.machine.failure == nil else { return }
+    let due = state.buffer.dueChanges(state.machine)
+    for topic in due { state.buffer.repartition(topic, clock: SystemClock(), machine: &state.machine) }
+    guard !due.isEmpty, !state.flushes.isEmpty else { return }
+    // Their records lie in other batches now: whoever waits, waits for all that is there.
+    state.buffer.sealAll(machine: &state.machine)
+    for at in state.flushes.indices {
+      state.flushes[at] = Flush(
+        id: state.flushes[at].id, number: state.buffer.lastNumber, remaining: state.machine.outstanding,
+        continuation: state.flushes[at].continuation)
+    }
   }
 
   /// Batches that could not be sealed, and everything open once the producer has failed.
@@ -67,37 +91,39 @@ extension ProducerCore {
 
   /// Wakes everybody concerned. Outside the lock.
   func perform(_ effects: Effects) {
-    for completion in effects.completions { deliver(completion) }
+    for completion in effects.completions { deliver(completion, now: effects.now) }
     for (topic, partition, ticket, error) in effects.abandoned {
-      for (_, continuation) in ticket.waiters { continuation.resume(throwing: error) }
+      for (_, waiter) in ticket.waiters { waiter.resume(.failure(error)) }
       deliveryHandler?(
         BatchDelivery(
           topic: topic, partition: partition, recordCount: ticket.waiters.count + ticket.unattended,
-          tags: ticket.tags, result: .failure(error)))
+          tags: ticket.tags, latency: .zero, result: .failure(error)))
     }
     for continuation in effects.space { continuation.resume() }
     for (continuation, error) in effects.flushed { continuation.resume(returning: error) }
     effects.pump?()
   }
 
-  private func deliver(_ completion: ProducerMachine.Completion) {
-    let ticket = completion.batch.ticket
+  private func deliver(_ completion: ProducerMachine.Completion, now: Int64) {
+    let batch = completion.batch
+    let ticket = batch.ticket
+    let nanoseconds = max(0, now - ticket.openedAt)
+    let latency = Duration.nanoseconds(nanoseconds)
+    ticket.metrics?.ended(batch, completion.result, nanoseconds: nanoseconds)
     if let deliveryHandler {
       deliveryHandler(
         BatchDelivery(
-          topic: completion.topic, partition: completion.partition,
-          recordCount: Int(completion.batch.recordCount), tags: ticket.tags,
-          result: completion.result))
+          topic: completion.topic, partition: completion.partition, recordCount: Int(batch.recordCount),
+          tags: ticket.tags, latency: latency, result: completion.result))
     }
-    for (index, continuation) in ticket.waiters {
-      switch completion.result {
-      case .success(let acknowledgement):
-        continuation.resume(
-          returning: RecordMetadata(
+    for (index, waiter) in ticket.waiters {
+      waiter.resume(
+        completion.result.map { acknowledgement in
+          RecordMetadata(
             topic: completion.topic, partition: completion.partition,
-            offset: acknowledgement.baseOffset.map { $0 + Int64(index) }, timestamp: 0))
-      case .failure(let error): continuation.resume(throwing: error)
-      }
+            offset: acknowledgement.baseOffset.map { $0 + Int64(index) }, timestamp: 0,
+            timings: acknowledgement.timings, latency: latency)
+        })
     }
   }
 }

@@ -1,5 +1,6 @@
 import SkeinCore
 import Synchronization
+import Tracing
 
 /// Buffer and machine of one producer behind one lock, so that appending is synchronous from any
 /// thread: no hop, no task, no allocation per record. The lock is held for a record's copy or a
@@ -33,6 +34,8 @@ final class ProducerCore: Sendable {
   struct Effects {
     var completions: [ProducerMachine.Completion] = []
     var abandoned: [(topic: String, partition: Int32, ticket: BatchTicket, error: SkeinError)] = []
+    /// When the completions came, in monotonic nanoseconds.
+    var now: Int64 = 0
     var space: [CheckedContinuation<Void, Never>] = []
     var flushed: [(CheckedContinuation<SkeinError?, Never>, SkeinError?)] = []
     var pump: (@Sendable () -> Void)?
@@ -42,6 +45,8 @@ final class ProducerCore: Sendable {
   private let flushIDs = Atomic<UInt64>(0)
   private let clock = SystemClock()
   let deliveryHandler: (@Sendable (BatchDelivery) -> Void)?
+  /// A tracer was there when the producer was opened.
+  let isTraced = !(InstrumentationSystem.instrument is NoOpInstrument)
 
   init(configuration: ProducerConfiguration, random: any RandomSource) {
     let machine = ProducerMachine(random: random, resequence: BatchRewriter.resequence)
@@ -55,7 +60,7 @@ final class ProducerCore: Sendable {
   /// Copies the record into its batch, or returns false when the buffer is full.
   func append(
     _ record: RecordInput, topic: Int,
-    waiter: CheckedContinuation<RecordMetadata?, any Error>? = nil
+    waiter: RecordWaiter? = nil
   ) throws(SkeinError) -> Bool {
     let (outcome, effects) = state.withLock { state -> (Result<Bool, SkeinError>, Effects?) in
       if let failure = state.machine.failure { return (.failure(failure), nil) }
@@ -124,21 +129,52 @@ final class ProducerCore: Sendable {
 
   // MARK: Topics
 
-  /// Registers or refreshes a topic; returns its index.
+  /// Registers a topic; returns its index.
   func register(
-    _ name: String, known: Int?, partitioner: BuiltInPartitioner, generation: UInt32, partitions: Int32
+    _ name: String, partitioner: BuiltInPartitioner, generation: UInt32, partitions: Int32,
+    codec: Codec? = nil
   ) -> Int {
     state.withLock { state in
-      if let known {
-        state.buffer.refresh(
-          topic: known, partitioner: partitioner, generation: generation, partitions: partitions,
-          machine: &state.machine)
-        return known
-      }
-      return state.buffer.addTopic(
-        name: name, partitioner: partitioner, generation: generation, partitions: partitions,
+      state.buffer.addTopic(
+        name: name, partitioner: partitioner, generation: generation, partitions: partitions, codec: codec,
         machine: &state.machine)
     }
+  }
+
+  /// The broker described the topic again. If it is another one now, its records are placed anew as soon as
+  /// everything sent is answered.
+  func refresh(_ topic: Int, _ change: TopicChange) {
+    perform(
+      state.withLock { state in
+        let known = state.buffer.topics[topic]
+        if known.generation != change.generation || known.lanes.count < Int(change.partitions) {
+          state.buffer.beginChange(topic, machine: &state.machine)
+          state.buffer.topics[topic].change = change
+        } else if known.isChanging, known.change == nil {
+          // The broker refused our generation and describes the same one: it does not know it everywhere yet.
+          state.staleTopics.insert(known.name)
+        }
+        return Self.effects(&state, [])
+      })
+  }
+
+  /// The topic could not be described. Gone for good: what is queued goes out and is refused; else it is
+  /// asked about again.
+  func refreshFailed(_ topic: Int, isGone: Bool) {
+    perform(
+      state.withLock { state in
+        if isGone {
+          state.buffer.cancelChange(topic, machine: &state.machine)
+        } else {
+          state.staleTopics.insert(state.buffer.topics[topic].name)
+        }
+        return Self.effects(&state, [])
+      })
+  }
+
+  /// Partitions of the topic as known now.
+  func partitionCount(_ topic: Int) -> Int32 {
+    state.withLock { Int32($0.buffer.topics[topic].lanes.count) }
   }
 
   /// Topics to describe again, with their index; each is named once per refusal.
@@ -153,6 +189,8 @@ final class ProducerCore: Sendable {
 
   // MARK: The stream's events
 
+  /// Somebody waits for `flush`; for tests.
+  var isFlushing: Bool { state.withLock { !$0.flushes.isEmpty } }
   var failure: SkeinError? { state.withLock { $0.machine.failure } }
   var hasOutstanding: Bool {
     state.withLock { $0.machine.outstanding > 0 || $0.buffer.hasOpenBatches }
@@ -225,8 +263,8 @@ final class ProducerCore: Sendable {
   }
 
   /// Housekeeping: back-offs and delivery deadlines.
-  func tick() {
-    let now = clock.monotonicNanoseconds
+  /// - Parameter now: monotonic nanoseconds; tests run ahead of the clock.
+  func tick(now: Int64 = SystemClock().monotonicNanoseconds) {
     perform(
       state.withLock { state in
         // While there is no stream nothing is sealed by the pump; deadlines count all the same.

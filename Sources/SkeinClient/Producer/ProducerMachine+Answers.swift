@@ -73,9 +73,17 @@ extension ProducerMachine {
     } else if error.reason == Reason.unknownProducer.name, !lanes[index].queue[at].isUncertain {
       lanes[index].isForgotten = true
       lanes[index].queue[at].attempt = .refused
+    } else if error.reason == Reason.partitionerChanged.name {
+      guard !lanes[index].queue[at].isUncertain || lanes[index].overtaken == 0 else { return fail(error) }
+      // The duplicate window was asked first, and generations only rise: no copy of it can be appended, and so
+      // none of what follows it in sequence.
+      for behind in at..<lanes[index].queue.count { lanes[index].queue[behind].isUncertain = false }
+      lanes[index].queue[at].attempt = .refused
+      lanes[index].isHeld = true
+      outdated.append(index)
     } else if isGap || error.reason == Reason.producerFenced.name {
       return fail(error)
-    } else if error.isRetriable && error.reason != Reason.partitionerChanged.name {
+    } else if error.isRetriable {
       if error.outcome == .unknown { lanes[index].queue[at].isUncertain = true }
       lanes[index].queue[at].attempt = .refused
       lanes[index].askedDelay = max(
@@ -132,7 +140,9 @@ extension ProducerMachine {
     }
     for at in 0..<lanes[index].queue.count { lanes[index].queue[at].attempt = .waiting }
     lanes[index].sent = 0
-    guard let now, gone.isEmpty else {
+    // What is held waits for the topic, not for time.
+    let isOnlyHeld = lanes[index].isHeld && !hasUncertain(index)
+    guard let now, gone.isEmpty, !isOnlyHeld else {
       lanes[index].state = .open
       markReady(index)
       return completions

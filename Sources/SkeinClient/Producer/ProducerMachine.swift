@@ -33,9 +33,14 @@ struct ProducerMachine {
     var overtaken = 0
     /// The broker asked to wait at least this long, in nanoseconds.
     var askedDelay: Int64 = 0
+    /// The topic's partitioner is another one: nothing is sent but what may have been appended, until all
+    /// of it is known (see `ProducerMachine+Holding.swift`).
+    var isHeld = false
 
     func canSend(window: Int) -> Bool {
       guard case .open = state, sent < queue.count, inFlight < window else { return false }
+      // A batch behind an uncertain one waits; one before it goes along, and is refused again.
+      if isHeld { return (sent..<queue.count).contains { queue[$0].isUncertain } }
       return sent == 0 || queue[sent].isUncertain || sent + overtaken < window
     }
   }
@@ -73,6 +78,9 @@ struct ProducerMachine {
   private(set) var isConnected = false
   /// Batches queued or in flight.
   var outstanding = 0
+
+  /// Lanes in which the broker refused a batch for its generation since this was last emptied.
+  var outdated: [Int] = []
 
   private var ready = FIFO<Int>()
   var requests: [UInt64: Int] = [:]
@@ -124,7 +132,7 @@ struct ProducerMachine {
 
   /// Whether a batch that is not full should leave now: nothing of its lane waits, little is in flight.
   func takesPartialBatch(lane: Int) -> Bool {
-    guard isConnected, case .open = lanes[lane].state else { return false }
+    guard isConnected, case .open = lanes[lane].state, !lanes[lane].isHeld else { return false }
     return lanes[lane].sent == lanes[lane].queue.count
       && lanes[lane].inFlight < min(window, Self.partialBatches)
   }
@@ -169,6 +177,7 @@ struct ProducerMachine {
       requests[id] = index
       let at = lanes[index].sent
       lanes[index].queue[at].attempt = .inFlight(id)
+      lanes[index].queue[at].sendings += 1
       lanes[index].sent += 1
       lanes[index].inFlight += 1
       markReady(index)

@@ -1,7 +1,17 @@
+public import RecordFormat
+import SkeinCore
+
 /// One topic of a producer: where records are handed over. Get it once with `Producer.topic(_:)`.
 ///
-/// A plain handle; any thread, any number of tasks. Records appended by one task keep their order
-/// within a partition.
+/// | to | use |
+/// |---|---|
+/// | publish one record and know its place | `send` |
+/// | publish many and know each one's place, in order | `sink`, `publish`, `send(contentsOf:)` |
+/// | publish many, and hear of failures from `flush` or the delivery handler | `append` |
+/// | the same without a suspension or an allocation | `tryAppend` |
+///
+/// A plain handle; any thread, any number of tasks. Records handed over by one task keep their order
+/// within a partition, whichever of these it uses.
 public struct ProducerTopic: Sendable {
   /// Whether `tryAppend` took the record.
   public enum AppendOutcome: Sendable, Hashable {
@@ -11,15 +21,36 @@ public struct ProducerTopic: Sendable {
   }
 
   public let name: String
-  /// Partitions when the handle was made; explicit partitions are checked against the current count.
-  public let partitionCount: Int32
   let index: Int
   let core: ProducerCore
+  /// nil: the producer's.
+  private(set) var codec: Codec?
+
+  init(name: String, index: Int, core: ProducerCore) {
+    self.name = name
+    self.index = index
+    self.core = core
+  }
+
+  /// Partitions as the producer knows them now; explicit partitions are checked against it.
+  public var partitionCount: Int32 { core.partitionCount(index) }
+
+  /// The same topic, with the batches of records handed over through this handle compressed by `codec`. A batch
+  /// has one codec: handles that alternate make small batches.
+  /// - Throws: INVALID_REQUEST for a codec that this SDK does not write.
+  public func compressed(with codec: Codec) throws(SkeinError) -> ProducerTopic {
+    guard codec.canWrite else {
+      throw SkeinError(.invalidRequest, "compression must be none, gzip, lz4 or zstd, is \(codec)")
+    }
+    var handle = self
+    handle.codec = codec
+    return handle
+  }
 
   /// Copies a record into its batch, synchronously: the fastest way in, nothing is allocated for it.
   ///
   /// The outcome goes to `ProducerConfiguration.deliveryHandler`; a failure is also thrown by the
-  /// next `flush`.
+  /// next `flush`. Trace context is not added here; see `RecordHeaders.inject(_:)`.
   /// - Parameters:
   ///   - key: decides the partition where the topic's partitioner is murmur2. Valid during the call.
   ///   - timestamp: milliseconds since 1970; nil is now.
@@ -46,12 +77,10 @@ public struct ProducerTopic: Sendable {
     key: [UInt8]? = nil, value: [UInt8]?, headers: RecordHeaders? = nil, timestamp: Int64? = nil,
     partition: Int32? = nil, tag: UInt64 = 0
   ) async throws(SkeinError) {
+    let headers = core.isTraced ? RecordHeaders.tracing(headers) : headers
     while true {
-      let taken = try withBytes(key, value) { key, value throws(SkeinError) in
-        try take(
-          key: key, value: value, headers: headers, timestamp: timestamp, partition: partition,
-          tag: tag, waiter: nil)
-      }
+      let taken = try take(
+        key, value, headers: headers, timestamp: timestamp, partition: partition, tag: tag, waiter: nil)
       if taken { return }
       try await spaceOrCancelled()
     }
@@ -60,7 +89,8 @@ public struct ProducerTopic: Sendable {
   /// Publishes a record and waits until it is acknowledged: durable, unless the topic says less.
   ///
   /// Many tasks may wait at once; each batch is acknowledged as a whole. One task that sends record
-  /// after record waits for each (up to `linger` and a sync); use `append` and `flush` to stream.
+  /// after record waits for each (up to `linger` and a sync); use `publish`, or `append` and `flush`, to stream.
+  /// - Returns: where the record is, and where the time went.
   /// - Throws: why the record was not published. After an error with `outcome == .unknown` it may be
   ///   stored all the same. Cancelling the task takes effect only until the record is taken.
   @discardableResult
@@ -68,17 +98,26 @@ public struct ProducerTopic: Sendable {
     key: [UInt8]? = nil, value: [UInt8]?, headers: RecordHeaders? = nil, timestamp: Int64? = nil,
     partition: Int32? = nil
   ) async throws(SkeinError) -> RecordMetadata {
+    guard core.isTraced else {
+      return try await sendUntraced(key, value, headers, timestamp, partition)
+    }
+    return try await traced(headers) { (headers) async throws(SkeinError) in
+      try await sendUntraced(key, value, headers, timestamp, partition)
+    }
+  }
+
+  private func sendUntraced(
+    _ key: [UInt8]?, _ value: [UInt8]?, _ headers: RecordHeaders?, _ timestamp: Int64?, _ partition: Int32?
+  ) async throws(SkeinError) -> RecordMetadata {
     let stamp = timestamp ?? SystemClock().wallMilliseconds
     while true {
       let metadata: RecordMetadata?
       do {
         metadata = try await withCheckedThrowingContinuation { waiter in
           do throws(SkeinError) {
-            let taken = try withBytes(key, value) { key, value throws(SkeinError) in
-              try take(
-                key: key, value: value, headers: headers, timestamp: stamp, partition: partition,
-                tag: 0, waiter: waiter)
-            }
+            let taken = try take(
+              key, value, headers: headers, timestamp: stamp, partition: partition, tag: 0,
+              waiter: .caller(waiter))
             if !taken { waiter.resume(returning: nil) }
           } catch { waiter.resume(throwing: error) }
         }
@@ -93,14 +132,27 @@ public struct ProducerTopic: Sendable {
 
   // MARK: Helpers
 
+  /// False when the buffer is full.
+  func take(
+    _ key: [UInt8]?, _ value: [UInt8]?, headers: RecordHeaders?, timestamp: Int64?, partition: Int32?,
+    tag: UInt64, waiter: RecordWaiter?
+  ) throws(SkeinError) -> Bool {
+    try Self.withOptional(key) { (key) throws(SkeinError) in
+      try Self.withOptional(value) { (value) throws(SkeinError) in
+        try take(
+          key: key, value: value, headers: headers, timestamp: timestamp, partition: partition, tag: tag,
+          waiter: waiter)
+      }
+    }
+  }
+
   private func take(
     key: UnsafeRawBufferPointer?, value: UnsafeRawBufferPointer?, headers: RecordHeaders?,
-    timestamp: Int64?, partition: Int32?, tag: UInt64,
-    waiter: CheckedContinuation<RecordMetadata?, any Error>?
+    timestamp: Int64?, partition: Int32?, tag: UInt64, waiter: RecordWaiter?
   ) throws(SkeinError) -> Bool {
     var record = RecordInput(
       key: key, value: value, headers: .none, headerBytes: 0,
-      timestamp: timestamp ?? SystemClock().wallMilliseconds, partition: partition, tag: tag)
+      timestamp: timestamp ?? SystemClock().wallMilliseconds, partition: partition, tag: tag, codec: codec)
     guard let headers, !headers.isEmpty else {
       return try core.append(record, topic: index, waiter: waiter)
     }
@@ -111,20 +163,11 @@ public struct ProducerTopic: Sendable {
     }
   }
 
-  private func spaceOrCancelled() async throws(SkeinError) {
+  func spaceOrCancelled() async throws(SkeinError) {
     await core.waitForSpace()
     if Task.isCancelled {
       throw SkeinError(
         .cancelled, "cancelled while the buffer was full; nothing was sent", outcome: .definite)
-    }
-  }
-
-  private func withBytes<R>(
-    _ key: [UInt8]?, _ value: [UInt8]?,
-    _ body: (UnsafeRawBufferPointer?, UnsafeRawBufferPointer?) throws(SkeinError) -> R
-  ) throws(SkeinError) -> R {
-    try Self.withOptional(key) { (key) throws(SkeinError) in
-      try Self.withOptional(value) { (value) throws(SkeinError) in try body(key, value) }
     }
   }
 
@@ -140,6 +183,11 @@ public struct ProducerTopic: Sendable {
     }
     return try result.get()
   }
+}
+
+extension Codec {
+  /// Whether batches can be written with it. Snappy is read only.
+  var canWrite: Bool { isSupported && self != .snappy }
 }
 
 /// Zero bytes at an address.

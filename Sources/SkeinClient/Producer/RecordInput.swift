@@ -15,6 +15,8 @@ struct RecordInput: @unchecked Sendable {
   /// nil: the topic's partitioner decides.
   var partition: Int32?
   var tag: UInt64
+  /// Compresses the batch it goes into; nil: the topic's choice.
+  var codec: Codec?
 
   /// Key, value and encoded headers, in bytes.
   var sizeInBytes: Int { (key?.count ?? 0) + (value?.count ?? 0) + headerBytes }

@@ -17,6 +17,10 @@ struct FIFO<Element> {
     _modify { yield &storage[head + index]! }
   }
 
+  func contains(where predicate: (Element) -> Bool) -> Bool {
+    storage[head...].contains { $0.map(predicate) ?? false }
+  }
+
   mutating func append(_ element: Element) { storage.append(element) }
 
   mutating func popFirst() -> Element? {

@@ -1,0 +1,209 @@
+import RecordFormat
+import SkeinCore
+import Synchronization
+
+@testable import SkeinClient
+
+/// A producer with real batches, a broker whose topic grows, and a network that loses streams and delivers late.
+///
+/// The broker follows the protocol's order of checks: duplicate window, generation, sequences. It shares no code
+/// with the producer's placing of records but murmur2.
+final class RepartitionWorld {
+  struct Entry: Equatable {
+    let number: Int
+    let time: Int
+  }
+
+  private struct Partition {
+    var log: [Entry] = []
+    var lastSequence: Int32 = -1
+    var recent: [(first: Int32, last: Int32, base: Int64)] = []
+  }
+
+  struct Sent {
+    let key: UInt8?
+    let explicit: Int32?
+  }
+
+  static let window = 5
+  let core: ProducerCore
+  let topic: Int
+  let random: SeededRandom
+  private(set) var sent: [Sent] = []
+  private var partitions: [Partition] = []
+  private var generation: UInt32 = 1
+  private var time = 0
+  private var wire: [ProducerMachine.Sending] = []
+  private var replies: [(UInt64, ProducerMachine.Answer)] = []
+  private var delayed: [[ProducerMachine.Sending]] = []
+  private var isConnected = false
+  private(set) var refusals = 0
+  private(set) var growths = 0
+
+  /// The handler is wanted before the core exists.
+  private final class Box: Sendable { let all = Mutex<[BatchDelivery]>([]) }
+  private let box: Box
+
+  init(seed: UInt64, codec: Codec = .none) throws {
+    random = SeededRandom(seed)
+    let box = Box()
+    self.box = box
+    var configuration = ProducerConfiguration()
+    configuration.linger = .zero
+    configuration.deliveryDeadline = .seconds(1_000_000)
+    configuration.batchBytes = 300
+    configuration.compression = codec
+    configuration.deliveryHandler = { delivery in box.all.withLock { $0.append(delivery) } }
+    core = ProducerCore(configuration: try configuration.validated(), random: random)
+    topic = core.register("t", partitioner: .murmur2, generation: 1, partitions: 2)
+    partitions = [Partition(), Partition()]
+  }
+
+  var delivered: [BatchDelivery] { box.all.withLock { $0 } }
+  func log(_ partition: Int) -> [Entry] { partitions[partition].log }
+  var partitionCount: Int { partitions.count }
+
+  // MARK: Steps
+
+  func produce() throws {
+    let number = sent.count
+    let kind = random.below(10)
+    let key: UInt8? = kind < 7 ? UInt8(random.below(6)) : nil
+    // Explicit places are those that the producer knows.
+    let explicit: Int32? = kind == 9 ? Int32(random.below(Int(core.partitionCount(topic)))) : nil
+    sent.append(Sent(key: key, explicit: explicit))
+    let value = Array(String(number).utf8)
+    let keyBytes = key.map { [$0] } ?? []
+    try value.withUnsafeBytes { value in
+      try keyBytes.withUnsafeBytes { keyBytes in
+        _ = try core.append(
+          RecordInput(
+            key: key == nil ? nil : keyBytes, value: value, headers: .none, headerBytes: 0, timestamp: 5,
+            partition: explicit, tag: UInt64(number)), topic: topic)
+      }
+    }
+  }
+
+  func connect() {
+    guard !isConnected else { return }
+    isConnected = true
+    core.streamOpened(producerID: 9, producerEpoch: 0, window: Self.window, limits: BatchLimits()) {}
+  }
+
+  func loseStream() {
+    guard isConnected else { return }
+    isConnected = false
+    if !wire.isEmpty { delayed.append(wire) }
+    wire = []
+    replies = []
+    core.streamLost()
+  }
+
+  func send() {
+    guard isConnected else { return }
+    _ = core.pumpBegins()
+    if let sending = core.nextSending() { wire.append(sending) }
+  }
+
+  func brokerStep() throws {
+    guard !wire.isEmpty else { return }
+    let sending = wire.removeFirst()
+    replies.append((sending.requestID, try append(sending)))
+  }
+
+  func delayedStep() throws {
+    guard !delayed.isEmpty else { return }
+    let stream = random.below(delayed.count)
+    let sending = delayed[stream].removeFirst()
+    if delayed[stream].isEmpty { delayed.remove(at: stream) }
+    _ = try append(sending)
+  }
+
+  func reply() {
+    guard !replies.isEmpty else { return }
+    core.answered([replies.removeFirst()])
+  }
+
+  func grow() {
+    growths += 1
+    generation += 1
+    partitions += Array(repeating: Partition(), count: 1 + random.below(2))
+  }
+
+  /// What the housekeeper does: describes what the producer has asked about.
+  func keepHouse() {
+    for (index, _) in core.takeStaleTopics() {
+      if random.chance(20) {
+        core.refreshFailed(index, isGone: false)
+      } else {
+        core.refresh(
+          index,
+          TopicChange(partitioner: .murmur2, generation: generation, partitions: Int32(partitions.count)))
+      }
+    }
+    // Pauses are over at once, deadlines are far.
+    core.tick(now: SystemClock().monotonicNanoseconds + 60_000_000_000)
+  }
+
+  private func append(_ sending: ProducerMachine.Sending) throws -> ProducerMachine.Answer {
+    var numbers: [Int] = []
+    var reader = BatchReader()
+    let header = try sending.payload.withUnsafeBytes { bytes in
+      try reader.forEach(bytes) { record in
+        numbers.append(
+          Int(String(decoding: record.value ?? .init(start: nil, count: 0), as: UTF8.self)) ?? -1)
+      }
+    }
+    let at = Int(sending.partition)
+    let (first, last) = (header.baseSequence, header.lastSequence)
+    if let known = partitions[at].recent.first(where: { $0.first == first && $0.last == last }) {
+      return .appended(BatchAcknowledgement(baseOffset: known.base, isDuplicate: true))
+    }
+    if sending.generation != 0, sending.generation < generation {
+      refusals += 1
+      return .refused(SkeinError(.partitionerChanged, "the topic is at \(generation)"))
+    }
+    guard first == partitions[at].lastSequence + 1 else {
+      return .refused(
+        SkeinError(partitions[at].lastSequence < 0 ? .unknownProducer : .outOfOrderSequence, "gap"))
+    }
+    let base = Int64(partitions[at].log.count)
+    for number in numbers {
+      time += 1
+      partitions[at].log.append(Entry(number: number, time: time))
+    }
+    partitions[at].lastSequence = last
+    partitions[at].recent.append((first, last, base))
+    if partitions[at].recent.count > Self.window { partitions[at].recent.removeFirst() }
+    return .appended(BatchAcknowledgement(baseOffset: base, isDuplicate: false))
+  }
+
+  // MARK: Schedules
+
+  func step() throws {
+    if !isConnected, random.chance(30) { connect() }
+    if random.chance(1) { loseStream() }
+    if random.chance(1) { grow() }
+    switch random.below(7) {
+    case 0, 1: try produce()
+    case 2, 3: send()
+    case 4: try brokerStep()
+    case 5: reply()
+    default: if random.chance(30) { try delayedStep() } else { keepHouse() }
+    }
+  }
+
+  /// The network is sound again: everything is answered.
+  func settle() throws {
+    var idle = 0
+    while core.hasOutstanding, core.failure == nil, idle < 20_000 {
+      idle += 1
+      connect()
+      send()
+      try brokerStep()
+      reply()
+      keepHouse()
+    }
+    while !delayed.isEmpty { try delayedStep() }
+  }
+}
