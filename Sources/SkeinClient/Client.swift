@@ -19,13 +19,12 @@ import Wire
 /// try await producer.close()
 /// await client.close()
 /// ```
-/// Each producer and reader has a connection of its own, so that one cannot hold up another;
-/// `Admin` has one more. Making a `Client` opens nothing. Any thread.
+/// Each producer and reader has a connection of its own, so that one cannot hold up another; unary calls
+/// (`Admin`) share a pool. Making a `Client` opens nothing. Any thread.
 public final class Client: Sendable {
   let configuration: ClientConfiguration
   let connector: Connector
   private let ownedGroup: MultiThreadedEventLoopGroup?
-  private let unaryConnection = ConnectionCell()
   /// What producers and readers run on.
   let supervisors = TaskRoster()
 
@@ -61,6 +60,24 @@ public final class Client: Sendable {
     try await Producer.open(self, configuration)
   }
 
+  /// Runs `body` with a producer that is flushed and closed at its end, so that nothing is left behind.
+  /// - Throws: what `body` throws (what it handed over is sent all the same), or the first failure of a record that
+  ///   nobody waited for.
+  public func withProducer<Result: Sendable>(
+    _ configuration: ProducerConfiguration = ProducerConfiguration(),
+    _ body: (Producer) async throws -> Result
+  ) async throws -> Result {
+    let producer = try await producer(configuration)
+    do {
+      let result = try await body(producer)
+      try await producer.close()
+      return result
+    } catch {
+      try? await producer.close()
+      throw error
+    }
+  }
+
   /// A reader of one topic.
   /// - Parameters:
   ///   - partitions: nil is all.
@@ -77,54 +94,28 @@ public final class Client: Sendable {
   /// before: what they still hold fails here.
   public func close() async {
     await supervisors.end()
-    await unaryConnection.close()
+    await connector.channel.close()
     try? await ownedGroup?.shutdownGracefully()
   }
 
-  /// One unary call on the shared connection.
+  // MARK: Identity
+
+  /// Uses another identity from now on, e.g. one issued by a secrets manager. Nothing is interrupted: streams go
+  /// on with the old one until they are opened again, the pool's connections end with their last call.
+  public func replaceIdentity(_ identity: TLSIdentity) { connector.replace(identity) }
+
+  /// Reads the identity's files again. Needed only for `Admin`'s pooled connections: every new connection reads the
+  /// files anyway, and a file that is being replaced at that moment is read again a moment later.
+  public func reloadIdentity() { connector.reload() }
+
+  /// One unary call, on the pool.
   func unary<Reply: WireMessage>(
     _ path: String, _ request: some WireMessage, _: Reply.Type
   ) async throws(SkeinError) -> Reply {
-    let connection = try await unaryConnection.get(connector)
-    do {
-      let reply = try await connection.unary(
-        path: path, message: OutboundMessage(head: request.encoded()),
-        deadline: .now() + .nanoseconds(configuration.requestTimeout.nanosecondsClamped))
-      return try Reply(decoding: reply, limits: .reply)
-    } catch let failure as RPCFailure {
-      throw SkeinError(failure.status)
-    } catch { throw SkeinError(wrapping: error) }
-  }
-}
-
-/// The one connection that unary calls share; made when first needed and again after it broke.
-actor ConnectionCell {
-  private var connection: GRPCConnection?
-  private var connecting: Task<Result<GRPCConnection, SkeinError>, Never>?
-
-  func get(_ connector: Connector) async throws(SkeinError) -> GRPCConnection {
-    if let connection, connection.isUsable { return connection }
-    // Callers that come meanwhile wait for the same attempt.
-    let attempt: Task<Result<GRPCConnection, SkeinError>, Never>
-    if let connecting {
-      attempt = connecting
-    } else {
-      attempt = Task {
-        do throws(SkeinError) { return .success(try await connector.connect()) } catch {
-          return .failure(error)
-        }
-      }
-      connecting = attempt
-    }
-    let result = await attempt.value
-    connecting = nil
-    connection = try? result.get()
-    return try result.get()
-  }
-
-  func close() async {
-    let last = connection
-    connection = nil
-    await last?.close()
+    let reply = try await connector.unary(
+      path, OutboundMessage(head: request.encoded()),
+      deadline: .now() + .nanoseconds(configuration.requestTimeout.nanosecondsClamped),
+      waitsForReady: configuration.waitsForReady)
+    do { return try Reply(decoding: reply, limits: .reply) } catch { throw SkeinError(wrapping: error) }
   }
 }

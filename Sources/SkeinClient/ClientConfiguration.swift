@@ -37,6 +37,9 @@ public struct ClientConfiguration: Sendable {
   /// `UNREACHABLE`: at its start, and after its stream broke. Default 60 s. A producer's delivery
   /// deadline may end it earlier.
   public var unreachableTimeout: Duration = .seconds(60)
+  /// Whether a unary call waits for a broker that cannot be reached, up to `requestTimeout`, instead of failing
+  /// with UNREACHABLE as soon as that is known. Default false. (Producers and readers always wait.)
+  public var waitsForReady = false
   /// Event-loop threads of this client. Default 1; each producer and reader has a connection on one.
   public var eventLoopThreads = 1
 

@@ -40,6 +40,8 @@ public struct Admin: Sendable {
     return topics
   }
 
+  /// A topic with the state, size and traffic of its partitions, and every setting with its meaning. It asks every
+  /// partition; `topicSummary` costs nothing.
   /// - Throws: TOPIC_NOT_FOUND.
   public func describeTopic(_ name: String) async throws(SkeinError) -> TopicDescription {
     let reply = try await client.unary(
@@ -48,6 +50,53 @@ public struct Admin: Sendable {
       topic: TopicSummary(reply.topic ?? Wire.TopicSummary()),
       partitions: reply.partitions.map(PartitionDescription.init),
       settings: reply.settings.map(SettingDescription.init))
+  }
+
+  /// Partition count, partitioner and generation of a topic.
+  /// - Throws: TOPIC_NOT_FOUND.
+  public func topicSummary(_ name: String) async throws(SkeinError) -> TopicSummary {
+    let reply = try await client.unary(
+      TopicsMethod.describe, DescribeTopicRequest(name: name, summaryOnly: true),
+      DescribeTopicResponse.self)
+    return TopicSummary(reply.topic ?? Wire.TopicSummary())
+  }
+
+  /// Changes settings of a live topic; nothing is restarted. `SettingDescription.effect` says from when on each counts.
+  /// - Parameters:
+  ///   - set: settings and their new values, e.g. `["retention.ms": "3600000"]`.
+  ///   - reset: settings that go back to the broker's default.
+  ///   - expectedRevision: change only if the topic is at this revision; nil: whatever it is at.
+  ///   - validateOnly: check everything, say what would change, and change nothing.
+  /// - Throws: TOPIC_NOT_FOUND, INVALID_REQUEST (with every wrong setting), CONFLICT (another revision).
+  @discardableResult
+  public func updateTopic(
+    _ name: String, set: [String: String] = [:], reset: [String] = [], expectedRevision: Int64? = nil,
+    validateOnly: Bool = false
+  ) async throws(SkeinError) -> TopicUpdate {
+    let reply = try await client.unary(
+      TopicsMethod.update,
+      UpdateTopicRequest(
+        name: name, set: set, reset: reset, expectedRevision: expectedRevision ?? 0,
+        validateOnly: validateOnly), UpdateTopicResponse.self)
+    return TopicUpdate(
+      topic: TopicSummary(reply.topic ?? Wire.TopicSummary()),
+      changed: reply.settings.map(SettingDescription.init))
+  }
+
+  /// Raises the number of partitions; there is no way down. Keys move: what a producer has not yet published is
+  /// placed by the new count, in order; readers must read the new partitions too.
+  /// - Parameter partitions: all together.
+  /// - Throws: TOPIC_NOT_FOUND, INVALID_REQUEST (not above the present count), TOPIC_LIMIT, CONFLICT.
+  @discardableResult
+  public func addPartitions(
+    _ name: String, upTo partitions: Int32, expectedRevision: Int64? = nil, validateOnly: Bool = false
+  ) async throws(SkeinError) -> TopicSummary {
+    let reply = try await client.unary(
+      TopicsMethod.addPartitions,
+      AddPartitionsRequest(
+        name: name, partitions: partitions, expectedRevision: expectedRevision ?? 0,
+        validateOnly: validateOnly), AddPartitionsResponse.self)
+    return TopicSummary(reply.topic ?? Wire.TopicSummary())
   }
 
   /// Deletes a topic and its records, for good.
@@ -86,60 +135,5 @@ public struct Admin: Sendable {
       TopicsMethod.deleteRecords, DeleteRecordsRequest(topic: topic, partitions: partitions),
       DeleteRecordsResponse.self)
     return reply.partitions.map(PartitionOffset.init)
-  }
-
-  /// The cluster, its limits, and who the caller is to it.
-  public func describeCluster() async throws(SkeinError) -> ClusterDescription {
-    let reply = try await client.unary(
-      ClusterMethod.describe, DescribeClusterRequest(), DescribeClusterResponse.self)
-    return ClusterDescription(
-      clusterID: reply.clusterID,
-      brokers: reply.brokers.map {
-        BrokerDescription(id: $0.brokerID, address: $0.address, version: $0.version, started: $0.startedMs)
-      },
-      limits: reply.limits.map(BrokerLimits.init), tenant: reply.tenant, principal: reply.principal)
-  }
-}
-
-extension TopicSummary {
-  init(_ wire: Wire.TopicSummary) {
-    self.init(
-      name: wire.name, id: wire.topicID, partitionCount: wire.partitions,
-      partitioner: wire.partitioner, generation: wire.generation)
-  }
-}
-
-extension PartitionDescription {
-  init(_ wire: Wire.PartitionDescription) {
-    self.init(
-      partition: wire.partition, logStart: wire.logStartOffset, highWatermark: wire.highWatermark,
-      logEnd: wire.logEndOffset, leaderEpoch: wire.leaderEpoch, sizeBytes: wire.sizeBytes,
-      error: wire.error.map { SkeinError(Fault($0)) })
-  }
-}
-
-extension SettingDescription {
-  init(_ wire: Wire.SettingDescription) {
-    self.init(
-      name: wire.name, value: wire.value, source: wire.source, defaultValue: wire.defaultValue,
-      meaning: wire.meaning)
-  }
-}
-
-extension PartitionOffset {
-  init(_ wire: PartitionOffsetResult) {
-    self.init(
-      partition: wire.partition, offset: wire.offset,
-      timestamp: wire.timestampMs < 0 ? nil : wire.timestampMs, leaderEpoch: wire.leaderEpoch,
-      error: wire.error.map { SkeinError(Fault($0)) })
-  }
-}
-
-extension BrokerLimits {
-  init(_ wire: Limits) {
-    self.init(
-      maxMessageBytes: wire.maxMessageBytes, maxBatchBytes: wire.maxBatchBytes,
-      maxRecordBytes: wire.maxRecordBytes, maxInFlightBatches: wire.maxInFlightBatches,
-      maxStreams: wire.maxStreams, defaultFetchBytes: wire.defaultFetchBytes)
   }
 }

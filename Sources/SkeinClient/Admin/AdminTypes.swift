@@ -8,6 +8,23 @@ public struct TopicSummary: Sendable, Hashable {
   public var partitioner: String
   /// Rises when the partitioner or the partition count changes.
   public var generation: UInt32
+  /// Rises with every change of the topic; for `expectedRevision`.
+  public var revision: Int64
+  /// Milliseconds since 1970; 0 = not known.
+  public var created: Int64
+  /// The setting `compression.type`: `producer`, `none`, `gzip`, `lz4` or `zstd`.
+  public var compression: String
+}
+
+/// What went through a partition lately.
+public struct PartitionTraffic: Sendable, Hashable {
+  /// The time that the numbers cover; divide by it for rates. Zero when nothing ever went through.
+  public var window: Duration
+  public var recordsIn: Int64
+  /// Stored bytes.
+  public var bytesIn: Int64
+  public var recordsOut: Int64
+  public var bytesOut: Int64
 }
 
 /// One partition as the broker sees it.
@@ -18,11 +35,21 @@ public struct PartitionDescription: Sendable {
   /// The end of what is committed: the offset of the next committed record.
   public var highWatermark: Int64
   public var logEnd: Int64
+  /// The first offset that is not yet durable.
+  public var durableEnd: Int64
   public var leaderEpoch: Int32
   /// Bytes on disk.
   public var sizeBytes: Int64
-  /// Why it is not served, e.g. DATA_CORRUPT.
+  /// Segments on disk, the active one included.
+  public var segments: Int32
+  /// It is served; otherwise `error` says why not, e.g. DATA_CORRUPT.
+  public var isOnline: Bool
   public var error: SkeinError?
+  public var traffic: PartitionTraffic
+  /// The broker's clock at the newest append, in milliseconds since 1970; nil: none yet.
+  public var lastAppend: Int64?
+  /// Idempotent producers remembered.
+  public var producers: Int32
 }
 
 /// One setting of a topic.
@@ -33,6 +60,10 @@ public struct SettingDescription: Sendable, Hashable {
   public var source: String
   public var defaultValue: String
   public var meaning: String
+  /// Which values are allowed.
+  public var allowed: String
+  /// From when on a change counts.
+  public var effect: String
 }
 
 /// A topic with its partitions and settings.
@@ -40,6 +71,13 @@ public struct TopicDescription: Sendable {
   public var topic: TopicSummary
   public var partitions: [PartitionDescription]
   public var settings: [SettingDescription]
+}
+
+/// What a change of settings did, or would do.
+public struct TopicUpdate: Sendable {
+  public var topic: TopicSummary
+  /// Settings whose value or source changed, as they are now.
+  public var changed: [SettingDescription]
 }
 
 /// A place in every partition of a topic.

@@ -66,13 +66,13 @@ public final class Producer: Sendable {
   /// - Throws: TOPIC_NOT_FOUND, or INVALID_REQUEST for a partitioner that this SDK does not have.
   public func topic(_ name: String) async throws(SkeinError) -> ProducerTopic {
     if let known = topics.withLock({ $0[name] }) { return known }
-    let description = try await client.admin.describeTopic(name).topic
+    let description = try await client.admin.topicSummary(name)
     let partitioner = try Self.partitioner(description)
     return topics.withLock { topics in
       if let known = topics[name] { return known }
       let index = core.register(
         name, partitioner: partitioner, generation: description.generation,
-        partitions: description.partitionCount)
+        partitions: description.partitionCount, codec: description.codec)
       let topic = ProducerTopic(name: name, index: index, core: core)
       topics[name] = topic
       return topic
@@ -89,7 +89,7 @@ public final class Producer: Sendable {
   /// itself when a record is refused; call it to use partitions that were just added.
   /// - Throws: TOPIC_NOT_FOUND, or why the broker could not be asked.
   public func refresh(_ topic: ProducerTopic) async throws(SkeinError) {
-    let description = try await client.admin.describeTopic(topic.name).topic
+    let description = try await client.admin.topicSummary(topic.name)
     core.refresh(topic.index, try TopicChange(description))
   }
 
@@ -141,7 +141,7 @@ public final class Producer: Sendable {
       core.tick()
       for (index, name) in core.takeStaleTopics() {
         do throws(SkeinError) {
-          core.refresh(index, try TopicChange(try await admin.describeTopic(name).topic))
+          core.refresh(index, try TopicChange(try await admin.topicSummary(name)))
         } catch {
           // A partitioner that we do not have is as final as a topic that is gone.
           core.refreshFailed(index, isGone: !error.isRetriable && error.outcome == .definite)

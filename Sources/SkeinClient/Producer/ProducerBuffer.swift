@@ -131,7 +131,7 @@ struct ProducerBuffer: ~Copyable {
     topics.append(
       Topic(
         name: name, partitioner: partitioner, generation: generation,
-        codec: codec ?? configuration.compression, metrics: SentMetrics(topic: name)))
+        codec: configuration.compression ?? codec ?? .none, metrics: SentMetrics(topic: name)))
     addLanes(topic: topics.count - 1, upTo: partitions, machine: &machine)
     return topics.count - 1
   }

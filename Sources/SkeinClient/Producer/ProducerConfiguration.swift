@@ -25,9 +25,10 @@ public struct ProducerConfiguration: Sendable {
   /// fails; one that may have been stored fails the producer (P10). Default 120 s.
   public var deliveryDeadline: Duration = .seconds(120)
   /// Compression of batches: none, gzip, lz4 or zstd; a topic or a call may say otherwise
-  /// (`Producer.topic(_:compression:)`, `ProducerTopic.compressed(with:)`). Default none. A batch that
-  /// compression does not make smaller is sent plain.
-  public var compression: Codec = .none
+  /// (`Producer.topic(_:compression:)`, `ProducerTopic.compressed(with:)`). Default nil: what the topic's setting
+  /// `compression.type` says, and none where that leaves it to the producer. A batch that compression does not
+  /// make smaller is sent plain.
+  public var compression: Codec?
   /// Default: the topic's own level.
   public var acknowledgement: Acknowledgement = .topicDefault
   /// Called for every finished batch, in the order of acknowledgement, on the connection's event
@@ -49,7 +50,9 @@ public struct ProducerConfiguration: Sendable {
       "must be 1 to 1024, is \(maxInFlightBatches)")
     check("bufferBytes", bufferBytes >= batchBytes, "must be at least batchBytes, is \(bufferBytes)")
     check("deliveryDeadline", deliveryDeadline > linger, "must be longer than linger")
-    check("compression", compression.canWrite, "must be none, gzip, lz4 or zstd, is \(compression)")
+    check(
+      "compression", compression?.canWrite ?? true,
+      "must be none, gzip, lz4 or zstd, is \(compression.map { "\($0)" } ?? "nil")")
     guard violations.isEmpty else {
       var error = SkeinError(
         .invalidRequest,

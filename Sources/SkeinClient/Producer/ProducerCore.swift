@@ -130,6 +130,7 @@ final class ProducerCore: Sendable {
   // MARK: Topics
 
   /// Registers a topic; returns its index.
+  /// - Parameter codec: the topic's own, for a producer that was told nothing.
   func register(
     _ name: String, partitioner: BuiltInPartitioner, generation: UInt32, partitions: Int32,
     codec: Codec? = nil

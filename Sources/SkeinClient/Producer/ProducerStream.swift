@@ -77,12 +77,13 @@ final class ProducerStream: SupervisedStream, @unchecked Sendable {
 
   var isOver: Bool { shared.withLock { $0.isClosing } || core.failure != nil }
 
-  func streamEnded(_ error: SkeinError?) {
+  func streamEnded(_ error: SkeinError?) -> StreamContinuation {
     shared.withLock { $0.loop = nil }
     stream = nil
     timer?.cancel()
     timer = nil
     core.streamLost()
+    return .afterBackoff
   }
 
   func gaveUp(_ error: SkeinError) {
@@ -151,7 +152,7 @@ final class ProducerStream: SupervisedStream, @unchecked Sendable {
   func writable(_ stream: StreamSession) { pump() }
   func readIdle(_ stream: StreamSession) {}
 
-  func heartbeat(now: Int64) -> OutboundMessage {
+  func heartbeat(now: Int64) -> OutboundMessage? {
     OutboundMessage(head: PublishStreamRequest(heartbeat: Heartbeat(sentMs: now)).encoded())
   }
 

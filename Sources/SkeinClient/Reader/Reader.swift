@@ -23,15 +23,24 @@ public final class Reader: AsyncSequence, Sendable {
   /// What one stream of the broker takes.
   public static let maxPartitions = 1000
 
+  public let topic: String
   private let core: ReaderCore
   private let stream: ReaderStream
   private let supervisor: Task<Void, Never>
+  private let admin: Admin
+  private let metrics: ReceivedMetrics
   private let scratch = DecodeScratch()
 
-  private init(core: ReaderCore, stream: ReaderStream, supervisor: Task<Void, Never>) {
+  private init(
+    topic: String, core: ReaderCore, stream: ReaderStream, supervisor: Task<Void, Never>, admin: Admin,
+    metrics: ReceivedMetrics
+  ) {
+    self.topic = topic
     self.core = core
     self.stream = stream
     self.supervisor = supervisor
+    self.admin = admin
+    self.metrics = metrics
   }
 
   deinit {
@@ -54,10 +63,17 @@ public final class Reader: AsyncSequence, Sendable {
     let core = ReaderCore(machine: machine)
     let stream = ReaderStream(core: core, maxMessageBytes: configuration.maxMessageBytes)
     let patience = client.configuration.unreachableTimeout.nanosecondsClamped
+    let metrics = ReceivedMetrics(topic: topic)
     let supervision = StreamSupervisor(
-      connector: client.connector, path: ConsumerMethod.read, patience: { patience })
-    let supervisor = client.supervisors.start { await supervision.run(stream) }
-    return Reader(core: core, stream: stream, supervisor: supervisor)
+      connector: client.connector, path: ConsumerMethod.read, patience: { patience },
+      reconnects: { metrics.reconnected() })
+    let supervisor = client.supervisors.start {
+      await supervision.run(stream)
+      // The client was closed: whoever waits for a batch hears of it.
+      core.close(SkeinError(.cancelled, "the reader's client is closed", outcome: .definite))
+    }
+    return Reader(
+      topic: topic, core: core, stream: stream, supervisor: supervisor, admin: client.admin, metrics: metrics)
   }
 
   /// The next batch, CRC-checked; nil at the end.
@@ -69,6 +85,9 @@ public final class Reader: AsyncSequence, Sendable {
         do throws(BatchError) {
           _ = try bytes.withUnsafeBytes { (bytes) throws(BatchError) in try BatchCheck.stored(bytes) }
         } catch { throw ReaderCore.undecodable(chunk, error) }
+        metrics.took(
+          records: Int(header.recordCount), bytes: bytes.count,
+          lag: Swift.max(0, chunk.highWatermark - header.nextOffset))
         return RecordBatch(
           topic: chunk.topic, partition: chunk.partition, baseOffset: header.baseOffset,
           nextOffset: header.nextOffset, recordCount: Int(header.recordCount),
@@ -117,6 +136,37 @@ public final class Reader: AsyncSequence, Sendable {
     }
 
     public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(reader: reader) }
+  }
+
+  // MARK: Steering
+
+  /// Where reading goes on in each partition: after the last batch that was taken. Keep them to go on later
+  /// (`ReadStart.positions`). With `records`, which takes a batch at a time, this is the end of the batch at hand:
+  /// keep `offset + 1` of the record that you finished instead.
+  public var positions: [Int32: ReadPosition] { core.taken }
+
+  /// Nothing more comes of these partitions until `resume`; what was received and not taken is dropped and comes
+  /// again then. Costs a new stream; meant for seconds and more, not for each record (a reader that is not
+  /// iterated stops the broker by itself).
+  /// - Parameter partitions: nil is all.
+  /// - Throws: PARTITION_NOT_FOUND for one that this reader does not read; nothing was changed.
+  public func pause(_ partitions: [Int32]? = nil) throws(SkeinError) { try core.pause(partitions) }
+
+  /// Goes on after the last batch that was taken.
+  /// - Throws: as `pause`.
+  public func resume(_ partitions: [Int32]? = nil) throws(SkeinError) { try core.resume(partitions) }
+
+  /// Goes on elsewhere, while the reader runs; what was received and not taken of these partitions is dropped.
+  /// With `records`, what is left of the batch at hand still comes.
+  /// - Throws: as `pause`. An offset outside the log ends the partition with OFFSET_OUT_OF_RANGE when it is read.
+  public func seek(_ positions: [Int32: ReadPosition]) throws(SkeinError) { try core.seek(positions) }
+
+  /// Goes on elsewhere; the broker is asked where that is.
+  /// - Parameter partitions: nil is all that this reader reads.
+  /// - Throws: as `pause`; INVALID_REQUEST when an offset is missing; or why the broker could not be asked.
+  public func seek(to start: ReadStart, partitions: [Int32]? = nil) async throws(SkeinError) {
+    let chosen = partitions ?? core.taken.keys.sorted()
+    try core.seek(try await ReadPlan.positions(admin, topic: topic, partitions: chosen, from: start))
   }
 
   /// Ends the stream. Batches already received can still be taken; then the sequence ends.

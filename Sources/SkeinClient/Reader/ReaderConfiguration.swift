@@ -8,6 +8,8 @@ public enum ReadStart: Sendable, Hashable {
   case offset(Int64)
   /// These offsets; every partition that is read must be among them.
   case offsets([Int32: Int64])
+  /// As `offsets`, and the broker says LOG_TRUNCATED when the log was cut below what was read before.
+  case positions([Int32: ReadPosition])
   /// The first record at or after this time, in milliseconds since 1970.
   case timestamp(Int64)
 }

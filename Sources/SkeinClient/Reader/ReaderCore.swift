@@ -30,6 +30,12 @@ final class ReaderCore: Sendable {
     var current: (chunk: Chunk, position: Int)?
     var waiters: [CheckedContinuation<Void, Never>] = []
     var isClosed = false
+    /// What is asked for has changed: what still comes on this stream is not taken, the next one is opened.
+    var isRestarting = false
+    /// The supervisor waits for something to read.
+    var wanted: CheckedContinuation<Void, Never>?
+    /// Ends the current stream.
+    var restart: (@Sendable () -> Void)?
     /// Sends a credit on the current stream.
     var grant: (@Sendable (ReaderMachine.Amount) -> Void)?
   }
@@ -42,7 +48,8 @@ final class ReaderCore: Sendable {
     case end
   }
 
-  private let state: Mutex<State>
+  /// Also of `ReaderCore+Seek.swift`.
+  let state: Mutex<State>
 
   init(machine: ReaderMachine) { state = Mutex(State(machine: machine)) }
 
@@ -60,10 +67,16 @@ final class ReaderCore: Sendable {
               guard header.nextOffset > chunk.visible.lowerBound,
                 header.baseOffset < chunk.visible.upperBound
               else { continue }
+              state.machine.delivered(
+                topic: chunk.topic, partition: chunk.partition, next: header.nextOffset,
+                epoch: header.leaderEpoch)
               return .batch(bytes: chunk.bytes.slice(range), header: header, chunk: chunk)
             case .failure(let error):
               // Its length cannot be trusted: the rest of the chunk is lost to the consumer, said aloud.
               state.current = nil
+              state.machine.delivered(
+                topic: chunk.topic, partition: chunk.partition, next: chunk.nextOffset,
+                epoch: chunk.leaderEpoch)
               return .failure(error)
             }
           }
@@ -140,24 +153,57 @@ final class ReaderCore: Sendable {
 
   // MARK: The stream's side
 
-  var isOver: Bool { state.withLock { $0.machine.isDone || $0.isClosed } }
+  var isOver: Bool { state.withLock { $0.isClosed } }
 
   /// A stream begins: what to read, and the first credit.
   /// - Parameter grant: sends a credit; called under the lock, must only schedule.
   func streamOpened(
-    grant: @escaping @Sendable (ReaderMachine.Amount) -> Void
+    grant: @escaping @Sendable (ReaderMachine.Amount) -> Void, restart: @escaping @Sendable () -> Void
   ) -> (slots: [ReaderMachine.Slot], credit: ReaderMachine.Amount) {
     state.withLock { state in
       state.grant = grant
+      state.restart = restart
+      state.isRestarting = false
       let credit = state.machine.streamOpened()
-      return (state.machine.slots.filter { !$0.isDone }, credit)
+      return (state.machine.wanted, credit)
     }
   }
 
-  func streamLost() {
+  /// A partition is to be read.
+  var isWanted: Bool { state.withLock { !$0.machine.wanted.isEmpty } }
+
+  /// Suspends while every partition is at its end or paused; a seek or `resume` changes that.
+  func waitUntilWanted() async {
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let isWanted = state.withLock { state in
+          if state.isClosed || Task.isCancelled || !state.machine.wanted.isEmpty { return true }
+          state.wanted = continuation
+          return false
+        }
+        if isWanted { continuation.resume() }
+      }
+    } onCancel: {
+      wakeSupervisor()
+    }
+  }
+
+  private func wakeSupervisor() {
+    let wanted = state.withLock { state in
+      defer { state.wanted = nil }
+      return state.wanted
+    }
+    wanted?.resume()
+  }
+
+  /// Returns whether this side ended it: something else is asked for now, or nothing.
+  func streamLost() -> Bool {
     state.withLock { state in
+      defer { state.isRestarting = false }
       state.grant = nil
+      state.restart = nil
       state.machine.streamLost()
+      return state.isRestarting || state.machine.wanted.isEmpty
     }
   }
 
@@ -165,7 +211,8 @@ final class ReaderCore: Sendable {
   func arrived(
     _ arrival: ReaderMachine.Arrival, bytes: SharedBytes, highWatermark: Int64
   ) throws(SkeinError) {
-    let verdict = state.withLock { state in
+    let verdict = state.withLock { state -> ReaderMachine.Verdict in
+      guard !state.isRestarting else { return .skip }
       let verdict = state.machine.arrived(arrival)
       if case .deliver(_, let from, let until, let charge) = verdict, from < until {
         state.queue.append(
@@ -185,6 +232,7 @@ final class ReaderCore: Sendable {
   /// One partition is over; the consumer learns why, in order.
   func failed(topic: String, partition: Int32, _ error: SkeinError) {
     state.withLock { state in
+      guard !state.isRestarting else { return }
       state.machine.finish(topic: topic, partition: partition)
       state.queue.append(.failure(error))
     }
@@ -198,5 +246,6 @@ final class ReaderCore: Sendable {
       state.isClosed = true
     }
     wake()
+    wakeSupervisor()
   }
 }

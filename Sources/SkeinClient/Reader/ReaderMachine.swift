@@ -19,6 +19,20 @@ struct ReaderMachine {
     let stop: Int64?
     /// Reached its stop, or failed for good.
     var isDone: Bool
+    /// After what the consumer has taken: where reading goes on after a pause.
+    var position: ReadPosition
+    /// Not asked for until it is resumed.
+    var isPaused = false
+
+    init(topic: String, partition: Int32, next: Int64, epoch: Int32 = 0, stop: Int64?, isDone: Bool) {
+      self.topic = topic
+      self.partition = partition
+      self.next = next
+      self.epoch = epoch
+      self.stop = stop
+      self.isDone = isDone
+      position = ReadPosition(offset: next, leaderEpoch: epoch)
+    }
   }
 
   /// Records and stored bytes.
@@ -122,6 +136,43 @@ struct ReaderMachine {
     guard !slots[at].isDone else { return }
     slots[at].isDone = true
     open -= 1
+  }
+
+  // MARK: Pause and seek
+
+  /// The slot of a partition of the reader's only topic.
+  func slot(_ partition: Int32) -> Int? { slots.firstIndex { $0.partition == partition } }
+
+  /// Slots that a stream should ask for.
+  var wanted: [Slot] { slots.filter { !$0.isDone && !$0.isPaused } }
+
+  /// The consumer has a batch that ends before `offset`.
+  mutating func delivered(topic: String, partition: Int32, next offset: Int64, epoch: Int32) {
+    guard let at = index[topic]?[partition] else { return }
+    slots[at].position = ReadPosition(offset: offset, leaderEpoch: epoch)
+  }
+
+  /// Nothing more is asked of the partition; it goes on later after what the consumer has taken. The caller
+  /// drops what is queued of it.
+  mutating func pause(_ at: Int) {
+    slots[at].isPaused = true
+    rewind(at, to: slots[at].position)
+  }
+
+  mutating func resume(_ at: Int) { slots[at].isPaused = false }
+
+  /// Goes on elsewhere, also where the partition had ended. The caller drops what is queued of it.
+  mutating func seek(_ at: Int, to position: ReadPosition) {
+    slots[at].position = position
+    rewind(at, to: position)
+  }
+
+  private mutating func rewind(_ at: Int, to position: ReadPosition) {
+    slots[at].next = position.offset
+    slots[at].epoch = position.leaderEpoch
+    let isDone = slots[at].stop.map { position.offset >= $0 } ?? false
+    if slots[at].isDone != isDone { open += isDone ? -1 : 1 }
+    slots[at].isDone = isDone
   }
 
   /// The next grant, if it is worth a message.

@@ -29,10 +29,14 @@ final class ReaderStream: SupervisedStream, @unchecked Sendable {
 
   var isOver: Bool { core.isOver }
 
-  func streamEnded(_ error: SkeinError?) {
+  var isWanted: Bool { core.isWanted }
+
+  func waitUntilWanted() async { await core.waitUntilWanted() }
+
+  func streamEnded(_ error: SkeinError?) -> StreamContinuation {
     loop.withLock { $0 = nil }
     stream = nil
-    core.streamLost()
+    return core.streamLost() ? .atOnce : .afterBackoff
   }
 
   func gaveUp(_ error: SkeinError) { core.close(error) }
@@ -43,17 +47,20 @@ final class ReaderStream: SupervisedStream, @unchecked Sendable {
     self.stream = stream
     guard let eventLoop = stream.eventLoop else { return }
     loop.withLock { $0 = eventLoop }
-    let (slots, credit) = core.streamOpened { [weak self] amount in
-      guard let self else { return }
-      eventLoop.execute { self.grant(amount) }
-    }
+    let (slots, credit) = core.streamOpened(
+      grant: { [weak self] amount in
+        guard let self else { return }
+        eventLoop.execute { self.grant(amount) }
+      },
+      restart: { eventLoop.execute { stream.cancel(nil) } })
+    // Closed, or everything was paused, between the supervisor's question and now.
+    guard !slots.isEmpty, !core.isOver else { return stream.cancel(nil) }
     let open = ReadOpen(
       partitions: slots.map {
         FetchPartition(topic: $0.topic, partition: $0.partition, offset: $0.next, lastEpoch: $0.epoch)
       }, maxMessageBytes: maxMessageBytes)
     stream.send(
       OutboundMessage(head: ReadRequest(open: open, credit: Self.credit(credit)).encoded()))
-    if core.isOver { stream.cancel(nil) }
   }
 
   func received(_ message: SharedBytes, on stream: StreamSession) throws(SkeinError) {
@@ -73,7 +80,7 @@ final class ReaderStream: SupervisedStream, @unchecked Sendable {
     if let failure = response.error { try partitionFailed(failure) }
     // The broker ends the stream by itself soon; opening another one at once loses nothing.
     if response.goAway != nil { stream.sendEnd() }
-    if core.isOver { stream.cancel(nil) }
+    if core.isOver || !core.isWanted { stream.cancel(nil) }
   }
 
   private func partitionFailed(_ failure: PartitionError) throws(SkeinError) {
@@ -88,7 +95,7 @@ final class ReaderStream: SupervisedStream, @unchecked Sendable {
   func writable(_ stream: StreamSession) {}
   func readIdle(_ stream: StreamSession) {}
 
-  func heartbeat(now: Int64) -> OutboundMessage {
+  func heartbeat(now: Int64) -> OutboundMessage? {
     let positions = core.positions.map {
       Wire.PartitionOffset(
         topic: $0.topic, partition: $0.partition, offset: $0.next, leaderEpoch: $0.epoch)

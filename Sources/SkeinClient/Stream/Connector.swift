@@ -2,15 +2,21 @@ import NIOCore
 import SkeinCore
 import Synchronization
 import Transport
+import Wire
 
-/// Opens connections to the configured addresses, one after the other until one answers.
+/// The way to the configured addresses: dedicated connections for streams, a pool for unary calls, and the
+/// identity that both use from now on.
 final class Connector: Sendable {
   let group: any EventLoopGroup
+  /// Unary calls: retried where nothing was applied, on connections that come back by themselves.
+  let channel: GRPCChannel
   private let endpoints: [Endpoint]
-  private let tls: ClientTLS
   private let limits = TransportLimits()
   private let timeout: TimeAmount
   private let next: Atomic<Int>
+  private let tls: Mutex<ClientTLS>
+  /// The identity could be read once: then a file that cannot be read is being replaced.
+  private let wasRead = Atomic<Bool>(false)
 
   init(
     _ configuration: ClientConfiguration, group: any EventLoopGroup, random: any RandomSource
@@ -23,27 +29,59 @@ final class Connector: Sendable {
     }
     self.endpoints = endpoints
     self.group = group
-    let identity = configuration.tls
-    tls = ClientTLS(
-      trustRoots: PEMSource(identity.ca), certificateChain: PEMSource(identity.certificate),
-      privateKey: PEMSource(identity.key), serverName: identity.serverName)
+    let tls = ClientTLS(configuration.tls)
+    self.tls = Mutex(tls)
     timeout = .nanoseconds(configuration.connectTimeout.nanosecondsClamped)
     next = Atomic(Int(random.next() % UInt64(endpoints.count)))
+    channel = GRPCChannel(
+      Self.pool(endpoints, tls, limits, timeout), group: group, random: random)
   }
+
+  private static func pool(
+    _ endpoints: [Endpoint], _ tls: ClientTLS, _ limits: TransportLimits, _ timeout: TimeAmount
+  ) -> ChannelConfiguration {
+    var pool = ChannelConfiguration(
+      endpoints: endpoints.map { .init(host: $0.host, port: $0.port) }, tls: tls)
+    pool.limits = limits
+    pool.connectTimeout = timeout
+    // A broker that restarts is back within seconds; calls must not go on failing for longer.
+    pool.backoff.first = .milliseconds(50)
+    pool.backoff.limit = .seconds(2)
+    pool.isDefinite = { status in
+      let reason = Fault(statusMessage: status.details, code: status.code, message: status.message).reason
+      return reason.outcome == .definite && reason.retriable
+    }
+    return pool
+  }
+
+  /// New connections show this identity; connections of now keep theirs until they end, those of the pool end
+  /// with their last call.
+  func replace(_ identity: TLSIdentity) {
+    let new = ClientTLS(identity)
+    tls.withLock { $0 = new }
+    wasRead.store(false, ordering: .relaxed)
+    channel.replace(tls: new)
+  }
+
+  /// The same identity, read again from its files.
+  func reload() { channel.replace(tls: tls.withLock { $0 }) }
 
   /// A new connection to the first address that answers; each call begins with the next one.
   /// - Throws: UNREACHABLE (definite, retriable) with what each address said, or a TLS refusal.
   func connect() async throws(SkeinError) -> GRPCConnection {
     let first = next.add(1, ordering: .relaxed).oldValue
+    let tls = tls.withLock { $0 }
     var failures: [SkeinError] = []
     for step in 0..<endpoints.count {
       let endpoint = endpoints[(first &+ step) % endpoints.count]
       do {
-        return try await GRPCConnection.connect(
+        let connection = try await GRPCConnection.connect(
           host: endpoint.host, port: endpoint.port, tls: tls, limits: limits, group: group,
           deadline: .now() + timeout)
+        wasRead.store(true, ordering: .relaxed)
+        return connection
       } catch {
-        failures.append(Self.failure(error, endpoint))
+        failures.append(failure(error, endpoint.description))
       }
       if Task.isCancelled { break }
     }
@@ -62,23 +100,55 @@ final class Connector: Sendable {
     return chosen
   }
 
-  private static func failure(_ error: any Error, _ endpoint: Endpoint) -> SkeinError {
-    if error is TLSConfigurationError {
-      return SkeinError(.invalidRequest, "TLS identity: \(error)", cause: error)
+  /// One unary call. Every address is tried before it fails as unreachable.
+  func unary(
+    _ path: String, _ message: OutboundMessage, deadline: NIODeadline, waitsForReady: Bool
+  ) async throws(SkeinError) -> SharedBytes {
+    var attempt = 1
+    while true {
+      do {
+        let reply = try await channel.unary(
+          path: path, message: message, deadline: deadline, waitsForReady: waitsForReady)
+        wasRead.store(true, ordering: .relaxed)
+        return reply
+      } catch let failure as RPCFailure {
+        throw SkeinError(failure.status)
+      } catch {
+        let failure = failure(error, endpoints.map(\.description).joined(separator: ", "))
+        guard attempt < endpoints.count, failure.reason == Reason.unreachable.name,
+          case .backingOff(_, let retryAt) = channel.currentState
+        else { throw failure }
+        attempt += 1
+        try? await Task.sleep(for: .nanoseconds(max(0, (retryAt - .now()).nanoseconds)))
+      }
     }
+  }
+
+  private func failure(_ error: any Error, _ endpoint: String) -> SkeinError {
+    if error is CancellationError { return SkeinError(wrapping: error) }
+    if error is TLSConfigurationError {
+      guard wasRead.load(ordering: .relaxed) else {
+        return SkeinError(.invalidRequest, "TLS identity: \(error)", cause: error)
+      }
+      return SkeinError(
+        .unreachable,
+        "TLS identity: \(error). It was read before: are its files being replaced? They are read again at the next attempt.",
+        cause: error)
+    }
+    if case .deadlinePassed(let last?)? = error as? ChannelFailure { return failure(last, endpoint) }
     let kind = (error as? ConnectFailure)?.kind
     if kind == .clientCertificateRefused {
       return SkeinError(
         .unauthenticated,
         "\(endpoint): \(error). Use a certificate that the broker's client CA has signed.",
-        metadata: ["address": endpoint.description], cause: error)
+        metadata: ["address": endpoint], cause: error)
     }
     // Some of the transport's sentences name the address first, or end with a question of their own.
     let text = "\(error)".trimmingPrefix("\(endpoint): ")
     let end = text.hasSuffix("?") ? "" : ". Check the address, and that skeind runs there."
     var failure = SkeinError(
       .unreachable, "cannot connect to \(endpoint): \(text)\(end)",
-      metadata: ["address": endpoint.description], cause: error)
+      metadata: ["address": endpoint], cause: error)
     // A server that we must not trust does not become trusted by waiting.
     switch kind {
     case .serverUntrusted, .serverExpired, .hostnameMismatch, .notHTTP2, .unknownHost:
@@ -86,6 +156,14 @@ final class Connector: Sendable {
     default: break
     }
     return failure
+  }
+}
+
+extension ClientTLS {
+  init(_ identity: TLSIdentity) {
+    self.init(
+      trustRoots: PEMSource(identity.ca), certificateChain: PEMSource(identity.certificate),
+      privateKey: PEMSource(identity.key), serverName: identity.serverName)
   }
 }
 

@@ -13,8 +13,8 @@ protocol StreamDelegate: AnyObject, Sendable {
   func writable(_ stream: StreamSession)
   /// Everything of one socket read has been received.
   func readIdle(_ stream: StreamSession)
-  /// A heartbeat to send after 5 s of silence (stream rule 3).
-  func heartbeat(now wallMilliseconds: Int64) -> OutboundMessage
+  /// A heartbeat to send after 5 s of silence (stream rule 3); nil where this side says nothing more.
+  func heartbeat(now wallMilliseconds: Int64) -> OutboundMessage?
 }
 
 /// One bidirectional stream from its opening to its end: liveness in both directions, and one end.
@@ -97,8 +97,10 @@ final class StreamSession: CallHandler, @unchecked Sendable {
       return cancel(
         SkeinError(.connectionLost, "the broker has been silent for 45 s; the stream is opened anew"))
     }
-    if now - lastSent >= Self.heartbeatInterval.nanoseconds {
-      send(delegate.heartbeat(now: clock.wallMilliseconds))
+    if now - lastSent >= Self.heartbeatInterval.nanoseconds,
+      let beat = delegate.heartbeat(now: clock.wallMilliseconds)
+    {
+      send(beat)
     }
   }
 

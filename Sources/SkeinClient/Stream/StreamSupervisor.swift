@@ -1,14 +1,31 @@
 import SkeinCore
 import Transport
 
+/// What follows the end of a stream.
+enum StreamContinuation {
+  /// Something else is asked for: another stream at once, on the same connection if it still can.
+  case atOnce
+  /// The stream broke, or the broker ended it.
+  case afterBackoff
+}
+
 /// What outlives a stream: told of every end, asked whether to go on.
 protocol SupervisedStream: StreamDelegate {
   /// Nothing more is wanted of a stream.
   var isOver: Bool { get }
+  /// A stream is wanted now.
+  var isWanted: Bool { get }
+  /// Suspends until one is, or it is over.
+  func waitUntilWanted() async
   /// A stream ended (nil: with OK). Called between streams, from the supervisor's task.
-  func streamEnded(_ error: SkeinError?)
+  func streamEnded(_ error: SkeinError?) -> StreamContinuation
   /// The supervisor gives up; nothing follows.
   func gaveUp(_ error: SkeinError)
+}
+
+extension SupervisedStream {
+  var isWanted: Bool { true }
+  func waitUntilWanted() async {}
 }
 
 /// Keeps one stream open: connects, runs it, and after its end waits and starts again.
@@ -18,22 +35,41 @@ struct StreamSupervisor: Sendable {
   /// How long to go on without a working stream, in nanoseconds; nil is for ever (somebody else
   /// holds a deadline).
   let patience: @Sendable () -> Int64?
+  /// Told when a stream is opened again after one broke.
+  var reconnects: @Sendable () -> Void = {}
   var clock = SystemClock()
   var random = SystemRandom()
 
   /// Returns when the stream is no longer wanted, the task is cancelled, or it gave up.
   func run(_ stream: any SupervisedStream) async {
+    var connection: GRPCConnection?
+    await run(stream, &connection)
+    await connection?.close()
+  }
+
+  private func run(_ stream: any SupervisedStream, _ connection: inout GRPCConnection?) async {
     var backoff = Backoff()
     var lastWorked = clock.monotonicNanoseconds
-    while !Task.isCancelled, !stream.isOver {
-      let (error, worked) = await once(stream)
-      stream.streamEnded(error)
+    while true {
+      if !stream.isWanted {
+        await connection?.close()
+        connection = nil
+        await stream.waitUntilWanted()
+        lastWorked = clock.monotonicNanoseconds
+      }
+      guard !Task.isCancelled, !stream.isOver else { return }
+      let (error, worked) = await once(stream, &connection)
+      let continuation = stream.streamEnded(error)
       guard !Task.isCancelled, !stream.isOver else { return }
       let now = clock.monotonicNanoseconds
       if worked {
         backoff.reset()
         lastWorked = now
       }
+      if case .atOnce = continuation { continue }
+      await connection?.close()
+      connection = nil
+      reconnects()
       if let error, !error.isRetriable { return stream.gaveUp(error) }
       if let patience = patience(), now - lastWorked > patience {
         return stream.gaveUp(
@@ -45,12 +81,20 @@ struct StreamSupervisor: Sendable {
     }
   }
 
-  private func once(_ stream: any SupervisedStream) async -> (error: SkeinError?, worked: Bool) {
+  private func once(
+    _ stream: any SupervisedStream, _ connection: inout GRPCConnection?
+  ) async -> (error: SkeinError?, worked: Bool) {
     do throws(SkeinError) {
-      let connection = try await connector.connect()
-      let end = await StreamSession.run(stream, path: path, on: connection)
-      await connection.close()
-      return end
+      let open: GRPCConnection
+      if let connection, connection.isUsable {
+        open = connection
+      } else {
+        await connection?.close()
+        connection = nil
+        open = try await connector.connect()
+        connection = open
+      }
+      return await StreamSession.run(stream, path: path, on: open)
     } catch { return (error, false) }
   }
 }

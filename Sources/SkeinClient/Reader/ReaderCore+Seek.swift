@@ -1,0 +1,80 @@
+import SkeinCore
+import Synchronization
+
+/// Pausing, resuming and seeking: what is queued of a partition is dropped and its credit given back, then the
+/// stream is opened anew with other positions (the contract has no message for it). Nothing is lost or repeated:
+/// a partition goes on after the last batch that the consumer took.
+extension ReaderCore {
+  func pause(_ partitions: [Int32]?) throws(SkeinError) {
+    try change(partitions) { machine, at in
+      guard !machine.slots[at].isPaused else { return false }
+      machine.pause(at)
+      return true
+    }
+  }
+
+  func resume(_ partitions: [Int32]?) throws(SkeinError) {
+    try change(partitions) { machine, at in
+      guard machine.slots[at].isPaused else { return false }
+      machine.resume(at)
+      return true
+    }
+  }
+
+  func seek(_ positions: [Int32: ReadPosition]) throws(SkeinError) {
+    try change(Array(positions.keys)) { machine, at in
+      guard let position = positions[machine.slots[at].partition] else { return false }
+      machine.seek(at, to: position)
+      return true
+    }
+  }
+
+  /// Where the consumer is, by partition.
+  var taken: [Int32: ReadPosition] {
+    state.withLock { state in
+      Dictionary(state.machine.slots.map { ($0.partition, $0.position) }) { first, _ in first }
+    }
+  }
+
+  /// - Parameter body: changes one slot; returns whether it did.
+  private func change(
+    _ partitions: [Int32]?, _ body: (inout ReaderMachine, Int) -> Bool
+  ) throws(SkeinError) {
+    let (restart, wanted) = try state.withLock {
+      (state) throws(SkeinError) -> ((@Sendable () -> Void)?, CheckedContinuation<Void, Never>?) in
+      let named = partitions ?? state.machine.slots.map(\.partition)
+      var slots: [Int] = []
+      for partition in named {
+        guard let at = state.machine.slot(partition) else {
+          throw SkeinError(
+            .partitionNotFound,
+            "this reader does not read partition \(partition); it reads \(state.machine.slots.map(\.partition))",
+            metadata: ["partition": String(partition)])
+        }
+        slots.append(at)
+      }
+      var changed: Set<Int32> = []
+      for at in slots where body(&state.machine, at) { changed.insert(state.machine.slots[at].partition) }
+      guard !changed.isEmpty else { return (nil, nil) }
+      Self.drop(changed, &state)
+      defer { state.wanted = nil }
+      guard let restart = state.restart else { return (nil, state.wanted) }
+      state.isRestarting = true
+      return (restart, state.wanted)
+    }
+    restart?()
+    wanted?.resume()
+  }
+
+  /// Everything received of these partitions and not taken.
+  private static func drop(_ partitions: Set<Int32>, _ state: inout State) {
+    if let (chunk, _) = state.current, partitions.contains(chunk.partition) { state.current = nil }
+    let dropped = state.queue.partition { item in
+      switch item {
+      case .chunk(let chunk): !partitions.contains(chunk.partition)
+      case .failure: true
+      }
+    }
+    for case .chunk(let chunk) in dropped { state.machine.taken(chunk.charge) }
+  }
+}
