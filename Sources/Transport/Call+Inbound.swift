@@ -6,6 +6,7 @@ extension Call {
   /// DATA of the peer, in order. Returns the bytes that found no room in the memory budget: the
   /// connection must stop reading and give them again later.
   func receive(_ bytes: UnsafeRawBufferPointer, budget: MemoryBudget?) -> UnsafeRawBufferPointer? {
+    if let http { return receiveBody(bytes, http, budget) }
     var input = bytes
     repeat {
       let before = input.count
@@ -35,6 +36,7 @@ extension Call {
   func receiveEnd() {
     guard !isClosed, !endReceived else { return }
     endReceived = true
+    if let http { return receiveBodyEnd(http) }
     if inbound.isInsideMessage, isServer {
       return abandon(
         GRPCStatus(.internal, "the stream ended inside a message", cause: .malformedFraming))
@@ -45,6 +47,7 @@ extension Call {
   /// Swallows what still arrives and returns its credit at once.
   func stopReceiving() {
     inbound.stop()
+    http?.body.stop()
     if unreleased > 0 { returnCredit(unreleased) }
   }
 
@@ -93,7 +96,7 @@ extension Call {
     }
   }
 
-  private func refuse(_ refusal: MessageDeframer.Refusal) {
+  func refuse(_ refusal: MessageDeframer.Refusal) {
     switch refusal {
     case .tooLarge(let length, let limit):
       abandon(

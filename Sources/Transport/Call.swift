@@ -32,6 +32,8 @@ package final class Call: @unchecked Sendable {
   var handler: (any CallHandler)?
   var stream: Int32 = 0
 
+  /// Set while the call is an HTTP request behind a door.
+  var http: HTTPExchange?
   var inbound: MessageDeframer
   var outbound = OutboundQueue()
   var ending = Ending.none
@@ -98,6 +100,7 @@ package final class Call: @unchecked Sendable {
   package func send(_ message: OutboundMessage, plain: Bool = false) {
     eventLoop.assertInEventLoop()
     guard !isClosed, case .none = ending else { return }
+    if let http { return http.message = message }
     guard outbound.count + message.count <= limits.maxQueuedBytesPerCall else {
       return abandon(
         GRPCStatus(
@@ -130,7 +133,7 @@ package final class Call: @unchecked Sendable {
   /// Loop only.
   package func sendHeaders(_ metadata: Metadata = Metadata()) {
     eventLoop.assertInEventLoop()
-    guard isServer, !isClosed, !headersSent, let connection else { return }
+    guard isServer, !isClosed, !headersSent, http == nil, let connection else { return }
     headersSent = true
     if metadata.isEmpty, !compresses {
       connection.session?.submitResponse(stream, .ok, isLast: false)
@@ -149,7 +152,7 @@ package final class Call: @unchecked Sendable {
     guard isServer, !isClosed, case .none = ending else { return }
     handler = nil
     stopReceiving()
-    end(status.bounded, trailers)
+    end(http == nil ? status.bounded : status, trailers)
   }
 
   /// Client: no more messages will be sent. Loop only.
@@ -183,6 +186,7 @@ package final class Call: @unchecked Sendable {
 
   /// Ends the server's side with a status, dropping nothing that is queued.
   func end(_ status: GRPCStatus, _ trailers: Metadata) {
+    if let http { return answer(http, status) }
     guard let connection else { return }
     if headersSent || !outbound.isEmpty {
       ending = .trailers(status, trailers)
@@ -203,8 +207,12 @@ package final class Call: @unchecked Sendable {
   /// of a message, or while the peer grants no credit.
   func abandon(_ status: GRPCStatus) {
     guard !isClosed else { return }
+    // An HTTP response that is being made will leave in a moment.
+    if let http, http.isAnswered, !headersSent { return }
     let handler = self.handler
-    if isServer, !outbound.isInsideMessage, !headersSent || connection?.session?.isBlocked(stream) != true {
+    if isServer, !outbound.isInsideMessage, !(http?.isAnswered ?? false),
+      !headersSent || connection?.session?.isBlocked(stream) != true
+    {
       self.handler = nil
       stopReceiving()
       outbound.removeAll()

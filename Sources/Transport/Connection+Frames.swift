@@ -52,7 +52,8 @@ extension Connection {
     if UInt32(header.type) == NGHTTP2_RST_STREAM.rawValue {
       return countReset(frame.pointee.rst_stream.error_code)
     }
-    guard UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
+    // Trailers of a gRPC answer, or the last DATA of an HTTP response.
+    guard UInt32(header.type) == NGHTTP2_HEADERS.rawValue || UInt32(header.type) == NGHTTP2_DATA.rawValue,
       header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
     else { return }
     // The answer is complete; a client that still sends is told to stop (RFC 9113, 8.1).

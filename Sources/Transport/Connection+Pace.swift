@@ -80,7 +80,8 @@ extension Call {
   /// Whether a message whose memory is reserved comes too slowly, through no doing of ours: the peer has
   /// credit to go on.
   func isReceivedTooSlowly(_ now: NIODeadline) -> Bool {
-    guard let filled = inbound.filledBytes, unreleased <= filled + OutboundQueue.prefixBytes else {
+    let assembling = http == nil ? inbound.filledBytes : http?.filledBytes
+    guard let filled = assembling, unreleased <= filled + OutboundQueue.prefixBytes else {
       inboundPace = nil
       return false
     }

@@ -17,15 +17,20 @@ package struct ServerConfiguration: Sendable {
   /// Spreads the ends of aged connections.
   package var random: any RandomSource = SystemClock.Jitter()
 
+  /// Takes the requests that are not gRPC. nil: they are answered with 405 or 415.
+  package var http: (any HTTPDoor)?
+
   package init(
     tls: ServerTLS, limits: TransportLimits = TransportLimits(), budget: MemoryBudget? = nil,
-    log: TransportLog? = nil, explain: (@Sendable (GRPCStatus) -> GRPCStatus)? = nil
+    log: TransportLog? = nil, explain: (@Sendable (GRPCStatus) -> GRPCStatus)? = nil,
+    http: (any HTTPDoor)? = nil
   ) {
     self.tls = tls
     self.limits = limits
     self.budget = budget
     self.log = log
     self.explain = explain
+    self.http = http
   }
 }
 

@@ -17,8 +17,14 @@ struct HeadBuilder {
 
   private(set) var size = 0
   private(set) var isPost = false
+  /// The method of a request.
+  private(set) var method = ""
   private(set) var path = ""
   private(set) var contentTypeIsGRPC = false
+  /// Set when it is not gRPC's.
+  private(set) var contentType: String?
+  /// Ten digits and more count as `Int.max`.
+  private(set) var contentLength: Int?
   private(set) var timeout = Timeout.none
   private(set) var encoding = Encoding.identity
   /// The peer lists gzip in `grpc-accept-encoding`.
@@ -40,8 +46,11 @@ struct HeadBuilder {
   mutating func reset() {
     size = 0
     isPost = false
+    method = ""
     path = ""
     contentTypeIsGRPC = false
+    contentType = nil
+    contentLength = nil
     timeout = .none
     encoding = .identity
     acceptsGzip = false
@@ -64,6 +73,9 @@ struct HeadBuilder {
     case UInt8(ascii: "g") where name.starts(with: "grpc-".utf8): grpc(name, value)
     case UInt8(ascii: "c") where name.elementsEqual("content-type".utf8):
       contentTypeIsGRPC = Self.isGRPC(value)
+      if !contentTypeIsGRPC { contentType = String(decoding: value, as: UTF8.self) }
+    case UInt8(ascii: "c") where name.elementsEqual("content-length".utf8):
+      contentLength = Self.decimal(value) ?? .max
     default: custom(name, value)
     }
     return true
@@ -84,6 +96,7 @@ struct HeadBuilder {
       path = lastPathText
     } else if name.elementsEqual(":method".utf8) {
       isPost = value.elementsEqual("POST".utf8)
+      method = isPost ? "POST" : String(decoding: value, as: UTF8.self)
     } else if name.elementsEqual(":status".utf8) {
       httpStatus = Self.decimal(value)
     }

@@ -37,6 +37,12 @@ struct HeaderBlock {
     fields.append((.fixed(name), store(value)))
   }
 
+  /// A field of an HTTP response; left out when its value is not printable ASCII.
+  mutating func add(name: String, value: String) {
+    guard value.utf8.allSatisfy({ (0x20...0x7e).contains($0) }) else { return }
+    fields.append((store(name.utf8), store(value.utf8)))
+  }
+
   /// Custom metadata; entries whose name or value may not travel are left out.
   mutating func add(_ metadata: Metadata) {
     for entry in metadata.entries where Metadata.isCustom(entry.name.utf8) {

@@ -15,12 +15,20 @@ struct OutboundQueue {
   /// 0 is the prefix, 1 the head, 2 the first part, 3... the rest of the parts.
   private var segment = 0
   private var offset = 0
+  private var isRaw = false
   /// Bytes left to send, prefixes included.
   private(set) var count = 0
 
   var isEmpty: Bool { count == 0 }
   /// A message has been sent in part: what follows on the wire must be its remainder.
   var isInsideMessage: Bool { segment > 0 || offset > 0 }
+
+  /// Appends bytes that travel without a prefix: the body of an HTTP response. Nothing else may be queued.
+  mutating func append(raw message: OutboundMessage) {
+    isRaw = true
+    messages.append(message)
+    count += message.count
+  }
 
   mutating func append(_ message: OutboundMessage) {
     messages.append(message)
@@ -52,7 +60,7 @@ struct OutboundQueue {
 
   private var segmentSize: Int {
     switch segment {
-    case 0: return Self.prefixBytes
+    case 0: return isRaw ? 0 : Self.prefixBytes
     case 1: return messages[start].head.count
     case 2: return messages[start].first?.count ?? 0
     default: return messages[start].rest[segment - 3].count

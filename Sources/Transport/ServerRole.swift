@@ -68,6 +68,7 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
       return
     }
     guard connection.phase == .open else { return }
+    if openHTTP(connection, stream: stream, endStream: endStream) { return }
     let head = connection.head
     if let refusal = refusal(of: head) { return refuse(connection, stream, refusal) }
     let call = Call(
