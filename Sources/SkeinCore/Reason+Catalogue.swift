@@ -41,6 +41,31 @@ extension Reason {
     "CANCELLED", .cancelled, .unknown, retriable: false,
     "The caller cancelled. What was already handed over may still become durable.")
 
+  // MARK: JSON over HTTP
+
+  public static let jsonInvalid = Reason(
+    "JSON_INVALID", .invalidArgument, .definite, retriable: false,
+    "The body is not JSON, or does not fit the message of this method by the proto JSON mapping; BadRequest lists every place by its path. Compare it with Docs/json-api.md or /v1/openapi.json."
+  )
+  public static let parameterInvalid = Reason(
+    "PARAMETER_INVALID", .invalidArgument, .definite, retriable: false,
+    "A part of the path, a query parameter or a header of a JSON request is unknown, malformed, given twice or of the wrong type; BadRequest names each."
+  )
+  public static let pathUnknown = Reason(
+    "PATH_UNKNOWN", .notFound, .definite, retriable: false,
+    "No resource of the JSON API has this path. The message names the nearest one; /v1/openapi.json lists all."
+  )
+  public static let httpMethodNotAllowed = Reason(
+    "HTTP_METHOD_NOT_ALLOWED", .unimplemented, .definite, retriable: false,
+    "The path exists, but not with this HTTP method (405); the `allow` header lists those it has.")
+  public static let mediaTypeUnsupported = Reason(
+    "MEDIA_TYPE_UNSUPPORTED", .invalidArgument, .definite, retriable: false,
+    "A JSON request has a body whose content-type is not application/json in UTF-8 (415). Set the header: curl does with `--json`."
+  )
+  public static let notAcceptable = Reason(
+    "NOT_ACCEPTABLE", .invalidArgument, .definite, retriable: false,
+    "The `accept` header of a JSON request excludes application/json (406), which is all there is.")
+
   // MARK: Topics and partitions
 
   public static let topicNotFound = Reason(
@@ -177,6 +202,7 @@ extension Reason {
   public static let catalogue: [Reason] = [
     invalidRequest, malformedMessage, messageTooLarge, methodUnknown, serviceUnknown, encodingUnsupported,
     framingInvalid, deadlineExceeded, clientTooSlow, cancelled,
+    jsonInvalid, parameterInvalid, pathUnknown, httpMethodNotAllowed, mediaTypeUnsupported, notAcceptable,
     topicNotFound, partitionNotFound, topicExists, offsetOutOfRange, logTruncated, topicLimit,
     batchCorrupt, batchInvalid, batchTooLarge, recordTooLarge, timestampInvalid, producerFenced,
     outOfOrderSequence, duplicateSequence, unknownProducer, tooManyInFlight, partitionerChanged,

@@ -1,27 +1,27 @@
 /// Steps through the fields of one message without a descriptor. Every step is checked against the
 /// end of the bytes, so it is safe on any input; what is not a field ends the walk before the end.
-struct FieldReader {
-  struct Field {
-    var number: UInt32
+package struct FieldReader {
+  package struct Field {
+    package var number: UInt32
     /// 0 varint, 1 fixed64, 2 length-delimited, 5 fixed32.
-    var wireType: UInt8
+    package var wireType: UInt8
     /// The value of a varint.
-    var value: UInt64
+    package var value: UInt64
     /// The content of a length-delimited field, or the bytes of the value.
-    var range: Range<Int>
+    package var range: Range<Int>
   }
 
-  let bytes: UnsafeRawBufferPointer
+  package let bytes: UnsafeRawBufferPointer
   /// Where the next field begins.
-  private(set) var at = 0
+  package private(set) var at = 0
 
-  init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+  package init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
-  var isAtEnd: Bool { at == bytes.count }
+  package var isAtEnd: Bool { at == bytes.count }
 
   /// The next field, or nil at the end and at anything that is not a field.
   @inline(__always)
-  mutating func next() -> Field? {
+  package mutating func next() -> Field? {
     guard at < bytes.count else { return nil }
     var position = at
     guard let tag = Self.varint(bytes, &position, maxBytes: 5), tag >> 3 >= 1, tag >> 3 <= 0x1fff_ffff
@@ -54,7 +54,7 @@ struct FieldReader {
 
   /// A varint of at most `maxBytes` bytes at `at`, which moves behind it; nil if it does not end.
   @inline(__always)
-  static func varint(_ bytes: UnsafeRawBufferPointer, _ at: inout Int, maxBytes: Int) -> UInt64? {
+  package static func varint(_ bytes: UnsafeRawBufferPointer, _ at: inout Int, maxBytes: Int) -> UInt64? {
     var value: UInt64 = 0
     var shift: UInt64 = 0
     let end = min(bytes.count, at + maxBytes)

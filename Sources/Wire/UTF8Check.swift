@@ -1,9 +1,9 @@
 /// Whether bytes are well-formed UTF-8 (Unicode, table 3-7: no overlong forms, no surrogates,
 /// nothing above U+10FFFF) without NUL.
-enum UTF8Check {
-  enum Result { case valid, invalid, containsNUL }
+package enum UTF8Check {
+  package enum Result { case valid, invalid, containsNUL }
 
-  static func check(_ bytes: UnsafeRawBufferPointer) -> Result {
+  package static func check(_ bytes: UnsafeRawBufferPointer) -> Result {
     var at = 0
     while at < bytes.count {
       if bytes.count - at >= 8, isPlain(bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self)) {
