@@ -176,6 +176,9 @@ let tests: [Target] = [
     ]
       + nio, swiftSettings: strict),
   .testTarget(
+    name: "GatewayTests", dependencies: ["SkeinCore", "Wire", "Transport", "Gateway"] + nio,
+    swiftSettings: strict),
+  .testTarget(
     name: "SkeinClientTests",
     dependencies: ["SkeinCore", "RecordFormat", "SkeinClient", "Certificates"], swiftSettings: strict),
   .testTarget(

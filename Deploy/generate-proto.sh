@@ -42,8 +42,15 @@ done
 python3 "$root/Deploy/generate-wire.py" descriptors.bin CSkeinProto/include Generated $files $imported
 swift format --configuration "$root/.swift-format" -i Generated/*.swift
 
+cp "$root/Docs/json-api.md" json-api.md
+python3 "$root/Deploy/generate-openapi.py" descriptors.bin Contract+Tables.swift openapi.json json-api.md
+swift format --configuration "$root/.swift-format" -i Contract+Tables.swift
+
 if [ "${1:-}" = "--check" ]; then
   failed=0
+  diff -u "$root/Sources/Gateway/Generated/Contract+Tables.swift" Contract+Tables.swift || failed=1
+  diff -u "$root/Docs/openapi.json" openapi.json || failed=1
+  diff -u "$root/Docs/json-api.md" json-api.md || failed=1
   diff -ruN "$root/Sources/CSkeinProto" CSkeinProto || failed=1
   diff -ruN "$root/Sources/Wire/Generated" Generated || failed=1
   if [ $failed = 1 ]; then
@@ -56,4 +63,7 @@ else
   cp -r CSkeinProto "$root/Sources/CSkeinProto"
   mkdir -p "$root/Sources/Wire"
   cp -r Generated "$root/Sources/Wire/Generated"
+  mkdir -p "$root/Sources/Gateway/Generated"
+  cp Contract+Tables.swift "$root/Sources/Gateway/Generated/"
+  cp openapi.json json-api.md "$root/Docs/"
 fi

@@ -569,4 +569,5 @@ def main():
     Path(swift, "AllMessages.swift").write_text(catalogue(generator, files))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,3 +1,4 @@
+import Gateway
 import Logging
 import MetadataStore
 import NIOCore
@@ -43,6 +44,7 @@ extension Broker {
     context.streams.goAway(deadlineMilliseconds: configuration.drainMilliseconds)
     await server.drain(deadline: .now() + .milliseconds(configuration.drainMilliseconds))
     await server.close()
+    await gateway.close()
     await operations.close()
     context.admin.finish()
     await context.workers.stop()
@@ -57,6 +59,7 @@ extension Broker {
     context.health.enter(.failed)
     await context.workers.abandon()
     await server.close()
+    await gateway.close()
     await operations.close()
     context.admin.finish()
     await store.close()

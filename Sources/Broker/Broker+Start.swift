@@ -1,5 +1,6 @@
 import CommitLog
 import DiskIO
+import Gateway
 package import Logging
 import MetadataStore
 import NIOCore
@@ -38,9 +39,11 @@ extension Broker {
     var store: (any MetadataStore)?
     var workers: LogWorkers?
     var server: GRPCServer?
+    var gateway: JSONGateway?
 
     func close() async {
       await server?.close()
+      await gateway?.close()
       await workers?.stop()
       await store?.close()
     }
@@ -110,6 +113,10 @@ extension Broker {
 
     let router = Router(
       context: context, health: HealthService(health: health, services: Router.services))
+    var jsonLimits = JSONLimits()
+    jsonLimits.maxBodyBytes = configuration.limits.maxMessageBytes
+    let gateway = JSONGateway(limits: jsonLimits, budget: budget)
+    opened.gateway = gateway
     var serving = ServerConfiguration(
       tls: configuration.tls, limits: TransportLimits(configuration), budget: budget,
       log: { event in
@@ -118,6 +125,7 @@ extension Broker {
       }, explain: GRPCStatus.explained)
     serving.wallSeconds = { time.wallMilliseconds / 1000 }
     serving.random = random
+    serving.http = gateway
     let server = try GRPCServer(
       configuration: serving, group: group, router: { router.handler(for: $0) })
     opened.server = server
@@ -130,7 +138,7 @@ extension Broker {
     return Broker(
       configuration: configuration, context: context, store: store, server: server,
       certificates: CertificateWatch(tls: configuration.tls, server: server, logger: logger),
-      operations: operations, group: group, budget: budget, port: port)
+      gateway: gateway, operations: operations, group: group, budget: budget, port: port)
   }
 
   /// Removes what was deleted, sets aside what nobody knows, serves every known partition.

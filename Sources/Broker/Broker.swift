@@ -1,3 +1,4 @@
+import Gateway
 import MetadataStore
 import NIOPosix
 import SkeinCore
@@ -16,6 +17,7 @@ package final class Broker: Sendable {
   let store: SQLiteStore
   let server: GRPCServer
   let certificates: CertificateWatch
+  let gateway: JSONGateway
   let operations: OperationsServer
   let group: MultiThreadedEventLoopGroup
   let budget: MemoryBudget
@@ -25,7 +27,7 @@ package final class Broker: Sendable {
 
   init(
     configuration: BrokerConfiguration, context: BrokerContext, store: SQLiteStore,
-    server: GRPCServer, certificates: CertificateWatch, operations: OperationsServer,
+    server: GRPCServer, certificates: CertificateWatch, gateway: JSONGateway, operations: OperationsServer,
     group: MultiThreadedEventLoopGroup,
     budget: MemoryBudget, port: Int
   ) {
@@ -34,6 +36,7 @@ package final class Broker: Sendable {
     self.store = store
     self.server = server
     self.certificates = certificates
+    self.gateway = gateway
     self.operations = operations
     self.group = group
     self.budget = budget
