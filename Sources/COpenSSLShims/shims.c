@@ -12,6 +12,15 @@
 static BIO_METHOD *method;
 static pthread_once_t method_once = PTHREAD_ONCE_INIT;
 
+size_t skein_io_take(skein_tls_io *io, void *into, size_t count) {
+  size_t n = count < io->in_length ? count : io->in_length;
+  if (n == 0) return 0;
+  memcpy(into, io->in, n);
+  io->in += n;
+  io->in_length -= n;
+  return n;
+}
+
 static int bio_read(BIO *bio, char *into, int count) {
   skein_tls_io *io = BIO_get_data(bio);
   BIO_clear_retry_flags(bio);
@@ -20,14 +29,10 @@ static int bio_read(BIO *bio, char *into, int count) {
     BIO_set_retry_read(bio);
     return -1;
   }
-  size_t n = (size_t)count < io->in_length ? (size_t)count : io->in_length;
-  memcpy(into, io->in, n);
-  io->in += n;
-  io->in_length -= n;
-  return (int)n;
+  return (int)skein_io_take(io, into, (size_t)count);
 }
 
-static int overflow_append(skein_tls_io *io, const char *from, size_t n) {
+static int overflow_append(skein_tls_io *io, const void *from, size_t n) {
   if (n > io->overflow_capacity - io->overflow_length) {
     size_t capacity = io->overflow_capacity ? io->overflow_capacity : 4096;
     while (capacity - io->overflow_length < n) capacity *= 2;
@@ -41,18 +46,22 @@ static int overflow_append(skein_tls_io *io, const char *from, size_t n) {
   return 1;
 }
 
+int skein_io_put(skein_tls_io *io, const void *from, size_t n) {
+  // Once something has overflowed, everything after it must follow there to keep the order.
+  if (io->overflow_length == 0 && n <= io->out_capacity - io->out_length) {
+    if (n > 0) memcpy(io->out + io->out_length, from, n);
+    io->out_length += n;
+    return 1;
+  }
+  return overflow_append(io, from, n);
+}
+
 static int bio_write(BIO *bio, const char *from, int count) {
   skein_tls_io *io = BIO_get_data(bio);
   BIO_clear_retry_flags(bio);
   if (count <= 0) return 0;
   size_t n = (size_t)count;
-  // Once something has overflowed, everything after it must follow there to keep the order.
-  if (io->overflow_length == 0 && n <= io->out_capacity - io->out_length) {
-    memcpy(io->out + io->out_length, from, n);
-    io->out_length += n;
-    return count;
-  }
-  return overflow_append(io, from, n) ? count : -1;
+  return skein_io_put(io, from, n) ? count : -1;
 }
 
 static long bio_ctrl(BIO *bio, int command, long number, void *pointer) {

@@ -47,7 +47,7 @@ extension Connection {
   private func checkLiveness() {
     guard phase == .open else { return }
     let now = eventLoop.now
-    if let sent = pingSent, lastRead > sent { pingSent = nil }
+    if let sent = pingSent, lastRead >= sent { pingSent = nil }
     if let sent = pingSent {
       if now - sent >= limits.keepaliveTimeout { return peerIsSilent() }
     } else if now - lastRead >= limits.keepaliveInterval {

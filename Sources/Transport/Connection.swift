@@ -39,6 +39,13 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
+  /// What stands between the socket and HTTP/2.
+  enum Security {
+    case tls(TLSContext, serverName: String?)
+    /// No socket and nothing between; the peer is who the caller says.
+    case memory(PeerIdentity)
+  }
+
   /// handshaking → open → closing → closed; closing and closed from anywhere.
   enum Phase { case handshaking, open, closing, closed }
 
@@ -98,7 +105,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
 
   /// nil when libssl has no memory.
   init?(
-    role: any ConnectionRole, context: TLSContext, serverName: String?, limits: TransportLimits,
+    role: any ConnectionRole, security: Security, limits: TransportLimits,
     budget: MemoryBudget?, log: TransportLog?, eventLoop: any EventLoop, remoteAddress: String
   ) {
     self.role = role
@@ -108,7 +115,8 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     self.eventLoop = eventLoop
     self.remoteAddress = remoteAddress
     assert(eventLoop.inEventLoop)  // the scratch is this thread's
-    scratch = .current()
+    // Ends in memory may be on a loop without a thread of its own: they share nothing.
+    if case .memory = security { scratch = LoopScratch() } else { scratch = .current() }
     // The loop's own clock, which is a test's where the loop is.
     let now = eventLoop.now
     lastRead = now
@@ -116,8 +124,12 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     meter = FrameMeter(isServer: role.isServer, limits: limits, now: now)
     ownResets = TokenBucket(burst: limits.junkFrameBurst, perSecond: limits.junkFramesPerSecond, now: now)
     peer = PeerIdentity(remoteAddress: remoteAddress)
-    guard let tls = TLSStream(context: context, serverName: serverName, scratch: scratch) else { return nil }
-    self.tls = tls
+    switch security {
+    case .memory(let peer): tls = TLSStream(memory: peer, scratch: scratch)
+    case .tls(let context, let serverName):
+      guard let tls = TLSStream(context: context, serverName: serverName, scratch: scratch) else { return nil }
+      self.tls = tls
+    }
   }
 
   // MARK: Channel

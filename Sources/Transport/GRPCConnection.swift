@@ -16,7 +16,7 @@ package final class GRPCConnection: @unchecked Sendable {
   let gauge: ConnectionGauge
 
   /// On the loop: it copies the peer.
-  private init(connection: Connection, role: ClientRole, channel: any Channel, gauge: ConnectionGauge) {
+  init(connection: Connection, role: ClientRole, channel: any Channel, gauge: ConnectionGauge) {
     self.connection = connection
     self.role = role
     self.channel = channel
@@ -58,7 +58,7 @@ package final class GRPCConnection: @unchecked Sendable {
       // On its loop, because it takes that thread's scratch memory: on another it would share that loop's.
       guard
         let connection = Connection(
-          role: role, context: context, serverName: tls.serverName ?? host, limits: limits, budget: budget,
+          role: role, security: .tls(context, serverName: tls.serverName ?? host), limits: limits, budget: budget,
           log: log, eventLoop: loop, remoteAddress: target)
       else {
         let failure = ConnectFailure(.tls, "the server name \(tls.serverName ?? host) cannot be used")

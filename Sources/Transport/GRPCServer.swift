@@ -114,6 +114,7 @@ package final class GRPCServer: Sendable {
   private static func accept(_ channel: any Channel, _ state: ServerState) throws {
     let address = SocketTuning.name(channel.remoteAddress)
     let configuration = state.configuration
+    guard let context = state.context else { throw ChannelError.operationUnsupported }
     if let reason = state.admit() {
       configuration.log?(TransportEvent(kind: .connectionRefused, remoteAddress: address, detail: reason))
       throw ChannelError.operationUnsupported
@@ -121,7 +122,7 @@ package final class GRPCServer: Sendable {
     let role = ServerRole(server: state)
     guard
       let connection = Connection(
-        role: role, context: state.context, serverName: nil, limits: configuration.limits,
+        role: role, security: .tls(context, serverName: nil), limits: configuration.limits,
         budget: configuration.budget, log: configuration.log, eventLoop: channel.eventLoop,
         remoteAddress: address)
     else {

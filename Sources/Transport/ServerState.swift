@@ -13,14 +13,14 @@ final class ServerState: @unchecked Sendable {
     var accepted = 0
     var handshakes = 0
     var open: [ObjectIdentifier: Connection] = [:]
-    var context: TLSContext
+    var context: TLSContext?
     var isDraining = false
     var whenEmpty: EventLoopPromise<Void>?
   }
   private let guarded: Mutex<Guarded>
 
   init(
-    configuration: ServerConfiguration, context: TLSContext,
+    configuration: ServerConfiguration, context: TLSContext?,
     router: @escaping @Sendable (Call) -> (any CallHandler)?
   ) {
     self.configuration = configuration
@@ -43,8 +43,8 @@ final class ServerState: @unchecked Sendable {
     }
   }
 
-  /// What new connections are made with.
-  var context: TLSContext { guarded.withLock { $0.context } }
+  /// What new connections are made with; nil in process.
+  var context: TLSContext? { guarded.withLock { $0.context } }
 
   /// Replaces it; returns the open connections.
   func replace(_ context: TLSContext) -> [Connection] {

@@ -13,9 +13,11 @@ final class TLSStream {
     case failed(TLSFailure)
   }
 
-  private let ssl: OpaquePointer
+  /// nil: joined in memory, the bytes pass as they are (`InProcessServer` only).
+  private let ssl: OpaquePointer?
   /// Kept as long as the SSL: its callbacks point there.
-  private let context: TLSContext
+  private let context: TLSContext?
+  private let memoryPeer: PeerIdentity?
   private let io: UnsafeMutablePointer<skein_tls_io>
   private let scratch: LoopScratch
   private var staged = 0
@@ -30,6 +32,7 @@ final class TLSStream {
     io.initialize(to: skein_tls_io())
     self.ssl = ssl
     self.context = context
+    memoryPeer = nil
     self.scratch = scratch
     guard let bio = skein_bio_new(io) else { return nil }
     SSL_set_bio(ssl, bio, bio)
@@ -41,6 +44,16 @@ final class TLSStream {
     }
   }
 
+  /// No TLS: an end of an in-process pair, whose peer is who the caller says.
+  init(memory peer: PeerIdentity, scratch: LoopScratch) {
+    io = .allocate(capacity: 1)
+    io.initialize(to: skein_tls_io())
+    ssl = nil
+    context = nil
+    memoryPeer = peer
+    self.scratch = scratch
+  }
+
   deinit {
     SSL_free(ssl)
     skein_tls_io_release(io)
@@ -48,6 +61,7 @@ final class TLSStream {
   }
 
   private func expect(_ name: String) -> Bool {
+    guard let ssl else { return false }
     let parameters = SSL_get0_param(ssl)
     if X509_VERIFY_PARAM_set1_ip_asc(parameters, name) == 1 { return true }
     ERR_clear_error()
@@ -73,6 +87,7 @@ final class TLSStream {
   var unreadInput: Int { io.pointee.in_length }
 
   func handshake() -> Progress {
+    guard let ssl else { return .done }
     var error: Int32 = 0
     if skein_ssl_handshake(ssl, &error) == 1 { return .done }
     if error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE { return .wantsMore }
@@ -90,6 +105,7 @@ final class TLSStream {
   /// Decrypts at most one record into the loop's plaintext buffer.
   @inline(__always)
   func read() -> Read {
+    guard let ssl else { return readMemory() }
     var error: Int32 = 0
     let n = skein_ssl_read(ssl, scratch.plaintext.baseAddress, Int32(LoopScratch.recordBytes), &error)
     if n > 0 { return .bytes(Int(n)) }
@@ -98,6 +114,11 @@ final class TLSStream {
     case SSL_ERROR_ZERO_RETURN: return .ended
     default: return .failed(.current(ssl))
     }
+  }
+
+  private func readMemory() -> Read {
+    let n = skein_io_take(io, scratch.plaintext.baseAddress, LoopScratch.recordBytes)
+    return n > 0 ? .bytes(n) : .wantsMore
   }
 
   // MARK: Output
@@ -155,6 +176,7 @@ final class TLSStream {
 
   /// Queues close_notify.
   func shutdown() {
+    guard let ssl else { return }
     ERR_clear_error()
     if SSL_in_init(ssl) == 0 { _ = SSL_shutdown(ssl) }
     ERR_clear_error()
@@ -162,6 +184,10 @@ final class TLSStream {
 
   private func encrypt(_ bytes: UnsafeRawPointer, _ count: Int) {
     guard !writeFailed else { return }
+    guard let ssl else {
+      writeFailed = skein_io_put(io, bytes, count) != 1
+      return
+    }
     var error: Int32 = 0
     // The BIO takes everything, so a write is never partial.
     writeFailed = skein_ssl_write(ssl, bytes, Int32(count), &error) != Int32(count)
@@ -171,6 +197,7 @@ final class TLSStream {
 
   /// Whether ALPN settled on h2.
   var negotiatedH2: Bool {
+    guard let ssl else { return true }
     var bytes: UnsafePointer<UInt8>?
     var length: UInt32 = 0
     SSL_get0_alpn_selected(ssl, &bytes, &length)
@@ -180,15 +207,16 @@ final class TLSStream {
 
   /// Whether a newer context, with other revocation lists, would refuse the peer.
   func isRevoked(by context: TLSContext) -> Bool {
-    guard let certificate = SSL_get1_peer_certificate(ssl) else { return false }
+    guard let ssl, let certificate = SSL_get1_peer_certificate(ssl) else { return false }
     defer { X509_free(certificate) }
     return context.revokes(certificate)
   }
 
   /// The verified peer; call it after the handshake.
   func peerIdentity(remoteAddress: String) -> PeerIdentity {
+    if let memoryPeer { return memoryPeer }
     var identity = PeerIdentity(remoteAddress: remoteAddress)
-    guard let certificate = SSL_get1_peer_certificate(ssl) else { return identity }
+    guard let ssl, let certificate = SSL_get1_peer_certificate(ssl) else { return identity }
     defer { X509_free(certificate) }
     withUnsafeMutablePointer(to: &identity.subjectAlternativeURIs) { list in
       skein_x509_each_uri(certificate, list) { context, bytes, length in

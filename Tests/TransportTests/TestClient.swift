@@ -87,6 +87,7 @@ final class Recorder: CallHandler, Sendable {
   var bytes: Int { state.withLock { $0.bytes } }
   var headers: Metadata? { state.withLock { $0.headers } }
   var trailers: Metadata { state.withLock { $0.trailers } }
+  var code: StatusCode? { state.withLock { $0.status?.code } }
   var closedCount: Int { state.withLock { $0.closedCount } }
 }
 

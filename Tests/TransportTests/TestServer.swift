@@ -36,7 +36,7 @@ struct TestServer {
       host: host, port: port, tls: tls, limits: limits, group: Self.group, deadline: deadline)
   }
 
-  private static func route(_ call: Call, _ log: CallLog) -> (any CallHandler)? {
+  static func route(_ call: Call, _ log: CallLog) -> (any CallHandler)? {
     switch call.path {
     case "/t.T/Echo": EchoHandler(call, log)
     case "/t.T/Gzip": GzipHandler(call, log)

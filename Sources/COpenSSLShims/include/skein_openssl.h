@@ -22,6 +22,9 @@ typedef struct {
 
 /// A BIO over `io`; NULL when memory is out.
 BIO *skein_bio_new(skein_tls_io *io);
+/// The same without TLS, for ends that are joined in memory: the bytes taken, or 1 on success.
+size_t skein_io_take(skein_tls_io *io, void *into, size_t count);
+int skein_io_put(skein_tls_io *io, const void *from, size_t count);
 /// Frees `overflow`.
 void skein_tls_io_release(skein_tls_io *io);
 
