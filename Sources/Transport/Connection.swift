@@ -127,7 +127,9 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     switch security {
     case .memory(let peer): tls = TLSStream(memory: peer, scratch: scratch)
     case .tls(let context, let serverName):
-      guard let tls = TLSStream(context: context, serverName: serverName, scratch: scratch) else { return nil }
+      guard let tls = TLSStream(context: context, serverName: serverName, scratch: scratch) else {
+        return nil
+      }
       self.tls = tls
     }
   }

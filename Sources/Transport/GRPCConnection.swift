@@ -58,7 +58,8 @@ package final class GRPCConnection: @unchecked Sendable {
       // On its loop, because it takes that thread's scratch memory: on another it would share that loop's.
       guard
         let connection = Connection(
-          role: role, security: .tls(context, serverName: tls.serverName ?? host), limits: limits, budget: budget,
+          role: role, security: .tls(context, serverName: tls.serverName ?? host), limits: limits,
+          budget: budget,
           log: log, eventLoop: loop, remoteAddress: target)
       else {
         let failure = ConnectFailure(.tls, "the server name \(tls.serverName ?? host) cannot be used")
