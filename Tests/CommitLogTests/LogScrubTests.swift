@@ -103,4 +103,24 @@ import Testing
     #expect(try round(harness).damage.isEmpty)
     #expect(logs.allSatisfy { $0.corruption == nil })
   }
+
+  /// R56: an unreadable sealed segment concerns its partition, an unreadable active tail the directory.
+  @Test(arguments: [true, false]) func aReadThatFailsAtTheActiveTailTakesTheDirectoryOffline(isSealed: Bool)
+    throws
+  {
+    let (harness, logs) = try filled()
+    let log = logs[0]
+    let segment = try #require(
+      log.store.state.withLock { state in state.segments.last { $0.isSealed == isSealed } })
+    disk.inject(DiskFault(.read, path: LogPaths.segment(log.key, base: segment.base), .error(.io)))
+    let fault = #expect(throws: Fault.self) { try harness.readAll(log, from: Offset(segment.base)) }
+    #expect(fault?.reason == (isSealed ? .dataCorrupt : .logOffline))
+    #expect((log.corruption != nil) == isSealed)
+    if case .offline = harness.directory.state { #expect(!isSealed) } else { #expect(isSealed) }
+    if isSealed {
+      try harness.append(logs[1], "x")
+    } else {
+      #expect(throws: Fault.self) { try harness.append(logs[1], "x") }
+    }
+  }
 }

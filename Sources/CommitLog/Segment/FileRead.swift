@@ -32,6 +32,8 @@ struct SegmentReader {
     /// The index led astray: read from the segment's beginning.
     case badIndex
     case damaged(String)
+    /// The disk refused to give the bytes.
+    case unreadable(DiskError)
     case noMemory(Int)
     case tooManyFiles(DiskError)
   }
@@ -59,6 +61,9 @@ struct SegmentReader {
           // Retention takes a segment out of the table before it touches the file.
           if !isLive(segment) { continue }
           throw condemn(segment, why)
+        case .unreadable(let error):
+          if !isLive(segment) { continue }
+          throw condemn(segment, error)
         case .noMemory(let bytes):
           throw Fault(
             .overloaded, "the memory budget has no \(bytes) bytes left for this read",
@@ -155,7 +160,7 @@ struct SegmentReader {
     do throws(DiskError) { return try body() } catch {
       switch error.kind {
       case .tooManyFiles: throw .tooManyFiles(error)
-      default: throw .damaged("\(error)")
+      default: throw .unreadable(error)
       }
     }
   }
@@ -168,6 +173,17 @@ struct SegmentReader {
       .offsetOutOfRange,
       "offset \(plan.from) of partition \(store.key.partition) was deleted; the log begins at \(start)",
       metadata: ["offset": String(plan.from), "log_start_offset": String(start)])
+  }
+
+  /// A sealed segment that cannot be read concerns its partition. At the active tail the whole directory goes
+  /// offline (R56): the same disk would take the next appends.
+  private func condemn(_ segment: Segment, _ error: DiskError) -> Fault {
+    let isSealed = store.state.withLock { state in
+      state.segments.first { $0.base == segment.base }?.isSealed ?? true
+    }
+    guard !isSealed, error.kind == .io else { return condemn(segment, "\(error)") }
+    shared.takeOffline(.offline(error))
+    return shared.offlineFault
   }
 
   /// Takes the partition offline (R52): a checksum that fails on a cold read is never served.
