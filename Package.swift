@@ -122,7 +122,7 @@ let programs: [Target] = [
   .executableTarget(
     name: "skein",
     dependencies: [
-      "SkeinCore", "SkeinClient",
+      "SkeinCore", "SkeinClient", "Certificates",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Yams", package: "Yams"),
       .product(name: "Histogram", package: "hdrhistogram-swift"),

@@ -74,7 +74,7 @@ enum ModuleTable {
       ],
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
     "skein": ModuleRow(
-      uses: ["SkeinCore", "SkeinClient", "ArgumentParser", "Yams", "Histogram"],
+      uses: ["SkeinCore", "SkeinClient", "Certificates", "ArgumentParser", "Yams", "Histogram"],
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
 
     // The simulator stands beside the pure modules: it may see nothing that does real I/O.

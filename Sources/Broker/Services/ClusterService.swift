@@ -19,7 +19,7 @@ struct ClusterService: Sendable {
           DescribeClusterResponse(
             clusterID: context.identity.clusterID, brokers: [broker],
             limits: Limits(context.limits), tenant: principal.tenant.rawValue,
-            principal: principal.name
+            principal: principal.name, nowMs: context.time.wallMilliseconds
           ).encoded())
       } catch {
         reply.fail(error)

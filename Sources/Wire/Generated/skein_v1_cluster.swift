@@ -95,16 +95,20 @@ package struct DescribeClusterResponse: WireMessage {
   /// The caller, as the broker sees it: from the credential, never from the request.
   package var tenant: String
   package var principal: String
+  /// The broker's clock when it answered, milliseconds since 1970-01-01 UTC: a client whose own is
+  /// far away has its timestamps refused (TIMESTAMP_INVALID).
+  package var nowMs: Int64
 
   package init(
     clusterID: String = "", brokers: [BrokerDescription] = [], limits: Limits? = nil, tenant: String = "",
-    principal: String = ""
+    principal: String = "", nowMs: Int64 = 0
   ) {
     self.clusterID = clusterID
     self.brokers = brokers
     self.limits = limits
     self.tenant = tenant
     self.principal = principal
+    self.nowMs = nowMs
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -122,6 +126,7 @@ package struct DescribeClusterResponse: WireMessage {
     sink.message(3, limits)
     sink.string(4, tenant)
     sink.string(5, principal)
+    sink.int64(6, nowMs)
   }
 }
 
@@ -679,6 +684,7 @@ extension DescribeClusterResponse: CMessage {
     if let item = c.pointee.limits { limits = Limits(item, arena) }
     tenant = arena.string(c.pointee.tenant)
     principal = arena.string(c.pointee.principal)
+    nowMs = c.pointee.now_ms
   }
 }
 

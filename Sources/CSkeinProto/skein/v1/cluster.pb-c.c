@@ -867,7 +867,7 @@ const ProtobufCMessageDescriptor skein__v1__broker_description__descriptor =
   (ProtobufCMessageInit) skein__v1__broker_description__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__describe_cluster_response__field_descriptors[5] =
+static const ProtobufCFieldDescriptor skein__v1__describe_cluster_response__field_descriptors[6] =
 {
   {
     "cluster_id",
@@ -929,18 +929,31 @@ static const ProtobufCFieldDescriptor skein__v1__describe_cluster_response__fiel
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "now_ms",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DescribeClusterResponse, now_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__describe_cluster_response__field_indices_by_name[] = {
   1,   /* field[1] = brokers */
   0,   /* field[0] = cluster_id */
   2,   /* field[2] = limits */
+  5,   /* field[5] = now_ms */
   4,   /* field[4] = principal */
   3,   /* field[3] = tenant */
 };
 static const ProtobufCIntRange skein__v1__describe_cluster_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor skein__v1__describe_cluster_response__descriptor =
 {
@@ -950,7 +963,7 @@ const ProtobufCMessageDescriptor skein__v1__describe_cluster_response__descripto
   "Skein__V1__DescribeClusterResponse",
   "skein.v1",
   sizeof(Skein__V1__DescribeClusterResponse),
-  5,
+  6,
   skein__v1__describe_cluster_response__field_descriptors,
   skein__v1__describe_cluster_response__field_indices_by_name,
   1,  skein__v1__describe_cluster_response__number_ranges,

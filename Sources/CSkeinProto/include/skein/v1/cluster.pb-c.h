@@ -125,10 +125,15 @@ struct  Skein__V1__DescribeClusterResponse
    */
   char *tenant;
   char *principal;
+  /*
+   * The broker's clock when it answered, milliseconds since 1970-01-01 UTC: a client whose own is
+   * far away has its timestamps refused (TIMESTAMP_INVALID).
+   */
+  int64_t now_ms;
 };
 #define SKEIN__V1__DESCRIBE_CLUSTER_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__describe_cluster_response__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, 0,NULL, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
 
 
 /*
