@@ -20,7 +20,8 @@ struct ConnectionChecks {
         let isOnly = !probes.contains { if case .success = $0.result { true } else { false } }
         // One address of several may be down: that is what the others are for.
         findings.add(
-          isOnly ? .fail : .warn, "connection", "\(probe.address): \(failure.message.trimmingPrefix("\(probe.address): "))", cure: failure.cure,
+          isOnly ? .fail : .warn, "connection",
+          "\(probe.address): \(failure.message.trimmingPrefix("\(probe.address): "))", cure: failure.cure,
           code: failure.isRefusal ? Failure.access : Failure.unreachable)
       case .success(let reached):
         if report(reached, probe.address, &findings) { isReached = true }
