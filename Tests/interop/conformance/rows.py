@@ -13,6 +13,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parent
 PAGE = FOLDER.parents[2] / "Docs" / "conformance.md"
 COLLECTED = pytest.StashKey()
+HEADS = {"test_refusals.py": "| what is sent | answer | reason | test |"}
 BEGIN, END = "<!-- rows: {} -->", "<!-- end of rows -->"
 
 
@@ -63,7 +64,7 @@ def write(found):
         head, _, rest = text.partition(begin)
         assert rest, f"{PAGE} has no {begin}"
         tail = rest.partition(END)[2]
-        table = ["| behaviour | source | direction | test |", "|---|---|---|---|"]
+        table = [HEADS.get(file, "| behaviour | source | direction | test |"), "|---|---|---|---|"]
         table += [str(row) for row in found if row.file == file]
         text = "\n".join([head + begin, *table, END]) + tail
     PAGE.write_text(text)
