@@ -24,7 +24,7 @@ package struct GRPCStatus: Error, Sendable, Hashable, CustomStringConvertible {
     /// Framing or compression that breaks gRPC's rules.
     case malformedFraming
     /// A header of gRPC's own, or metadata, that cannot be read.
-    case malformedRequest
+    case malformedRequest(header: String)
     case deadlinePassed
     /// It sends or reads below the least rate.
     case peerTooSlow

@@ -115,7 +115,8 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
     guard head.contentTypeIsGRPC else { return .unsupportedMediaType }
     if head.timeout == .malformed {
       return answer(
-        .malformedRequest("malformed grpc-timeout: it must be 1 to 8 digits and one of H M S m u n"))
+        .malformedRequest(
+          "grpc-timeout", "malformed grpc-timeout: it must be 1 to 8 digits and one of H M S m u n"))
     }
     if case .unknown(let encoding) = head.encoding {
       let message = "grpc-encoding \(encoding) is not supported; send identity or gzip"
@@ -123,7 +124,7 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
     }
     if let name = head.malformedMetadata {
       let message = "metadata \(name) is not base64 (RFC 4648, with or without padding)"
-      return answer(.malformedRequest(message))
+      return answer(.malformedRequest(name, message))
     }
     return nil
   }
@@ -157,8 +158,8 @@ extension HeaderBlock {
 }
 
 extension GRPCStatus {
-  fileprivate static func malformedRequest(_ message: String) -> GRPCStatus {
-    GRPCStatus(.invalidArgument, message, cause: .malformedRequest)
+  fileprivate static func malformedRequest(_ header: String, _ message: String) -> GRPCStatus {
+    GRPCStatus(.invalidArgument, message, cause: .malformedRequest(header: header))
   }
 
   fileprivate static func encodingUnsupported(_ message: String) -> GRPCStatus {

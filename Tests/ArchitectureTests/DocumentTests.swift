@@ -74,6 +74,8 @@ enum ErrorPage {
     **Outcome**: *definite* means that nothing was applied; *unknown* means that it may have been, so that only an idempotent
     retry may follow. **Retry**: whether the same request may succeed later without a change.
 
+    [conformance.md](conformance.md#what-malformed-requests-get) lists what a request gets that is malformed before any method looks at it.
+
     This page is generated from `Sources/SkeinCore/Reason+Catalogue.swift` (`make docs`); a test keeps both equal.
 
     | reason | gRPC code | outcome | retry | what it means, what to do |

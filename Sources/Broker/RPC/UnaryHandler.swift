@@ -116,7 +116,11 @@ extension GRPCStatus {
     case .encodingUnsupported: GRPCStatus(Fault(.encodingUnsupported, status.message))
     case .peerTooSlow: GRPCStatus(Fault(.clientTooSlow, status.message))
     case .malformedFraming: GRPCStatus(Fault(.framingInvalid, status.message))
-    case .malformedRequest: GRPCStatus(Fault(.invalidRequest, status.message))
+    case .malformedRequest(let header):
+      GRPCStatus(
+        Fault(
+          .invalidRequest, status.message,
+          violations: [Fault.FieldViolation(field: header, description: status.message)]))
     case .deadlinePassed: GRPCStatus(Fault(.deadlineExceeded, status.message))
     case nil: status
     }

@@ -91,6 +91,8 @@ def test_refused(api, broker_client, sent, body, code, reason):
     found = support.explain(api, status)
     names = {value: name for name, value in CODES.items()}
     assert (names[answer.status], status.code, found.info.reason) == (code, CODES[code], reason), answer
+    if reason == "INVALID_REQUEST":
+        assert set(found.violations) & {name for name, _ in sent}, "BadRequest names the header"
     assert status.message and len(status.message) < 3000
     # The connection goes on: nothing that one call does wrong costs the others.
     assert broker_client.call(headers()).status == 0
