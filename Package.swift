@@ -138,7 +138,9 @@ let tests: [Target] = [
     path: "Tests/Simulation", swiftSettings: strict),
   .executableTarget(
     name: "KillDriver",
-    dependencies: ["SkeinClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+    dependencies: [
+      "SkeinClient", "Certificates", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+    ],
     path: "Tests/kill/driver", swiftSettings: strict),
   .executableTarget(
     name: "CallDriver", dependencies: ["SkeinCore", "Wire", "Transport"] + nio, path: "Tests/driver",

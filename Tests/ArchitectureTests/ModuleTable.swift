@@ -92,9 +92,9 @@ enum ModuleTable {
     "ConformancePeer": ModuleRow(
       uses: ["SkeinCore", "Transport"] + nio, toolchain: ["Glibc", "Synchronization"]),
 
-    // The driver of the kill tests sees the SDK only, as a user would.
+    // The driver of the kill tests sees the SDK only, as a user would, and signs certificates to replace.
     "KillDriver": ModuleRow(
-      uses: ["SkeinClient", "ArgumentParser"], toolchain: ["Foundation", "Synchronization"]),
+      uses: ["SkeinClient", "Certificates", "ArgumentParser"], toolchain: ["Foundation", "Synchronization"]),
   ]
 
   /// System libraries (module maps only); they depend on nothing.

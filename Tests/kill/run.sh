@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Real brokers, killed under load by Tests/kill/driver. Four trials, each with its seed printed:
+# Real brokers, killed under load by Tests/kill/driver. Six trials, each with its seed printed:
 #
 #   kill      SIGKILL at random moments; the page cache survives                            must hold
 #   layer     the tests of Tests/preload itself                                             must hold
 #   power     SIGKILL, then what was not synced is taken away, bytes and directory entries  must hold
 #             (by that layer)
 #   control   power, with a broker that acknowledges before the sync                        must FAIL
+#   rotation  every certificate replaced under load, then SIGTERM, drain and start again    must hold
+#   stale     the same, but the broker is not told of the new certificates                  must FAIL
 #
-# Without the control a green run would prove nothing.
+# Without the controls a green run would prove nothing.
 #
-# SKEIN_KILL_ROUNDS=N   kills of the first trial (20); power has half of them
+# Tests/kill/run.sh rotation   only the last two
+# SKEIN_KILL_ROUNDS=N   kills of the first trial (20); power has half of them, rotation a quarter
 # SKEIN_KILL_SEED=N     replay a seed
 # Needs a debug build: a release build ignores SKEIN_BREAKAGE.
 set -uo pipefail
@@ -56,7 +59,21 @@ trial() {
   rm -rf "$folder"
 }
 
+# The application sees 0 errors; 0 records are lost, repeated or reordered.
+rotation() {
+  trial rotation 0 --stop term --rotate --rounds $(((rounds + 3) / 4))
+  trial stale 1 --stop term --rotate --no-reload --rounds 1 --environment SKEIN_TLS_WATCH_MS=0
+}
+
+if [ "${1:-}" = rotation ]; then
+  rotation
+  echo "$passed passed, $failed failed"
+  [ "$failed" = 0 ]
+  exit
+fi
+
 trial kill 0 --rounds "$rounds"
+rotation
 
 # power NAME EXPECTED_EXIT ARGUMENTS...: a trial under the layer. After every second kill everything unsynced is
 # lost, after the others a random part of it, with one write torn.

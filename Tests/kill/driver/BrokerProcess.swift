@@ -67,6 +67,25 @@ struct BrokerProcess {
     guard status == 0 else { throw TrialFailure("the broker ended with \(status) after SIGTERM; see \(log)") }
   }
 
+  /// SIGHUP; returns when its log says that the certificates were loaded.
+  func reloadCertificates() async throws {
+    guard let process else { return }
+    let before = reloads
+    Foundation.kill(process.processIdentifier, SIGHUP)
+    let deadline = ContinuousClock.now + .seconds(20)
+    while reloads == before {
+      guard ContinuousClock.now < deadline else {
+        throw TrialFailure("the certificates were not reloaded within 20 s of SIGHUP; see \(log)")
+      }
+      try await Task.sleep(for: .milliseconds(5))
+    }
+  }
+
+  private var reloads: Int {
+    let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
+    return text.split(separator: "\n").count { $0.contains("certificates reloaded") }
+  }
+
   /// How it ended by itself; nil while it runs.
   var ending: String? {
     guard let process, !process.isRunning else { return nil }

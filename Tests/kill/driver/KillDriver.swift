@@ -18,12 +18,17 @@ struct KillDriver: AsyncParsableCommand {
   @Option(help: "Partitions of the topic.") var partitions: Int32 = 8
   @Option(help: "Producers, each with a connection of its own.") var producers = 4
   @Option(help: "Records a second and producer, at most.") var rate = 3_000
+  @Option(help: "kill (SIGKILL) or term (SIGTERM: drain, end with 0).") var stop = Stop.kill
+  @Flag(help: "Replace every certificate under load in each round, authority included.") var rotate = false
+  @Flag(help: "Tell the broker nothing of it (a control: must fail).") var noReload = false
   @Option(help: "Environment of the broker, KEY=VALUE; may be repeated.") var environment: [String] = []
   @Option(
     help:
       "Shell command run after each kill, before the restart; DIR is the broker's folder, ROUND_SEED a number."
   )
   var afterKill: String?
+
+  enum Stop: String, ExpressibleByArgument { case kill, term }
 
   func run() async throws {
     signal(SIGPIPE, SIG_IGN)

@@ -25,7 +25,13 @@ struct Trial {
     try FileManager.default.createDirectory(
       atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     try await broker.start()
-    let configuration = try clientConfiguration(broker.address)
+    var configuration = try clientConfiguration(broker.address)
+    // The application's calls, too, outlast a restart.
+    configuration.waitsForReady = options.stop == .term
+    // In the control the refusal is waited for.
+    if options.noReload { configuration.requestTimeout = .seconds(3) }
+    let reading = configuration
+    var rotation = options.rotate ? try Rotation(folder: folder) : nil
     let client = try Client(configuration)
     try await client.admin.createTopic(
       Self.topic, partitions: options.partitions,
@@ -43,7 +49,12 @@ struct Trial {
         group.cancelAll()
       }
       for round in 1...options.rounds {
-        try await killOnce(&broker, round: round, ledger: ledger, random: &random)
+        if options.stop == .kill {
+          try await killOnce(&broker, round: round, ledger: ledger, random: &random)
+        } else {
+          try await restartOnce(
+            &broker, &rotation, round: round, client: client, ledger: ledger, random: &random)
+        }
       }
       ledger.stop()
       let deadline = ContinuousClock.now + .seconds(150)
@@ -53,7 +64,7 @@ struct Trial {
         }
         try await Task.sleep(for: .milliseconds(20))
       }
-      return try await Check(configuration: configuration, ledger: ledger, options: options).run()
+      return try await Check(configuration: reading, ledger: ledger, options: options).run()
     }
     await client.close()
     try await broker.terminate()
@@ -73,13 +84,7 @@ struct Trial {
       try broker.launch()
       try await Task.sleep(for: .milliseconds(pause))
     } else {
-      let before = ledger.acknowledged
-      try await until("records are acknowledged again") {
-        if let ending = broker.ending {
-          throw TrialFailure("the broker ended by itself, \(ending); see \(broker.log)")
-        }
-        return ledger.acknowledged > before || !ledger.gaveUp.isEmpty
-      }
+      try await flows(broker, ledger)
       try await Task.sleep(for: .milliseconds(pause))
     }
     try await broker.kill()
@@ -91,6 +96,44 @@ struct Trial {
     say(
       "kill \(round)/\(options.rounds)\(early ? " (in recovery)" : ""): \(ledger.acknowledged) acknowledged, ready again in \(milliseconds) ms"
     )
+  }
+
+  /// Under load: certificates are replaced, then the broker drains, ends with 0 and starts again. The application
+  /// must notice nothing but time.
+  private func restartOnce(
+    _ broker: inout BrokerProcess, _ rotation: inout Rotation?, round: Int, client: Client,
+    ledger: Ledger, random: inout SplitMix
+  ) async throws {
+    try await flows(broker, ledger)
+    if rotation != nil {
+      let process = broker
+      try await rotation?.run {
+        if !options.noReload { try await process.reloadCertificates() }
+      }
+      // A new connection, with the new certificate.
+      client.reloadIdentity()
+      do { _ = try await client.admin.describeCluster() } catch {
+        ledger.giveUp("with the new certificate: \(error)")
+        return
+      }
+      try await flows(broker, ledger)
+    }
+    try await Task.sleep(for: .milliseconds(50 + random.below(300)))
+    async let description = client.admin.describeTopic(Self.topic)
+    try await broker.terminate()
+    try await broker.start()
+    do { _ = try await description } catch { ledger.giveUp("a call during the restart: \(error)") }
+    say("restart \(round)/\(options.rounds): \(ledger.acknowledged) acknowledged")
+  }
+
+  private func flows(_ broker: BrokerProcess, _ ledger: Ledger) async throws {
+    let before = ledger.acknowledged
+    try await until("records are acknowledged again") {
+      if let ending = broker.ending {
+        throw TrialFailure("the broker ended by itself, \(ending); see \(broker.log)")
+      }
+      return ledger.acknowledged > before || !ledger.gaveUp.isEmpty
+    }
   }
 
   /// - Parameter seed: drawn for this kill, so that a trial repeats from its seed.
