@@ -24,6 +24,9 @@ interop-test: build ## stock Python grpcio against the release build
 cli-test: build ## the real programs as processes
 	@Tests/run-all.sh cli
 
+examples: deps ## the examples of Deploy/examples, in Swift and Python, run and checked
+	@Tests/run-all.sh examples
+
 kill-test: deps ## real brokers killed under load, with and without the power-cut layer
 	@Tests/run-all.sh kill
 

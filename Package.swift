@@ -129,6 +129,14 @@ let programs: [Target] = [
     ], swiftSettings: strict),
 ]
 
+// Deploy/examples: what a user would write, built and run in CI.
+let examples: [Target] = ["OrderService", "AuditSink", "FanOut"].map { name in
+  .executableTarget(
+    name: name,
+    dependencies: ["SkeinClient", .product(name: "Configuration", package: "swift-configuration")],
+    path: "Deploy/examples/swift/\(name)", swiftSettings: strict)
+}
+
 // MARK: Tests
 
 let tests: [Target] = [
@@ -217,5 +225,6 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
-  targets: systemLibraries + cTargets + pure + io + certificates + edges + testKit + programs + tests
+  targets: systemLibraries + cTargets + pure + io + certificates + edges + testKit + programs + examples
+    + tests
 )

@@ -63,9 +63,9 @@ public final class Client: Sendable {
   /// Runs `body` with a producer that is flushed and closed at its end, so that nothing is left behind.
   /// - Throws: what `body` throws (what it handed over is sent all the same), or the first failure of a record that
   ///   nobody waited for.
-  public func withProducer<Result: Sendable>(
+  public nonisolated(nonsending) func withProducer<Result>(
     _ configuration: ProducerConfiguration = ProducerConfiguration(),
-    _ body: (Producer) async throws -> Result
+    _ body: nonisolated(nonsending) (Producer) async throws -> Result
   ) async throws -> Result {
     let producer = try await producer(configuration)
     do {

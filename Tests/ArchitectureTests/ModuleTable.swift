@@ -77,6 +77,11 @@ enum ModuleTable {
       uses: ["SkeinCore", "SkeinClient", "Certificates", "ArgumentParser", "Yams", "Histogram"],
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
 
+    // Deploy/examples see the SDK only, as a user would.
+    "OrderService": ModuleRow(uses: ["SkeinClient", "Configuration"], toolchain: ["Foundation"]),
+    "AuditSink": ModuleRow(uses: ["SkeinClient", "Configuration"], toolchain: ["Foundation"]),
+    "FanOut": ModuleRow(uses: ["SkeinClient", "Configuration"], toolchain: ["Foundation"]),
+
     // The simulator stands beside the pure modules: it may see nothing that does real I/O.
     "Simulation": ModuleRow(
       uses: ["SkeinCore", "RecordFormat", "CommitLog"], toolchain: ["Synchronization"], isPure: true),

@@ -27,6 +27,22 @@ public struct Admin: Sendable {
     ).topicID
   }
 
+  /// Creates a topic unless one of that name exists, whatever it is like.
+  /// - Returns: whether it was created.
+  /// - Throws: as `createTopic`, but TOPIC_EXISTS.
+  @discardableResult
+  public func createTopicIfMissing(
+    _ name: String, partitions: Int32 = 0, partitioner: String = "", settings: [String: String] = [:]
+  ) async throws(SkeinError) -> Bool {
+    do throws(SkeinError) {
+      try await createTopic(name, partitions: partitions, partitioner: partitioner, settings: settings)
+      return true
+    } catch {
+      guard error.reason == Reason.topicExists.name else { throw error }
+      return false
+    }
+  }
+
   /// All topics of the tenant in the order of their names.
   public func listTopics() async throws(SkeinError) -> [TopicSummary] {
     var topics: [TopicSummary] = []

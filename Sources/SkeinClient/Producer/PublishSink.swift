@@ -76,8 +76,9 @@ extension ProducerTopic {
   ///
   /// Structured: it returns when every record has its result. It ends early when `records` or `onResult` throws
   /// or the task is cancelled; what was handed over by then goes on its way.
-  public func publish<Records: AsyncSequence & Sendable>(
-    _ records: Records, limit: Int = 10_000, onResult: (PublishResult) async throws -> Void
+  public nonisolated(nonsending) func publish<Records: AsyncSequence & Sendable>(
+    _ records: Records, limit: Int = 10_000,
+    onResult: nonisolated(nonsending) (PublishResult) async throws -> Void
   ) async throws where Records.Element == ProducerRecord {
     let sink = sink(limit: limit)
     try await withThrowingTaskGroup(of: Void.self) { group in

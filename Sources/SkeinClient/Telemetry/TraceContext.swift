@@ -30,8 +30,8 @@ extension ConsumedRecord {
   }
 
   /// Runs `body` in a span of kind consumer that continues the producer's trace. Without a tracer it only runs it.
-  public func withSpan<Result>(
-    _ name: String? = nil, _ body: (any Span) async throws -> Result
+  public nonisolated(nonsending) func withSpan<Result>(
+    _ name: String? = nil, _ body: nonisolated(nonsending) (any Span) async throws -> Result
   ) async throws -> Result {
     try await Tracing.withSpan(name ?? "process \(topic)", context: serviceContext, ofKind: .consumer) {
       span in

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Runs the examples, in Swift and in Python, on a broker of their own and checks what they did. Ends by itself.
+#
+#   Deploy/examples/run.sh          builds skeind and the examples (debug) if they are not built
+#   SKEIN_EXAMPLES_BIN=DIR          where skeind, OrderService, AuditSink and FanOut are
+#   SKEIN_EXAMPLES_ORDERS=N         orders by each order service (200)
+#
+# Each order service fills a topic; each topic is fanned out by the other language; each audit sink copies
+# every topic, is stopped half way, and goes on.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+examples=$PWD/Deploy/examples
+orders=${SKEIN_EXAMPLES_ORDERS:-200}
+if [ -z "${SKEIN_EXAMPLES_BIN:-}" ]; then
+  mkdir -p .build/logs
+  echo "examples: building (debug) ..."
+  for product in skeind OrderService AuditSink FanOut; do
+    swift build --product "$product" >.build/logs/examples-build.log 2>&1 || {
+      grep -E 'error:' .build/logs/examples-build.log | head -20
+      echo "0 passed, 1 failed"
+      exit 1
+    }
+  done
+fi
+bin=$(cd "${SKEIN_EXAMPLES_BIN:-.build/debug}" && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/skein-examples.XXXXXX")
+chmod 700 "$work"
+broker=""
+finish() {
+  local code=$?
+  if [ -n "$broker" ] && kill -0 "$broker" 2>/dev/null; then
+    kill -TERM "$broker" 2>/dev/null || true
+    for _ in $(seq 100); do kill -0 "$broker" 2>/dev/null || break; sleep 0.1; done
+    kill -KILL "$broker" 2>/dev/null || true
+  fi
+  [ "$code" = 0 ] || tail -5 "$work/skeind.log" >&2 2>/dev/null || true
+  rm -rf "$work"
+  exit $code
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Stubs of the contract, as a user makes them.
+Tests/interop/run.sh --python -c ''
+venv=$PWD/.interop/venv/bin/python
+mkdir "$work/stubs"
+"$venv" -m grpc_tools.protoc -I Proto --python_out="$work/stubs" --grpc_python_out="$work/stubs" \
+  $(cd Proto && find skein/v1 google/rpc -name '*.proto')
+export PYTHONPATH=$work/stubs PYTHONDONTWRITEBYTECODE=1
+python() { "$venv" "$examples/python/$1.py" "${@:2}"; }
+
+"$bin/skeind" --dev "$work/broker" --listen 127.0.0.1:0 --operations 127.0.0.1:0 >"$work/ready" 2>"$work/skeind.log" &
+broker=$!
+for _ in $(seq 600); do
+  grep -q '^skeind ready' "$work/ready" && break
+  kill -0 "$broker" 2>/dev/null || { echo "the broker ended while starting" >&2; exit 1; }
+  sleep 0.1
+done
+SKEIN_SERVERS=$(sed -n 's/.* grpc=\([^ ]*\).*/\1/p' "$work/ready")
+export SKEIN_SERVERS SKEIN_TLS_CA=$work/broker/tls/ca.pem
+export SKEIN_TLS_CERTIFICATE=$work/broker/tls/admin.pem SKEIN_TLS_KEY=$work/broker/tls/admin.key
+
+"$bin/OrderService" orders-swift "$orders"
+python order_service orders-python "$orders"
+"$bin/FanOut" orders-python
+python fan_out orders-swift
+for topic in orders-{swift,python}{,.billing,.shipping,.mail}; do
+  "$bin/AuditSink" "$topic" "$work/$topic.swift.jsonl" $((orders / 2)) >/dev/null
+  printf '{"partition":0,"off' >>"$work/$topic.swift.jsonl" # as a sink leaves it that is killed in a line
+  "$bin/AuditSink" "$topic" "$work/$topic.swift.jsonl"
+  python audit_sink "$topic" "$work/$topic.python.jsonl" $((orders / 2)) >/dev/null
+  python audit_sink "$topic" "$work/$topic.python.jsonl"
+done
+"$venv" "$examples/check.py" "$work" "$orders"
