@@ -37,6 +37,8 @@ struct Rotation {
     let draft = "\(folder)/.\(name).new"
     _ = FileManager.default.createFile(
       atPath: draft, contents: Data(bytes), attributes: [.posixPermissions: 0o600])
-    guard rename(draft, "\(folder)/\(name)") == 0 else { throw TrialFailure("cannot replace \(folder)/\(name)") }
+    guard rename(draft, "\(folder)/\(name)") == 0 else {
+      throw TrialFailure("cannot replace \(folder)/\(name)")
+    }
   }
 }
