@@ -59,7 +59,7 @@ struct ClientScene: Sendable {
     let connecting = Task {
       try await GRPCConnection.connect(
         host: "localhost", port: port, tls: TestCertificates.shared.client(), limits: limits,
-        group: TestServer.group)
+        group: FramePeer.group)
     }
     let peer = try await listener.accept()
     if state == .beforeSettings {

@@ -38,6 +38,8 @@ final class FramePeer: Sendable {
     var waiters: [Waiter] = []
   }
 
+  /// A loop of their own: these tests keep it busy, and others measure time.
+  static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
   static let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
 
   private let state = Mutex(State())
@@ -47,7 +49,7 @@ final class FramePeer: Sendable {
   static func connect(_ port: Int) async throws -> FramePeer {
     let peer = FramePeer()
     let context = try TLSContext.client(TestCertificates.shared.client())
-    _ = try await ClientBootstrap(group: TestServer.group)
+    _ = try await ClientBootstrap(group: FramePeer.group)
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
@@ -100,7 +102,7 @@ final class FramePeer: Sendable {
         return state.nextWaiter
       }
       guard let id else { return continuation.resume(returning: true) }
-      TestServer.group.next().scheduleTask(in: limit) { self.giveUp(id) }
+      FramePeer.group.next().scheduleTask(in: limit) { self.giveUp(id) }
     }
   }
 
@@ -139,7 +141,7 @@ final class FrameListener: Sendable {
   static func start() async throws -> FrameListener {
     let context = try TLSContext.server(TestCertificates.shared.server())
     let (peers, sink) = AsyncStream<FramePeer>.makeStream()
-    let channel = try await ServerBootstrap(group: TestServer.group)
+    let channel = try await ServerBootstrap(group: FramePeer.group)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           let peer = FramePeer()

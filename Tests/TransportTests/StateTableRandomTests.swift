@@ -5,7 +5,7 @@ import Testing
 @testable import Transport
 
 /// Frames that are wrong in themselves, and seeded sequences of any frames in any order.
-@Suite struct StateTableRandomTests {
+@Suite(.serialized) struct StateTableRandomTests {
   private static func limits() -> TransportLimits {
     var limits = TransportLimits()
     limits.streamWindowBytes = 65_535
@@ -77,7 +77,7 @@ import Testing
       }
     }
     let client = try await GRPCConnection.connect(
-      host: "localhost", port: server.port, tls: TestCertificates.shared.client(), group: TestServer.group)
+      host: "localhost", port: server.port, tls: TestCertificates.shared.client(), group: FramePeer.group)
     let answer = try await client.unary(path: "/t.T/Echo", message: OutboundMessage(head: [1, 2]))
     #expect(answer.array == [1, 2])
     await client.close()
@@ -97,7 +97,7 @@ import Testing
         try await GRPCConnection.connect(
           host: "localhost", port: port, tls: TestCertificates.shared.client(), limits: Self.limits(),
           budget: budget,
-          group: TestServer.group)
+          group: FramePeer.group)
       }
       let peer = try await listener.accept()
       peer.send(Frames.frame(4, 0, 0, []))

@@ -69,7 +69,7 @@ struct CountedServer {
     let server = try GRPCServer(
       configuration: ServerConfiguration(
         tls: TestCertificates.shared.server(), limits: limits, budget: budget),
-      group: TestServer.group
+      group: FramePeer.group
     ) { call in Handler(call, counter) }
     return CountedServer(
       server: server, port: try await server.bind(host: "127.0.0.1", port: 0), counter: counter,

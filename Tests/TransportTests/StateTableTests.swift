@@ -7,7 +7,7 @@ import Testing
 /// Every kind of frame in every state, to a server and to a client, over real TLS: what must come of it.
 ///
 /// `SKEIN_PRINT_STATES=1` prints what comes of it, in the form of the tables.
-@Suite struct StateTableTests {
+@Suite(.serialized) struct StateTableTests {
   private static let isPrinting = ProcessInfo.processInfo.environment["SKEIN_PRINT_STATES"] == "1"
 
   // DATA, HEADERS and the same with END_STREAM, PRIORITY, RST_STREAM, SETTINGS and its ack, PUSH_PROMISE, PING
