@@ -21,7 +21,7 @@ def test_create_list_describe_delete(skein):
     assert all({"records_per_second", "size_bytes", "leader_epoch", "error"} <= set(p) for p in described["partitions"])
     setting = next(s for s in described["settings"] if s["name"] == "retention.ms")
     assert setting["value"] == "1000000" and setting["source"] == "topic" and setting["meaning"]
-    assert "RECORDS/S" in skein.ok("topic", "describe", "life", "--rates", "--interval", "0.1").out
+    assert "IN NOW" in skein.ok("topic", "describe", "life", "--rates", "--interval", "0.1").out
     assert skein.ok("topic", "delete", "life", "-o", "json").json == {"deleted": "life", "existed": True}
     assert skein.run("topic", "delete", "life").code == 1
     assert skein.ok("topic", "delete", "life", "--if-exists").out == "absent: life\n"
@@ -102,3 +102,47 @@ def test_tail_follows_and_colours_a_terminal_only(skein, topic):
 def test_tables_escape_and_completion_knows_topics(skein, topic):
     words = skein.ok("---completion", "topic", "describe", "--", "positional@0", "3", "0", "skein", "topic", "describe", "").lines
     assert topic in words
+
+
+def test_settings_change_while_in_use(skein, topic):
+    dry = skein.ok("topic", "alter", topic, "-c", "retention.ms=1000000", "--dry-run", "-o", "json").json
+    assert dry["dry_run"] is True and [c["name"] for c in dry["changed"]] == ["retention.ms"]
+    value = lambda: next(s["value"] for s in skein.ok("topic", "describe", topic, "-o", "json").json["settings"]
+                         if s["name"] == "retention.ms")
+    before = value()
+    assert before == dry["changed"][0]["was"]
+    skein.ok("topic", "alter", topic, "-c", "retention.ms=1000000")
+    assert value() == "1000000"
+    assert "so already" in skein.ok("topic", "update", topic, "-c", "retention.ms=1000000").out
+    assert skein.ok("topic", "alter", topic, "--reset", "retention.ms", "-o", "name").out == "retention.ms\n"
+    assert value() == before
+    stale = skein.run("topic", "alter", topic, "-c", "retention.ms=2000000", "--if-revision", "1")
+    assert stale.code == 1 and "CONFLICT" in stale.err
+    assert skein.run("topic", "alter", topic).code == 2
+
+
+@pytest.mark.parametrize("command", [["create", "-c", "retention.sm=1"], ["alter", "-c", "retention.sm=1"],
+                                     ["alter", "--reset", "retention.sm"]])
+def test_an_unknown_setting_gets_the_nearest(skein, topic, command):
+    name = topic + "-new" if command[0] == "create" else topic
+    result = skein.run("topic", command[0], name, *command[1:])
+    assert result.code == 1 and "INVALID_REQUEST" in result.err and "did you mean `retention.ms`" in result.err
+    assert len(result.err.splitlines()) == 2  # the headline, and the setting once
+
+
+def test_every_wrong_setting_is_told_at_once_with_what_is_allowed(skein, topic):
+    result = skein.run("topic", "alter", topic, "-c", "retention.ms=5", "-c", "durability=maybe")
+    assert result.code == 1 and "1000 to" in result.err and "sync, memory" in result.err
+
+
+def test_partitions_grow_and_never_shrink(skein, topic):
+    assert skein.ok("topic", "add-partitions", topic, "--num", 1, "--dry-run", "-o", "json").json["partitions"] == 4
+    assert len(skein.ok("topic", "offsets", topic, "-o", "json").json) == 3
+    done = skein.ok("topic", "add-partitions", topic, "--num", 2, "-o", "json").json
+    assert (done["was"], done["partitions"], done["generation"]) == (3, 5, 2)
+    skein.ok("produce", topic, "-p", 4, "--value", "new")
+    assert skein.ok("consume", topic, "-p", 4).lines == ["new"]
+    back = skein.run("topic", "add-partitions", topic, "--to", 2)
+    assert back.code == 1 and "INVALID_REQUEST" in back.err
+    assert skein.run("topic", "add-partitions", topic).code == 2
+    assert skein.run("topic", "add-partitions", topic, "--to", 7, "--num", 1).code == 2

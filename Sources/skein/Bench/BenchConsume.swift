@@ -11,6 +11,10 @@ struct BenchConsume: AsyncParsableCommand {
   @Option(help: "Stored bytes that may be on their way or waiting.") var bufferBytes = 8 * 1024 * 1024
   @Option(help: "Stored bytes in one message of the broker at most.") var messageBytes = 256 * 1024
 
+  func validate() throws {
+    if let records, records < 1 { throw ValidationError("--records must be above 0, is \(records)") }
+  }
+
   func run() async throws {
     var configuration = ReaderConfiguration()
     configuration.bufferBytes = bufferBytes
@@ -18,29 +22,29 @@ struct BenchConsume: AsyncParsableCommand {
     configuration.stopsAtEnd = records == nil
     let plan = configuration
     let report = try await bench.connection.withClient { client in
-      let start = monotonicNow()
       let reader = try await client.reader(topic: bench.topic, from: .beginning, plan)
-      let totals = try await read(reader)
-      let seconds = Double(monotonicNow() - start) / 1e9
+      let report = try await read(reader)
       await reader.close()
-      return BenchReport(
-        records: totals.records, bytes: totals.bytes, seconds: seconds, latency: totals.latency.summary)
+      return report
     }
     try bench.show(report)
   }
 
-  private func read(_ reader: Reader) async throws -> (records: Int64, bytes: Int64, latency: LatencyRecorder)
-  {
+  private func read(_ reader: Reader) async throws -> BenchReport {
     let latency = LatencyRecorder()
     let limit = records.map(Int64.init) ?? .max
     var (count, bytes, checksum) = (Int64(0), Int64(0), UInt64(0))
     var progress = Progress(total: records)
     defer { progress.finish() }
+    var start = monotonicNow()
+    // Records of the warm-up are read and not counted.
+    var warmEnd: Int64? = bench.warmUp > 0 ? start + bench.warmUpNanoseconds : nil
     while count < limit {
       progress.update(Int(count))
       let asked = monotonicNow()
+      if let end = warmEnd, asked >= end { (warmEnd, start, count, bytes) = (nil, asked, 0, 0) }
       guard let batch = try await reader.nextBatch() else { break }
-      latency.record(nanoseconds: monotonicNow() - asked)
+      if warmEnd == nil { latency.record(startedAt: asked, now: monotonicNow()) }
       try batch.forEachRecord { record in
         count += 1
         bytes += Int64(record.value?.count ?? 0)
@@ -49,6 +53,10 @@ struct BenchConsume: AsyncParsableCommand {
       }
     }
     if checksum == .max { Console.note("") }
-    return (count, bytes, latency)
+    guard warmEnd == nil else {
+      throw LocalFailure("everything was read during the warm-up; make --warm-up shorter or the topic longer")
+    }
+    return BenchReport(
+      records: count, bytes: bytes, seconds: Double(monotonicNow() - start) / 1e9, latency: latency.summary)
   }
 }

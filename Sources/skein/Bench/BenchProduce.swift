@@ -5,7 +5,11 @@ import SkeinCore
 struct BenchProduce: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "produce", abstract: "Publish random records and measure until each is acknowledged.",
-    discussion: "With --rate it is an open loop: latency counts from when a record was due.")
+    discussion: """
+      Latency is from handing a record over to its acknowledgement. With --rate it is an open loop:
+      latency counts from when the record was due, so that a stall is not hidden by a sender that
+      waited for it.
+      """)
   @OptionGroup var bench: BenchOptions
   @Option(help: "How many.") var records = 1_000_000
   @Option(help: "Bytes of each value.") var size = 1000
@@ -15,7 +19,7 @@ struct BenchProduce: AsyncParsableCommand {
   @Option(help: "random or none.") var keys = Keys.none
   @Option(help: "Make the topic with so many partitions if it does not exist.") var partitions: Int32?
   @Option(help: "Wait at most this long for more records per batch.") var lingerMs = 5
-  @Option(help: "zstd, gzip or none.") var compression = ProduceCommand.Compression.none
+  @Option(help: "none, gzip, lz4 or zstd.") var compression = ProduceCommand.Compression.none
   /// The broker's window on a stream; more would only queue, and wash the caches.
   @Option(help: "Bytes accepted and not yet acknowledged.") var bufferBytes = 16 * 1024 * 1024
 
@@ -45,8 +49,14 @@ struct BenchProduce: AsyncParsableCommand {
       if let partitions { try await BenchTopic.make(client, bench.topic, partitions) }
       let producer = try await client.producer(plan)
       let target = try await producer.topic(bench.topic)
+      if bench.warmUp > 0 {
+        latency.begin(at: .max)
+        try await send(target, count: .max, until: monotonicNow() + bench.warmUpNanoseconds)
+        try await producer.flush()
+      }
       let start = monotonicNow()
-      try await send(target)
+      latency.begin(at: start)
+      try await send(target, count: records, until: .max)
       try await producer.flush()
       let end = monotonicNow()
       try await producer.close()
@@ -58,16 +68,18 @@ struct BenchProduce: AsyncParsableCommand {
         latency: latency.summary))
   }
 
-  private func send(_ target: ProducerTopic) async throws {
+  /// - Parameter end: the warm-up ends at a time instead of a count.
+  private func send(_ target: ProducerTopic, count: Int, until end: Int64) async throws {
     var payload = RandomPayload(size: size)
     var pace = Pace(rate: rate)
     var key: UInt64 = 88_172_645_463_325_252
-    var progress = Progress(total: records)
+    var progress = Progress(total: end == .max ? records : nil)
     defer { progress.finish() }
     let hasKeys = keys == .random
-    for number in 0..<records {
+    for number in 0..<count {
       if number & 1023 == 0 { progress.update(number) }
       let due = pace.isClosedLoop ? monotonicNow() : try await pace.next()
+      if due >= end { return }
       if hasKeys {
         key ^= key << 13
         key ^= key >> 7
@@ -87,15 +99,5 @@ struct BenchProduce: AsyncParsableCommand {
       guard let key else { return try target.tryAppend(value: value, tag: UInt64(due)) }
       return try withUnsafeBytes(of: key) { try target.tryAppend(key: $0, value: value, tag: UInt64(due)) }
     }
-  }
-}
-
-/// The topic that a measurement uses.
-enum BenchTopic {
-  /// Makes it unless it exists.
-  static func make(_ client: Client, _ name: String, _ partitions: Int32) async throws {
-    do {
-      try await client.admin.createTopic(name, partitions: partitions)
-    } catch  where error.reason == Reason.topicExists.name {}
   }
 }

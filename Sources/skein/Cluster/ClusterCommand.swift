@@ -4,7 +4,9 @@ import SkeinCore
 
 struct ClusterCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "cluster", abstract: "The cluster and its limits.", subcommands: [Describe.self])
+    commandName: "cluster",
+    abstract: "The cluster: what it is, how it is, what changes, and stopping a broker.",
+    subcommands: [Describe.self, ClusterHealthCommand.self, ClusterWatchCommand.self, ClusterDrain.self])
 
   struct Describe: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

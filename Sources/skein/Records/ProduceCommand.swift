@@ -38,17 +38,21 @@ struct ProduceCommand: AsyncParsableCommand {
   var header: [String] = []
   @Option(name: [.customShort("i"), .long], help: "Read this file instead of stdin.", completion: .file())
   var file: String?
-  @Option(name: [.customShort("z"), .long], help: "zstd, gzip or none.") var compression = Compression.none
+  @Option(
+    name: [.customShort("z"), .long],
+    help: "none, gzip, lz4 or zstd (default: what the topic's compression.type says).")
+  var compression: Compression?
   @Option(help: "default (the topic's own: durable), leader or all.") var acks = Acks.default
   @Option(help: ArgumentHelp("Wait at most this long for more records per batch.", valueName: "ms"))
   var lingerMs = 5
 
   enum Compression: String, ExpressibleByArgument, CaseIterable {
-    case none, gzip, zstd
+    case none, gzip, lz4, zstd
     var codec: Codec {
       switch self {
       case .none: .none
       case .gzip: .gzip
+      case .lz4: .lz4
       case .zstd: .zstd
       }
     }
@@ -68,7 +72,7 @@ struct ProduceCommand: AsyncParsableCommand {
   func run() async throws {
     let line = try self.line()
     var configuration = ProducerConfiguration()
-    configuration.compression = compression.codec
+    configuration.compression = compression?.codec
     configuration.acknowledgement = acks.level
     configuration.linger = .milliseconds(lingerMs)
     let counts = DeliveryCounts()

@@ -75,8 +75,10 @@ enum Failure {
 
   /// What happened, what its reason means and what to do; with `--verbose` also what programs see.
   static func text(_ error: SkeinError, hint: String? = nil) -> String {
-    var lines = ["skein: \(escaped(error.message)) [\(error.reason.displayable)]"]
-    lines += error.violations.map { "  \(escaped($0.field)): \(escaped($0.description))" }
+    var lines = ["skein: \(escaped(headline(error))) [\(error.reason.displayable)]"]
+    lines += error.violations.map {
+      "  \(escaped($0.field)): \(escaped($0.description))\(SettingHint.hint(for: $0))"
+    }
     if let hint {
       lines.append("  \(hint)")
     } else if error.violations.isEmpty, let meaning = Reason.named(error.reason)?.meaning {
@@ -89,6 +91,14 @@ enum Failure {
       lines.append("  `skein doctor` looks at the connection step by step.")
     }
     return lines.joined(separator: "\n")
+  }
+
+  /// The message without the violations that it repeats: they follow in lines of their own.
+  private static func headline(_ error: SkeinError) -> String {
+    guard let first = error.violations.first?.field, !first.isEmpty,
+      let place = error.message.range(of: ": \(first)")
+    else { return error.message }
+    return String(error.message[..<place.lowerBound])
   }
 
   private static func details(_ error: SkeinError) -> [String] {
@@ -126,5 +136,20 @@ enum Failure {
     if !message.isEmpty { Console.note(ValueHint.extend(message)) }
     let isUsage = Skein.exitCode(for: error) == .validationFailure
     return isUsage ? usage : (error as? ExitCode)?.rawValue ?? failed
+  }
+}
+
+/// The nearest name where the broker does not know a setting: its sentence lists those that it knows.
+enum SettingHint {
+  static func hint(for violation: SkeinError.FieldViolation) -> String {
+    guard violation.description.contains("unknown setting"),
+      let list = violation.description.range(of: "known: ")
+    else { return "" }
+    let known = violation.description[list.upperBound...].split(separator: ", ").map(String.init)
+    // The name stands in the field, set[NAME], or where that is a number in quotes in the sentence.
+    let field = violation.field.split { $0 == "[" || $0 == "]" || $0 == "\"" }.last.map(String.init) ?? ""
+    let quoted = violation.description.split(separator: "\"", maxSplits: 2, omittingEmptySubsequences: false)
+    let name = Int(field) != nil && quoted.count == 3 ? String(quoted[1]) : field
+    return NearestWord.hint(for: name, in: known)
   }
 }

@@ -6,8 +6,9 @@ struct TopicCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "topic", abstract: "Create, list, describe, change and delete topics.",
     subcommands: [
-      Create.self, List.self, TopicDescribe.self, Delete.self, TopicOffsets.self, TopicDeleteRecords.self,
-      TopicTail.self, RecordsCommand.self,
+      Create.self, List.self, TopicDescribe.self, TopicAlter.self, TopicAddPartitions.self, Delete.self,
+      TopicOffsets.self, TopicDeleteRecords.self,
+      TopicTail.self, RecordsCommand.self, TopicAcceptLoss.self,
     ],
     aliases: ["topics"])
 

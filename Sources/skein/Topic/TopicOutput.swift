@@ -6,7 +6,24 @@ extension TopicSummary {
     [
       ("name", .string(name)), ("topic_id", .string(id)), ("partitions", .int(Int64(partitionCount))),
       ("partitioner", .string(partitioner)), ("generation", .int(Int64(generation))),
+      ("revision", .int(revision)), ("created_ms", created > 0 ? .int(created) : .null),
+      ("compression", .string(compression)),
     ]
+  }
+}
+
+extension PartitionTraffic {
+  /// Per second; 0 when nothing went through.
+  func rate(_ count: Int64) -> Double {
+    let seconds = window / .seconds(1)
+    return seconds > 0 ? Double(count) / seconds : 0
+  }
+
+  var json: JSON {
+    .integers([
+      ("window_ms", Int64(window / .milliseconds(1))), ("records_in", recordsIn), ("bytes_in", bytesIn),
+      ("records_out", recordsOut), ("bytes_out", bytesOut),
+    ])
   }
 }
 
@@ -19,6 +36,9 @@ extension SkeinError {
 extension PartitionDescription {
   /// Records that can be read; compaction and control records make it an upper bound.
   var records: Int64 { max(0, highWatermark - logStart) }
+
+  /// `online`, or why it is not served.
+  var state: String { error?.reason ?? (isOnline ? "online" : "offline") }
 }
 
 extension TopicRates.Rate {
@@ -36,7 +56,7 @@ extension TopicDescription {
 
   /// `ok`, or how many partitions are not served.
   var state: String {
-    let broken = partitions.filter { $0.error != nil }.count
+    let broken = partitions.filter { !$0.isOnline || $0.error != nil }.count
     return broken == 0 ? "ok" : "\(broken) of \(partitions.count) not served"
   }
 
@@ -55,7 +75,8 @@ extension TopicDescription {
               .object([
                 ("name", .string(setting.name)), ("value", .string(setting.value)),
                 ("source", .string(setting.source)), ("default", .string(setting.defaultValue)),
-                ("meaning", .string(setting.meaning)),
+                ("meaning", .string(setting.meaning)), ("allowed", .string(setting.allowed)),
+                ("effect", .string(setting.effect)),
               ])
             })
         ),
@@ -63,13 +84,18 @@ extension TopicDescription {
   }
 
   private func fields(_ partition: PartitionDescription, _ rates: TopicRates?) -> [(String, JSON)] {
-    [
-      ("partition", .int(Int64(partition.partition))), ("log_start_offset", .int(partition.logStart)),
-      ("high_watermark", .int(partition.highWatermark)), ("log_end_offset", .int(partition.logEnd)),
+    var fields: [(String, JSON)] = [
+      ("partition", .int(Int64(partition.partition))), ("state", .string(partition.state)),
+      ("log_start_offset", .int(partition.logStart)), ("high_watermark", .int(partition.highWatermark)),
+      ("log_end_offset", .int(partition.logEnd)), ("durable_end_offset", .int(partition.durableEnd)),
       ("leader_epoch", .int(Int64(partition.leaderEpoch))), ("size_bytes", .int(partition.sizeBytes)),
-    ] + (rates.map { $0[partition.partition]?.fields ?? [] } ?? []) + [
-      ("error", partition.error?.json ?? .null)
+      ("segments", .int(Int64(partition.segments))), ("producers", .int(Int64(partition.producers))),
+      ("last_append_ms", partition.lastAppend.map { .int($0) } ?? .null),
+      ("traffic", partition.traffic.json),
     ]
+    if let rates { fields += rates[partition.partition]?.fields ?? [] }
+    fields.append(("error", partition.error?.json ?? .null))
+    return fields
   }
 
   func tables(_ rates: TopicRates?, meanings: Bool) -> String {
@@ -78,29 +104,35 @@ extension TopicDescription {
       topic.name, String(topic.partitionCount), String(records), Units.bytes(sizeBytes), state,
       topic.partitioner, String(topic.generation), topic.id,
     ])
-    var table = Table(
-      ["PARTITION", "START", "HIGH WATERMARK", "END", "RECORDS", "SIZE"]
-        + (rates == nil ? [] : ["RECORDS/S", "BYTES/S"]) + ["EPOCH", "STATE"],
-      right: rates == nil ? [0, 1, 2, 3, 4, 5] : [0, 1, 2, 3, 4, 5, 6, 7])
+    var headings = ["PARTITION", "START", "HIGH WATERMARK", "RECORDS", "SIZE", "SEGMENTS"]
+    headings += rates == nil ? ["IN", "OUT"] : ["IN NOW", "BYTES NOW"]
+    let numbers = Set(headings.indices)
+    var table = Table(headings + ["LAST APPEND", "EPOCH", "STATE"], right: numbers)
     for partition in partitions { table.add(cells(partition, rates)) }
     if let total = rates?.total {
-      table.add(["all", "", "", "", String(records), Units.bytes(sizeBytes)] + Self.cells(total) + ["", ""])
+      table.add(
+        ["all", "", "", String(records), Units.bytes(sizeBytes), ""] + Self.cells(total) + ["", "", ""])
     }
-    var rest = Table(["SETTING", "VALUE", "FROM", "DEFAULT"] + (meanings ? ["MEANING"] : []))
+    var rest = Table(["SETTING", "VALUE", "FROM", "DEFAULT"] + (meanings ? ["ALLOWED", "MEANING"] : []))
     for setting in settings {
-      rest.add(
-        [setting.name, setting.value, setting.source, setting.defaultValue]
-          + (meanings ? [setting.meaning] : []))
+      let words = meanings ? [setting.allowed, setting.meaning] : []
+      rest.add([setting.name, setting.value, setting.source, setting.defaultValue] + words)
     }
     return [head.text, table.text, rest.text].joined(separator: "\n\n")
   }
 
   private func cells(_ partition: PartitionDescription, _ rates: TopicRates?) -> [String] {
-    [
+    let traffic = partition.traffic
+    let flow =
+      rates.map { Self.cells($0[partition.partition]) }
+      ?? [
+        Units.perSecond(traffic.rate(traffic.recordsIn)), Units.perSecond(traffic.rate(traffic.recordsOut)),
+      ]
+    return [
       String(partition.partition), String(partition.logStart), String(partition.highWatermark),
-      String(partition.logEnd), String(partition.records), Units.bytes(partition.sizeBytes),
-    ] + (rates.map { Self.cells($0[partition.partition]) } ?? []) + [
-      String(partition.leaderEpoch), partition.error?.reason ?? "ok",
+      String(partition.records), Units.bytes(partition.sizeBytes), String(partition.segments),
+    ] + flow + [
+      partition.lastAppend.map(Units.time) ?? "-", String(partition.leaderEpoch), partition.state,
     ]
   }
 
