@@ -62,6 +62,8 @@ package final class Call: @unchecked Sendable {
   var peerAcceptsGzip = false
   var endReceived = false
   var responseHeadersReceived = false
+  /// Client: the request's headers have left. nghttp2 keeps them while the server allows no more streams.
+  var wasSent = false
   /// How the call ended; nil until then.
   private(set) var finalStatus: GRPCStatus?
   var isClosed: Bool { finalStatus != nil }

@@ -42,7 +42,12 @@ extension Connection {
   private func endCalls() {
     let left = calls.values.sorted { $0.stream < $1.stream }
     calls.removeAll()
-    for call in left { call.close(GRPCStatus(.unavailable, closeReason), Metadata()) }
+    for call in left {
+      // A client's call whose headers never left is as if it had not begun.
+      let status = GRPCStatus(
+        .unavailable, closeReason, isDefinitelyUnprocessed: !role.isServer && !call.wasSent)
+      call.close(status, Metadata())
+    }
   }
 
   /// The socket is gone, or never came to life.

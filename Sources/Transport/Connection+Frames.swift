@@ -48,7 +48,11 @@ extension Connection {
 
   func frameSent(_ frame: UnsafePointer<nghttp2_frame>) {
     let header = frame.pointee.hd
-    guard role.isServer, let session else { return }
+    guard let session else { return }
+    guard role.isServer else {
+      if UInt32(header.type) == NGHTTP2_HEADERS.rawValue { session.call(header.stream_id)?.wasSent = true }
+      return
+    }
     if UInt32(header.type) == NGHTTP2_RST_STREAM.rawValue {
       return countReset(frame.pointee.rst_stream.error_code)
     }

@@ -63,6 +63,47 @@ import Testing
     await server.server.close()
   }
 
+  /// What never left is definite; what left may have been processed.
+  @Test func queuedCallsAreDefinitelyUnprocessed() async throws {
+    var limits = TransportLimits()
+    limits.maxConcurrentCalls = 2
+    let server = try await TestServer.start(limits: limits)
+    let relay = try await Relay.start(to: server.port)
+    let client = try await GRPCConnection.connect(
+      host: "localhost", port: relay.port, tls: TestCertificates.shared.client(), group: TestServer.group)
+    let calls = (0..<5).map { _ in client.record("/t.T/Hold") { $0.send(OutboundMessage(head: [1])) } }
+    #expect(await eventually("two run") { server.calls.receivedBytes == 2 })
+    await relay.cut()
+    var definite = 0
+    for (_, recorder) in calls {
+      let status = await recorder.finished()
+      #expect(status.code == .unavailable)
+      if status.isDefinitelyUnprocessed { definite += 1 }
+    }
+    #expect(definite == 3)
+    await client.close()
+    await server.server.close()
+  }
+
+  /// GOAWAY names the last stream that the server looked at.
+  @Test(arguments: [(0, true), (1, false)]) func goAwayTellsWhatWasProcessed(last: Int, isDefinite: Bool) async throws {
+    let goAway = Frames.frame(7, 0, 0, [0, 0, 0, UInt8(last), 0, 0, 0, 0])
+    let reset = Frames.frame(3, 0, 1, [0, 0, 0, 2])
+    let fake = try await FakeServer.start(answer: last == 0 ? goAway : goAway + reset)
+    let client = try await GRPCConnection.connect(
+      host: "localhost", port: fake.port, tls: TestCertificates.shared.client(), group: TestServer.group)
+    let (_, recorder) = client.record("/t.T/Echo") {
+      $0.send(OutboundMessage(head: [1]))
+      $0.sendEnd()
+    }
+    let status = await recorder.finished()
+    #expect(status.isDefinitelyUnprocessed == isDefinite)
+    #expect(status.code == (isDefinite ? .unavailable : .internal))
+    #expect(!client.isUsable)
+    await client.close()
+    await fake.close()
+  }
+
   /// The peer vanishes without a FIN: a PING finds out, whichever side sends it.
   @Test(arguments: [true, false]) func halfOpenSocketIsFoundByPing(byServer: Bool) async throws {
     var watchful = TransportLimits()
