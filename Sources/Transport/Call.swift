@@ -138,9 +138,9 @@ package final class Call: @unchecked Sendable {
     guard isServer, !isClosed, !headersSent, http == nil, let connection else { return }
     headersSent = true
     if metadata.isEmpty, !compresses {
-      connection.session?.submitResponse(stream, .ok, isLast: false)
+      connection.session?.submitResponse(stream, connection.responseHead(), isLast: false)
     } else {
-      var block = HeaderBlock.ok
+      var block = connection.responseHead()
       if compresses { block.add("grpc-encoding", "gzip") }
       block.add(metadata)
       connection.session?.submitResponse(stream, block, isLast: false)
@@ -196,7 +196,7 @@ package final class Call: @unchecked Sendable {
     } else {
       ending = .trailers(status, trailers)
       headersSent = true
-      var block = HeaderBlock.ok
+      var block = connection.responseHead()
       block.add(trailers)
       block.add(status)
       connection.session?.submitResponse(stream, block, isLast: true)

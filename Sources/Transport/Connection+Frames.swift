@@ -49,6 +49,7 @@ extension Connection {
   func frameSent(_ frame: UnsafePointer<nghttp2_frame>) {
     let header = frame.pointee.hd
     guard let session else { return }
+    if UInt32(header.type) == NGHTTP2_GOAWAY.rawValue { tellRefusal(frame.pointee.goaway) }
     guard role.isServer else {
       if UInt32(header.type) == NGHTTP2_HEADERS.rawValue { session.call(header.stream_id)?.wasSent = true }
       return
@@ -62,6 +63,17 @@ extension Connection {
     else { return }
     // The answer is complete; a client that still sends is told to stop (RFC 9113, 8.1).
     if !session.isRemoteClosed(header.stream_id) { session.reset(header.stream_id, NGHTTP2_NO_ERROR) }
+  }
+
+  /// nghttp2 ends the session by itself where the peer breaks HTTP/2; its reason travels in the frame.
+  private func tellRefusal(_ frame: nghttp2_goaway) {
+    guard frame.error_code != NGHTTP2_NO_ERROR.rawValue, closeError == NGHTTP2_NO_ERROR else { return }
+    let name = nghttp2_http2_strerror(frame.error_code).map { String(cString: $0) } ?? "\(frame.error_code)"
+    let words = UnsafeBufferPointer(start: frame.opaque_data, count: min(frame.opaque_data_len, 200))
+    let why = String(decoding: words, as: UTF8.self).displayable
+    closeReason = "HTTP/2: \(name)" + (why.isEmpty ? "" : " (\(why))")
+    isRefused = true
+    report(.protocolError, closeReason)
   }
 
   /// Resets that the peer provoked by breaking rules cost as much as its own (CVE-2025-8671).

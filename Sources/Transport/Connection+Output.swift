@@ -46,7 +46,7 @@ extension Connection {
     if tls.writeFailed {
       fail(.protocolError, "TLS write failed")
     } else if phase == .open, let session, !session.wantsRead, !session.wantsWrite {
-      shutDown("the session has ended")
+      shutDown(isRefused ? nil : "the session has ended")
     }
   }
 

@@ -76,6 +76,9 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   var unreleased = 0
   var owedCredit = 0
   var isDraining = false
+  private var hasAnnounced = false
+  /// nghttp2 has ended the session because the peer broke a rule; `closeReason` says which.
+  var isRefused = false
 
   private(set) var meter: FrameMeter
   var ownResets: TokenBucket
@@ -246,7 +249,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     } else if n < bytes.count, stall != nil {
       stall?.plaintext = Array(bytes[n...])
     } else if !session.wantsRead, !session.wantsWrite {
-      shutDown("the peer ended the session")
+      shutDown(isRefused ? nil : "the peer ended the session")
     }
   }
 
@@ -303,6 +306,13 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
       call.isTouched = false
       call.handler?.readIdle()
     }
+  }
+
+  /// What a response begins with. The first one tells the client what it may compress with.
+  func responseHead() -> HeaderBlock {
+    guard !hasAnnounced else { return .ok }
+    hasAnnounced = true
+    return .announcing
   }
 
   func callEnded(_ call: Call) {

@@ -143,7 +143,14 @@ struct HeadBuilder {
   }
 
   private static func list(_ value: UnsafeBufferPointer<UInt8>, contains word: String) -> Bool {
-    value.split(separator: UInt8(ascii: ",")).contains { trimmed($0).elementsEqual(word.utf8) }
+    // Without an array: this stands in every request.
+    var rest = value[...]
+    while true {
+      let end = rest.firstIndex(of: UInt8(ascii: ",")) ?? rest.endIndex
+      if trimmed(rest[..<end]).elementsEqual(word.utf8) { return true }
+      guard end < rest.endIndex else { return false }
+      rest = rest[(end + 1)...]
+    }
   }
 
   /// Without the blanks that may stand around a comma.

@@ -19,6 +19,12 @@ struct HeaderBlock {
     var block = HeaderBlock()
     block.add(":status", "200")
     block.add("content-type", "application/grpc")
+    return block
+  }()
+
+  /// The same with the encodings that we take: of a connection's first response, and of refusals.
+  static let announcing: HeaderBlock = {
+    var block = ok
     block.add("grpc-accept-encoding", "identity,gzip")
     return block
   }()

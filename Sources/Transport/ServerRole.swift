@@ -80,7 +80,7 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
     call.inbound.acceptsGzip = head.encoding == .gzip
     call.peerAcceptsGzip = head.acceptsGzip
     guard let handler = server.router(call) else {
-      var block = HeaderBlock.ok
+      var block = HeaderBlock.announcing
       let status = GRPCStatus(.unimplemented, "unknown method \(head.path)", cause: .methodUnknown)
       block.add(explained(status).bounded)
       connection.session?.submitResponse(stream, block, isLast: true)
@@ -131,7 +131,7 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
 
   /// The whole answer; it lists the accepted encodings like every one.
   private func answer(_ status: GRPCStatus) -> HeaderBlock {
-    var block = HeaderBlock.ok
+    var block = HeaderBlock.announcing
     block.add(explained(status).bounded)
     return block
   }

@@ -215,6 +215,34 @@ import Testing
     #expect(open.code == .unavailable && aging.log.asked == 1)
   }
 
+  @Test func agedConnectionsAndCallsEndGracefully() throws {
+    var limits = TransportLimits()
+    limits.maxConnectionAge = .minutes(10)
+    let world = try World(limits: limits)
+    // A handler that takes the hint ends with OK; nothing is cut.
+    let (_, polite) = world.call("/t.T/Polite") { $0.send(OutboundMessage(head: [1])) }
+    world.pass(.minutes(8))
+    #expect(polite.closedCount == 0 && world.client.isUsable)
+    world.pass(.minutes(4))
+    #expect(polite.code == .ok && world.server.connectionCount == 0)
+
+    limits.maxConnectionAge = nil
+    limits.maxCallAge = .minutes(10)
+    limits.goAwayGrace = .minutes(5)
+    let other = try World(limits: limits)
+    let (_, first) = other.call("/t.T/Polite") { $0.send(OutboundMessage(head: [1])) }
+    let (_, stubborn) = other.call("/t.T/Hold") { $0.send(OutboundMessage(head: [1])) }
+    other.pass(.minutes(8))
+    #expect(first.closedCount == 0 && other.log.asked == 0)
+    other.pass(.minutes(4))
+    #expect(first.code == .ok && other.log.asked == 1 && stubborn.closedCount == 0)
+    other.pass(.minutes(6))
+    #expect(stubborn.code == .unavailable)
+    #expect(other.log.ends.last?.status.message.contains("greatest age") == true)
+    #expect(other.client.isUsable, "the connection goes on")
+    other.close()
+  }
+
   @Test func memoryIsAccountedFor() throws {
     let budget = MemoryBudget(limit: 1 << 20)
     let world = try World(budget: budget)

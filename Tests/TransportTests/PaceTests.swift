@@ -38,22 +38,22 @@ import Testing
     await server.server.close()
   }
 
-  /// Slow, but above the least rate: it may take as long as it takes.
-  @Test func steadyMessageIsLeftAlone() async throws {
+  /// Slow, but above the least rate: it may take as long as it takes. Below it, it may not. On a clock of our
+  /// own: 10 bytes a tenth of a second.
+  @Test(arguments: [(90, true), (110, false)]) func steadyMessage(least: Int, isLeftAlone: Bool) throws {
     var limits = TransportLimits()
-    limits.messageStallTimeout = .milliseconds(400)
-    limits.minBytesPerSecond = 100
-    let server = try await TestServer.start(limits: limits)
-    let peer = try await RawTLSPeer.connect(server.port)
-    peer.send(
-      Self.start + Frames.frame(1, 4, 1, Frames.request("/t.T/Echo"))
-        + Frames.frame(0, 0, 1, [0, 0, 0, 39, 16]))
-    let task = trickle(
-      peer, (0..<40).map { _ in Frames.frame(0, 0, 1, [UInt8](repeating: 7, count: 250)) }, every: 30)
-    #expect(await eventually("it arrives whole") { server.calls.receivedBytes == 10_000 })
-    task.cancel()
-    peer.close()
-    await server.server.close()
+    limits.messageStallTimeout = .seconds(5)
+    limits.minBytesPerSecond = least
+    let cell = try ServerCell("open", limits: limits)
+    cell.send(Frames.frame(0, 0, 1, [0, 0, 0, 39, 16]))
+    for _ in 0..<1000 {
+      cell.send(Frames.frame(0, 0, 1, [UInt8](repeating: 7, count: 10)))
+      cell.pass(.milliseconds(100))
+    }
+    #expect(cell.log.receivedBytes == (isLeftAlone ? 10_000 : 0))
+    #expect(cell.log.ends.map(\.status.cause) == (isLeftAlone ? [] : [.peerTooSlow]))
+    #expect(cell.heard().contains("status1=4") == !isLeftAlone)
+    #expect(cell.end() == "")
   }
 
   @Test(arguments: [
