@@ -251,7 +251,9 @@ final class ServerCell {
       words.append("closed")
       // An error of the peer's is told to the operator.
       let isTold = events.all.contains { $0.kind == .protocolError || $0.kind == .abuse }
-      if words.contains(where: { $0.hasPrefix("goaway=") && $0 != "goaway=0" }), !isTold { words.append("UNTOLD") }
+      if words.contains(where: { $0.hasPrefix("goaway=") && $0 != "goaway=0" }), !isTold {
+        words.append("UNTOLD")
+      }
     } else {
       words.append(serves() ? "serves" : "waits")
     }
@@ -272,14 +274,16 @@ final class ServerCell {
     channel.close(promise: nil)
     loop.run()
     loop.advanceTime(by: .seconds(60))
-    return (server.connectionCount == 0 ? "" : "CONNECTION LEFT ") + (budget.reserved == 0 ? "" : "MEMORY LEFT")
+    return (server.connectionCount == 0 ? "" : "CONNECTION LEFT ")
+      + (budget.reserved == 0 ? "" : "MEMORY LEFT")
   }
 }
 
 /// Our client in one state, and a server that may send anything.
 private final class ClientCell {
   static let states = [
-    "before SETTINGS", "idle", "open", "half-closed", "headers received", "inside a message", "closed", "cancelled",
+    "before SETTINGS", "idle", "open", "half-closed", "headers received", "inside a message", "closed",
+    "cancelled",
   ]
 
   private let loop = EmbeddedEventLoop()
@@ -296,7 +300,8 @@ private final class ClientCell {
     let limits = TransportLimits()
     let made = try #require(
       Connection(
-        role: role, security: .memory(PeerIdentity()), limits: limits, budget: budget, log: nil, eventLoop: loop,
+        role: role, security: .memory(PeerIdentity()), limits: limits, budget: budget, log: nil,
+        eventLoop: loop,
         remoteAddress: "peer"))
     let (mine, theirs) = MemoryChannel.pair(loop, limits)
     channel = mine
@@ -318,8 +323,10 @@ private final class ClientCell {
     let response = Frames.literal(":status", "200") + Frames.literal("content-type", "application/grpc")
     switch state {
     case "headers received": send(Frames.frame(1, 4, 1, response))
-    case "inside a message": send(Frames.frame(1, 4, 1, response) + Frames.frame(0, 0, 1, [0, 0, 0, 1, 0, 7]))
-    case "closed": send(Frames.frame(1, 4, 1, response) + Frames.frame(1, 5, 1, Frames.literal("grpc-status", "0")))
+    case "inside a message":
+      send(Frames.frame(1, 4, 1, response) + Frames.frame(0, 0, 1, [0, 0, 0, 1, 0, 7]))
+    case "closed":
+      send(Frames.frame(1, 4, 1, response) + Frames.frame(1, 5, 1, Frames.literal("grpc-status", "0")))
     case "cancelled": call.cancel()
     default: break
     }

@@ -86,7 +86,9 @@ import Testing
   }
 
   /// GOAWAY names the last stream that the server looked at.
-  @Test(arguments: [(0, true), (1, false)]) func goAwayTellsWhatWasProcessed(last: Int, isDefinite: Bool) async throws {
+  @Test(arguments: [(0, true), (1, false)]) func goAwayTellsWhatWasProcessed(last: Int, isDefinite: Bool)
+    async throws
+  {
     let goAway = Frames.frame(7, 0, 0, [0, 0, 0, UInt8(last), 0, 0, 0, 0])
     let reset = Frames.frame(3, 0, 1, [0, 0, 0, 2])
     let fake = try await FakeServer.start(answer: last == 0 ? goAway : goAway + reset)
