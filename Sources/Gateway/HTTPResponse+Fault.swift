@@ -1,4 +1,3 @@
-import Foundation
 import SkeinCore
 import Transport
 import Wire
@@ -10,7 +9,9 @@ extension HTTPResponse {
   ]
 
   /// An answer of JSON text.
-  init(json: [UInt8], status: Int = 200) { self.init(status, headers: Self.jsonHeaders, body: json) }
+  init(json: [UInt8], status: Int = 200, reservation: MemoryBudget.Reservation? = nil) {
+    self.init(status, headers: Self.jsonHeaders, body: SharedBytes(json, reservation: reservation))
+  }
 
   /// A refusal: `google.rpc.Status` as JSON, with the HTTP status of its reason.
   init(_ fault: Fault) {
@@ -39,18 +40,19 @@ extension HTTPResponse {
     if fault.reason == .encodingUnsupported { headers.append(("accept-encoding", "identity")) }
   }
 
-  private static func rename(_ object: inout [String: Any], _ callersName: (String) -> String) {
-    guard let details = object["details"] as? [[String: Any]] else { return }
-    object["details"] = details.map { detail in
-      guard let violations = detail["fieldViolations"] as? [[String: Any]] else { return detail }
-      var detail = detail
-      detail["fieldViolations"] = violations.map { violation in
-        var violation = violation
-        if let field = violation["field"] as? String { violation["field"] = callersName(field) }
-        return violation
+  private static func rename(_ object: inout [String: JSONItem], _ callersName: (String) -> String) {
+    guard case .array(let details)? = object["details"] else { return }
+    object["details"] = .array(details.map { detail in
+      guard case .object(var members) = detail, case .array(let violations)? = members["fieldViolations"] else {
+        return detail
       }
-      return detail
-    }
+      members["fieldViolations"] = .array(violations.map { violation in
+        guard case .object(var members) = violation, case .string(let field)? = members["field"] else { return violation }
+        members["field"] = .string(callersName(field))
+        return .object(members)
+      })
+      return .object(members)
+    })
   }
 
   /// The mapping of gRPC codes to HTTP (google.rpc.Code); reasons for which HTTP has a word of its own keep it.
@@ -76,5 +78,16 @@ extension HTTPResponse {
     case .unavailable: 503
     case .deadlineExceeded: 504
     }
+  }
+}
+
+extension SharedBytes {
+  /// Copies `bytes` into memory that was charged to a budget.
+  init(_ bytes: [UInt8], reservation: MemoryBudget.Reservation?) {
+    let storage = SharedBytes.Storage(capacity: bytes.count, reservation: reservation)
+    bytes.withUnsafeBytes { bytes in
+      if let base = bytes.baseAddress { storage.base.copyMemory(from: base, byteCount: bytes.count) }
+    }
+    self.init(storage, offset: 0, count: bytes.count)
   }
 }

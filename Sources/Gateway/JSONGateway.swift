@@ -128,6 +128,9 @@ package final class JSONGateway: HTTPDoor {
     pool.submit { _ in work() }
   }
 
+  /// The method changes nothing: it has a path for GET.
+  func isSafe(_ rpc: RPCMethod) -> Bool { table.safe.contains(rpc.name) }
+
   /// - Throws: `OVERLOADED` when the memory budget has no room.
   func reserve(_ bytes: Int) throws(Fault) -> MemoryBudget.Reservation? {
     guard let budget else { return nil }

@@ -8,9 +8,9 @@ package struct JSONLimits: Sendable {
   package var maxDepth = 12
   /// Values of a body: members of objects and elements of arrays. Over it: JSON_INVALID.
   package var maxValues = 500_000
-  /// Bodies and answers up to this many bytes are worked on by the event loop; larger ones, which take
-  /// Foundation milliseconds, by the pool.
-  package var maxBytesOnLoop = 8 << 10
+  /// Bodies and answers up to this many bytes are worked on by the event loop; larger ones, which may take
+  /// Foundation milliseconds (5 µs a number), by the pool.
+  package var maxBytesOnLoop = 2 << 10
   /// Problems of one request that are listed; the rest is not looked for.
   package var maxViolations = 32
   /// When the request names no timeout, and the longest that it may name.
@@ -19,7 +19,7 @@ package struct JSONLimits: Sendable {
 
   package init() {}
 
-  /// What Foundation's tree of a body takes, as charged to the memory budget: its strings once more, and an
-  /// object, a reference and a share of a table for each value (measured: 120 to 180 bytes).
-  func treeBytes(body: Int, values: Int) -> Int { body + 192 * values }
+  /// What parsing a body takes beside the body, as charged to the memory budget: its text twice and up to 78
+  /// bytes a value (measured).
+  func treeBytes(body: Int, values: Int) -> Int { 2 * body + 96 * values }
 }

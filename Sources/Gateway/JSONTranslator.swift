@@ -1,4 +1,3 @@
-import Foundation
 import SkeinCore
 import Transport
 import Wire
@@ -48,12 +47,7 @@ final class JSONTranslator: HTTPTranslator {
         object, as: input, form: parameters.form, limits: gateway.limits,
         reason: route.hasBody ? .jsonInvalid : .parameterInvalid)
     }
-    let reservation = try gateway.reserve(bytes.count)
-    let storage = SharedBytes.Storage(capacity: bytes.count, reservation: reservation)
-    bytes.withUnsafeBytes { bytes in
-      if let base = bytes.baseAddress { storage.base.copyMemory(from: base, byteCount: bytes.count) }
-    }
-    return SharedBytes(storage, offset: 0, count: bytes.count)
+    return SharedBytes(bytes, reservation: try gateway.reserve(bytes.count))
   }
 
   // MARK: Response
@@ -67,21 +61,22 @@ final class JSONTranslator: HTTPTranslator {
     }
     gateway.run(bytes: message.count) {
       do throws(Fault) {
-        done(HTTPResponse(json: try self.text(message)))
+        done(try self.answer(message))
       } catch {
         done(HTTPResponse(error))
       }
     }
   }
 
-  private func text(_ message: OutboundMessage) throws(Fault) -> [UInt8] {
-    // The tree of an answer: its bytes in base64 and as text, beside the text that is sent.
-    let reservation = try gateway.reserve(gateway.limits.treeBytes(body: 4 * message.count, values: 16))
-    defer { withExtendedLifetime(reservation) {} }
+  /// Trees of large answers are not charged: the pool makes one at a time. The text is, until it is sent, where
+  /// a refusal can still be true: what has changed something is answered whatever the budget says.
+  private func answer(_ message: OutboundMessage) throws(Fault) -> HTTPResponse {
     var bytes = message.head
     for part in message.parts { part.withUnsafeBytes { bytes.append(contentsOf: $0) } }
-    return try JSONText.write(
+    let text = try JSONText.write(
       try JSONFromMessage.object(bytes, as: output, form: parameters.form, limits: gateway.limits))
+    let reservation = gateway.isSafe(route.rpc) ? try gateway.reserve(text.count) : nil
+    return HTTPResponse(json: text, reservation: reservation)
   }
 
   private func refusal(_ status: GRPCStatus) -> HTTPResponse {

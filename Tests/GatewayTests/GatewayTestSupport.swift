@@ -70,9 +70,7 @@ func decode(_ bytes: [UInt8], _ schema: MessageSchema, form: BytesForm = .base64
 
 /// JSON text as Foundation writes it: two texts that say the same become equal.
 func canonical(_ json: String) throws -> String {
-  let object = try #require(
-    try JSONSerialization.jsonObject(with: Data(json.utf8), options: .fragmentsAllowed) as? [String: Any])
-  return text(try JSONText.write(object))
+  text(try JSONText.write(try JSONDecoder().decode([String: JSONItem].self, from: Data(json.utf8))))
 }
 
 func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }

@@ -25,7 +25,7 @@ import Testing
   /// Status and reason of a refusal.
   private func refused(_ opening: HTTPOpening) -> String {
     guard case .answer(let response) = opening else { return "a call" }
-    let object = try? JSONSerialization.jsonObject(with: Data(response.body)) as? [String: Any]
+    let object = try? JSONSerialization.jsonObject(with: Data(response.body.array)) as? [String: Any]
     let details = object?["details"] as? [[String: Any]]
     return "\(response.status) \(details?.first?["reason"] as? String ?? "-")"
   }
@@ -44,8 +44,8 @@ import Testing
     switch try #require(result) {
     case .message(let message): return message.array
     case .refused(let response):
-      let object = try JSONSerialization.jsonObject(with: Data(response.body)) as? [String: Any]
-      throw Fault(.jsonInvalid, text(response.body), violations: Self.violations(object))
+      let object = try JSONSerialization.jsonObject(with: Data(response.body.array)) as? [String: Any]
+      throw Fault(.jsonInvalid, text(response.body.array), violations: Self.violations(object))
     }
   }
 
@@ -216,7 +216,7 @@ import Testing
   @Test func nearestPath() {
     guard case .answer(let response) = open("GET", "/v1/topic/orders/ofsets") else { return }
     #expect(
-      text(response.body).contains(#"did you mean \"/v1/topics/orders/offsets\"?"#), "\(text(response.body))")
+      text(response.body.array).contains(#"did you mean \"/v1/topics/orders/offsets\"?"#), "\(text(response.body.array))")
   }
 
   @Test func timeouts() throws {
@@ -241,7 +241,7 @@ import Testing
     for reason in Reason.catalogue where reason.code != .ok {
       let response = HTTPResponse(Fault(reason, "x"))
       #expect((400...599).contains(response.status), "\(reason.name)")
-      #expect(text(response.body).contains("\"reason\":\"\(reason.name)\""), "\(text(response.body))")
+      #expect(text(response.body.array).contains("\"reason\":\"\(reason.name)\""), "\(text(response.body.array))")
     }
     let overloaded = HTTPResponse(Fault(.overloaded, "x", retryAfterMilliseconds: 1_500))
     #expect(overloaded.status == 503 && overloaded.headers.contains { $0 == ("retry-after", "2") })

@@ -13,10 +13,10 @@ struct JSONFromMessage {
   /// - Throws: `INTERNAL` when the bytes are not a message of that type: they are our own.
   static func object(
     _ bytes: [UInt8], as schema: MessageSchema, form: BytesForm = .base64, limits: JSONLimits = JSONLimits()
-  ) throws(Fault) -> [String: Any] {
+  ) throws(Fault) -> [String: JSONItem] {
     let mapping = JSONFromMessage(form: form, limits: limits)
     // Array's own `withUnsafeBytes` does not know typed errors.
-    let result = bytes.withUnsafeBytes { bytes -> Result<[String: Any], Fault> in
+    let result = bytes.withUnsafeBytes { bytes -> Result<[String: JSONItem], Fault> in
       do throws(Fault) {
         return .success(try mapping.members(bytes, schema, depth: 1))
       } catch {
@@ -28,17 +28,17 @@ struct JSONFromMessage {
 
   private func value(
     _ bytes: UnsafeRawBufferPointer, _ schema: MessageSchema, depth: Int
-  ) throws(Fault) -> Any {
+  ) throws(Fault) -> JSONItem {
     switch WellKnownType(schema) {
     case .duration: return try duration(bytes, schema)
     case .any: return try any(bytes, depth)
-    case nil: return try members(bytes, schema, depth: depth)
+    case nil: return .object(try members(bytes, schema, depth: depth))
     }
   }
 
   private func members(
     _ bytes: UnsafeRawBufferPointer, _ schema: MessageSchema, depth: Int
-  ) throws(Fault) -> [String: Any] {
+  ) throws(Fault) -> [String: JSONItem] {
     guard depth <= limits.maxDepth else { throw Self.malformed(schema) }
     var found = [[FieldReader.Field]](repeating: [], count: schema.fields.count)
     var oneofs: [UInt32: Int] = [:]
@@ -53,7 +53,7 @@ struct JSONFromMessage {
       found[index].append(field)
     }
     guard reader.isAtEnd else { throw Self.malformed(schema) }
-    var object: [String: Any] = [:]
+    var object: [String: JSONItem] = [:]
     for (index, field) in schema.fields.enumerated() {
       if let value = try self.field(field, found[index], bytes, depth) { object[field.jsonName] = value }
     }
@@ -63,7 +63,7 @@ struct JSONFromMessage {
   /// nil for a field with presence that is absent.
   private func field(
     _ field: FieldSchema, _ found: [FieldReader.Field], _ bytes: UnsafeRawBufferPointer, _ depth: Int
-  ) throws(Fault) -> Any? {
+  ) throws(Fault) -> JSONItem? {
     switch field.shape {
     case .plain: return try scalar(field.kind, found.last, bytes)
     case .presence:
@@ -72,11 +72,11 @@ struct JSONFromMessage {
       // Several occurrences of one message are one: their bytes, joined, say the same.
       if found.count == 1 { return try value(Self.slice(bytes, last.range), nested, depth: depth + 1) }
       let joined = SharedBytes(found.flatMap { Array(bytes[$0.range]) })
-      return try joined.withUnsafeBytes { (joined) throws(Fault) -> Any in
+      return try joined.withUnsafeBytes { (joined) throws(Fault) -> JSONItem in
         try value(joined, nested, depth: depth + 1)
       }
     case .repeated:
-      var elements: [Any] = []
+      var elements: [JSONItem] = []
       elements.reserveCapacity(found.count)
       for one in found {
         if case .message(let nested) = field.kind {
@@ -87,16 +87,16 @@ struct JSONFromMessage {
           elements.append(try scalar(field.kind, one, bytes))
         }
       }
-      return elements
-    case .map: return try map(field, found, bytes, depth)
+      return .array(elements)
+    case .map: return .object(try map(field, found, bytes, depth))
     }
   }
 
   private func map(
     _ field: FieldSchema, _ found: [FieldReader.Field], _ bytes: UnsafeRawBufferPointer, _ depth: Int
-  ) throws(Fault) -> [String: Any] {
+  ) throws(Fault) -> [String: JSONItem] {
     guard case .message(let schema) = field.kind, schema.fields.count == 2 else { return [:] }
-    var object: [String: Any] = [:]
+    var object: [String: JSONItem] = [:]
     for one in found {
       let entry = Self.slice(bytes, one.range)
       var reader = FieldReader(entry)
@@ -109,9 +109,9 @@ struct JSONFromMessage {
       if case .message(let nested) = schema.fields[1].kind {
         let content =
           parts[1].map { Self.slice(entry, $0.range) } ?? UnsafeRawBufferPointer(start: nil, count: 0)
-        object["\(key)"] = try value(content, nested, depth: depth + 2)
+        object[Self.key(key)] = try value(content, nested, depth: depth + 2)
       } else {
-        object["\(key)"] = try scalar(schema.fields[1].kind, parts[1], entry)
+        object[Self.key(key)] = try scalar(schema.fields[1].kind, parts[1], entry)
       }
     }
     return object
@@ -122,28 +122,28 @@ struct JSONFromMessage {
   /// - Parameter field: nil means the default.
   private func scalar(
     _ kind: FieldSchema.Kind, _ field: FieldReader.Field?, _ bytes: UnsafeRawBufferPointer
-  ) throws(Fault) -> Any {
+  ) throws(Fault) -> JSONItem {
     let content = field.map { Self.slice(bytes, $0.range) } ?? UnsafeRawBufferPointer(start: nil, count: 0)
     switch kind {
-    case .string: return String(decoding: content, as: UTF8.self)
+    case .string: return .string(String(decoding: content, as: UTF8.self))
     case .bytes: return self.bytes(content)
     default: return number(kind, varint: field?.value ?? 0, fixed: content)
     }
   }
 
-  private func number(_ kind: FieldSchema.Kind, varint: UInt64, fixed: UnsafeRawBufferPointer) -> Any {
+  private func number(_ kind: FieldSchema.Kind, varint: UInt64, fixed: UnsafeRawBufferPointer) -> JSONItem {
     switch kind {
-    case .bool: return varint != 0
-    case .int32: return Int(Int32(truncatingIfNeeded: varint))
-    case .uint32: return Int(UInt32(truncatingIfNeeded: varint))
-    case .sint32: return Int(Int32(truncatingIfNeeded: Self.unzigzag(varint)))
-    case .int64: return String(Int64(bitPattern: varint))
-    case .uint64: return String(varint)
-    case .sint64: return String(Self.unzigzag(varint))
-    case .fixed32: return Int(Self.load(fixed, UInt32.self))
-    case .sfixed32: return Int(Int32(bitPattern: Self.load(fixed, UInt32.self)))
-    case .fixed64: return String(Self.load(fixed, UInt64.self))
-    case .sfixed64: return String(Int64(bitPattern: Self.load(fixed, UInt64.self)))
+    case .bool: return .bool(varint != 0)
+    case .int32: return .int(Int64(Int32(truncatingIfNeeded: varint)))
+    case .uint32: return .int(Int64(UInt32(truncatingIfNeeded: varint)))
+    case .sint32: return .int(Int64(Int32(truncatingIfNeeded: Self.unzigzag(varint))))
+    case .int64: return .string(String(Int64(bitPattern: varint)))
+    case .uint64: return .string(String(varint))
+    case .sint64: return .string(String(Self.unzigzag(varint)))
+    case .fixed32: return .int(Int64(Self.load(fixed, UInt32.self)))
+    case .sfixed32: return .int(Int64(Int32(bitPattern: Self.load(fixed, UInt32.self))))
+    case .fixed64: return .string(String(Self.load(fixed, UInt64.self)))
+    case .sfixed64: return .string(String(Int64(bitPattern: Self.load(fixed, UInt64.self))))
     case .double: return Self.real(Double(bitPattern: Self.load(fixed, UInt64.self)))
     case .float:
       let value = Float(bitPattern: Self.load(fixed, UInt32.self))
@@ -151,13 +151,13 @@ struct JSONFromMessage {
       return Self.real(value.isFinite ? Double("\(value)") ?? Double(value) : Double(value))
     case .enumeration(let schema):
       let value = Int32(truncatingIfNeeded: varint)
-      return schema.name(numbered: value) ?? Int(value)
-    case .string, .bytes, .message: return ""
+      return schema.name(numbered: value).map { .string($0) } ?? .int(Int64(value))
+    case .string, .bytes, .message: return .string("")
     }
   }
 
   private func packed(
-    _ kind: FieldSchema.Kind, _ wireType: UInt8, _ run: UnsafeRawBufferPointer, into elements: inout [Any]
+    _ kind: FieldSchema.Kind, _ wireType: UInt8, _ run: UnsafeRawBufferPointer, into elements: inout [JSONItem]
   ) throws(Fault) {
     var at = 0
     while at < run.count {
@@ -173,13 +173,18 @@ struct JSONFromMessage {
     }
   }
 
-  private func bytes(_ content: UnsafeRawBufferPointer) -> Any {
+  private func bytes(_ content: UnsafeRawBufferPointer) -> JSONItem {
     switch form {
-    case .base64: return Data(content).base64EncodedString()
+    case .base64: return .string(Data(content).base64EncodedString())
     case .text:
-      if let text = String(validating: content, as: UTF8.self) { return text }
-      return ["base64": Data(content).base64EncodedString()]
+      if let text = String(validating: content, as: UTF8.self) { return .string(text) }
+      return .object(["base64": .string(Data(content).base64EncodedString())])
     }
+  }
+
+  /// Keys are strings in JSON, whatever they are in the message.
+  private static func key(_ item: JSONItem) -> String {
+    if case .string(let text) = item { text } else { item.found }
   }
 
   private static func packedType(_ kind: FieldSchema.Kind) -> UInt8? {
@@ -191,10 +196,10 @@ struct JSONFromMessage {
     }
   }
 
-  private static func real(_ value: Double) -> Any {
-    if value.isNaN { return "NaN" }
-    if value.isInfinite { return value < 0 ? "-Infinity" : "Infinity" }
-    return value
+  private static func real(_ value: Double) -> JSONItem {
+    if value.isNaN { return .string("NaN") }
+    if value.isInfinite { return .string(value < 0 ? "-Infinity" : "Infinity") }
+    return .real(value)
   }
 
   private static func unzigzag(_ value: UInt64) -> Int64 {
@@ -213,7 +218,7 @@ struct JSONFromMessage {
 
   // MARK: Well-known types
 
-  private func duration(_ bytes: UnsafeRawBufferPointer, _ schema: MessageSchema) throws(Fault) -> Any {
+  private func duration(_ bytes: UnsafeRawBufferPointer, _ schema: MessageSchema) throws(Fault) -> JSONItem {
     var duration = DurationText(seconds: 0, nanos: 0)
     var reader = FieldReader(bytes)
     while let field = reader.next() {
@@ -221,11 +226,11 @@ struct JSONFromMessage {
       if field.number == 2 { duration.nanos = Int32(truncatingIfNeeded: field.value) }
     }
     guard reader.isAtEnd else { throw Self.malformed(schema) }
-    return duration.text
+    return .string(duration.text)
   }
 
   /// A type that this version does not know is shown as its bytes.
-  private func any(_ bytes: UnsafeRawBufferPointer, _ depth: Int) throws(Fault) -> Any {
+  private func any(_ bytes: UnsafeRawBufferPointer, _ depth: Int) throws(Fault) -> JSONItem {
     var url = ""
     var content = UnsafeRawBufferPointer(start: nil, count: 0)
     var reader = FieldReader(bytes)
@@ -234,16 +239,16 @@ struct JSONFromMessage {
       if field.number == 2 { content = Self.slice(bytes, field.range) }
     }
     guard reader.isAtEnd else { throw Self.malformed(nil) }
-    guard !url.isEmpty || !content.isEmpty else { return [String: Any]() }
+    guard !url.isEmpty || !content.isEmpty else { return .object([:]) }
     guard let schema = WellKnownType.schema(ofTypeURL: url) else {
-      return ["@type": url, "value": Data(content).base64EncodedString()]
+      return .object(["@type": .string(url), "value": .string(Data(content).base64EncodedString())])
     }
     let inner = try value(content, schema, depth: depth + 1)
-    guard WellKnownType(schema) == nil, var object = inner as? [String: Any] else {
-      return ["@type": url, "value": inner]
+    guard WellKnownType(schema) == nil, case .object(var object) = inner else {
+      return .object(["@type": .string(url), "value": inner])
     }
-    object["@type"] = url
-    return object
+    object["@type"] = .string(url)
+    return .object(object)
   }
 
   private static func slice(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> UnsafeRawBufferPointer {

@@ -81,22 +81,31 @@ extension MessageFromJSON {
 
   /// A number, or a string of one; `1e3` and `2.0` are whole numbers too. nil after a rejection.
   private mutating func integer<T: FixedWidthInteger>(_ item: JSONItem, _ type: T.Type) throws(Fault) -> T? {
-    switch item {
-    case .number(let text), .string(let text): if let value = Self.integer(text, type) { return value }
-    default: break
-    }
+    if let value = Self.whole(item, type) { return value }
     try reject("must be a whole number from \(T.min) to \(T.max), not \(item.found)")
     return nil
+  }
+
+  private static func whole<T: FixedWidthInteger>(_ item: JSONItem, _ type: T.Type) -> T? {
+    switch item {
+    case .int(let value): return T(exactly: value)
+    case .uint(let value): return T(exactly: value)
+    case .real(let value): return integer(value, type)
+    case .string(let text): return integer(text, type)
+    default: return nil
+    }
   }
 
   static func integer<T: FixedWidthInteger>(_ text: String, _ type: T.Type) -> T? {
     guard isNumber(text) else { return nil }
     if let value = T(text) { return value }
-    // Beyond 2^53 a double no longer says which number was meant.
-    guard text.utf8.count <= 64, let value = Double(text), abs(value) <= 9_007_199_254_740_992 else {
-      return nil
-    }
-    return T(exactly: value)
+    guard text.utf8.count <= 64, let value = Double(text) else { return nil }
+    return integer(value, type)
+  }
+
+  /// Beyond 2^53 a double no longer says which number was meant.
+  private static func integer<T: FixedWidthInteger>(_ value: Double, _ type: T.Type) -> T? {
+    abs(value) <= 9_007_199_254_740_992 ? T(exactly: value) : nil
   }
 
   /// JSON's own notation: Swift would also take `+1`, `0x10`, `nan` and the like.
@@ -114,7 +123,10 @@ extension MessageFromJSON {
     case .string("NaN"): return .nan
     case .string("Infinity"): return .infinity
     case .string("-Infinity"): return -.infinity
-    case .number(let text), .string(let text):
+    case .int(let value): return Double(value)
+    case .uint(let value): return Double(value)
+    case .real(let value): return value
+    case .string(let text):
       if Self.isNumber(text), let value = Double(text), value.isFinite { return value }
     default: break
     }
@@ -130,7 +142,7 @@ extension MessageFromJSON {
       try reject(
         "must be one of \(schema.names.joined(separator: ", ")), or a number, not \(item.found)\(hint)")
       return nil
-    case .number: return try integer(item, Int32.self)
+    case .int, .uint, .real: return try integer(item, Int32.self)
     default:
       try reject("must be one of \(schema.names.joined(separator: ", ")), or a number, not \(item.found)")
       return nil
@@ -149,7 +161,7 @@ extension MessageFromJSON {
     switch (form, item) {
     case (.text, .string(let text)): return Array(text.utf8)
     case (.text, .object(let object)):
-      if object.count == 1, case .string(let text)? = object["base64"].map(JSONItem.init) {
+      if object.count == 1, case .string(let text)? = object["base64"] {
         return try base64(text, item)
       }
       try reject("must be a string, or {\"base64\": \"…\"} for bytes that are not text")

@@ -1,4 +1,3 @@
-import Foundation
 import SkeinCore
 import Wire
 
@@ -20,7 +19,7 @@ struct MessageFromJSON {
 
   /// - Throws: `JSON_INVALID` with every problem, `MESSAGE_TOO_LARGE`.
   static func encode(
-    _ object: [String: Any], as schema: MessageSchema, form: BytesForm = .base64,
+    _ object: [String: JSONItem], as schema: MessageSchema, form: BytesForm = .base64,
     limits: JSONLimits = JSONLimits(), reason: Reason = .jsonInvalid
   ) throws(Fault) -> [UInt8] {
     var mapping = MessageFromJSON(limits: limits, form: form, reason: reason, root: schema)
@@ -55,7 +54,7 @@ struct MessageFromJSON {
     }
   }
 
-  mutating func members(_ object: [String: Any], of schema: MessageSchema, _ depth: Int) throws(Fault) {
+  mutating func members(_ object: [String: JSONItem], of schema: MessageSchema, _ depth: Int) throws(Fault) {
     var values = [JSONItem?](repeating: nil, count: schema.fields.count)
     for (name, value) in object {
       guard let index = schema.index(named: name) else {
@@ -67,7 +66,7 @@ struct MessageFromJSON {
         try reject("is given twice, as \(field.jsonName) and as \(field.name)", at: .field(field.jsonName))
         continue
       }
-      values[index] = JSONItem(value)
+      values[index] = value
     }
     var oneofs: [UInt32: String] = [:]
     for (index, item) in values.enumerated() {
@@ -102,16 +101,15 @@ struct MessageFromJSON {
     }
   }
 
-  private mutating func repeated(_ field: FieldSchema, _ elements: [Any], _ depth: Int) throws(Fault) {
+  private mutating func repeated(_ field: FieldSchema, _ elements: [JSONItem], _ depth: Int) throws(Fault) {
     let run = field.kind.isNumber && !elements.isEmpty ? out.begin(field.number) : nil
     isPacking = run != nil
     defer {
       isPacking = false
       if let run { out.end(run) }
     }
-    for (index, element) in elements.enumerated() {
+    for (index, item) in elements.enumerated() {
       path.append(.index(index))
-      let item = JSONItem(element)
       if item.isNull {
         try reject("must not be null: an array has no empty places")
       } else if case .message(let nested) = field.kind {
@@ -125,11 +123,10 @@ struct MessageFromJSON {
     }
   }
 
-  private mutating func map(_ field: FieldSchema, _ entries: [String: Any], _ depth: Int) throws(Fault) {
+  private mutating func map(_ field: FieldSchema, _ entries: [String: JSONItem], _ depth: Int) throws(Fault) {
     guard case .message(let entry) = field.kind, entry.fields.count == 2 else { return }
-    for (key, value) in entries.sorted(by: { $0.key < $1.key }) {
+    for (key, item) in entries.sorted(by: { $0.key < $1.key }) {
       path.append(.key(key))
-      let item = JSONItem(value)
       let mark = out.begin(field.number)
       try scalar(entry.fields[0], Self.keyItem(key, of: entry.fields[0].kind), keepsDefault: true)
       if item.isNull {

@@ -1,7 +1,7 @@
 /// The valid word that a wrong one was most likely meant to be. Pure.
 enum NearestName {
   /// Words longer than this are not compared: the cost is the product of the lengths.
-  private static let maxLength = 256
+  private static let maxLength = 64
 
   /// The candidate at the smallest distance, if it is near: at most a third of the word is different.
   static func find(_ word: String, among candidates: some Sequence<String>) -> String? {

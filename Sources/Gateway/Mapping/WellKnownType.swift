@@ -1,4 +1,3 @@
-import Foundation
 import SkeinCore
 import Wire
 
@@ -75,8 +74,8 @@ extension MessageFromJSON {
       guard case .string(let text) = item, let duration = DurationText(text) else {
         return try reject("must be a duration such as \"1.5s\", not \(item.found)")
       }
-      try scalar(schema.fields[0], .number(String(duration.seconds)), keepsDefault: false)
-      try scalar(schema.fields[1], .number(String(duration.nanos)), keepsDefault: false)
+      try scalar(schema.fields[0], .int(duration.seconds), keepsDefault: false)
+      try scalar(schema.fields[1], .int(Int64(duration.nanos)), keepsDefault: false)
     case .any: try any(item, depth)
     }
   }
@@ -88,9 +87,9 @@ extension MessageFromJSON {
       if !object.isEmpty { try reject("must have \"@type\"") }
       return
     }
-    guard case .string(let url) = JSONItem(type), let nested = WellKnownType.schema(ofTypeURL: url) else {
+    guard case .string(let url) = type, let nested = WellKnownType.schema(ofTypeURL: url) else {
       return try reject(
-        "must name a message of this contract, not \(JSONItem(type).found)", at: .field("@type"))
+        "must name a message of this contract, not \(type.found)", at: .field("@type"))
     }
     out.delimited(1, url.utf8)
     let start = out.bytes.count
@@ -98,7 +97,7 @@ extension MessageFromJSON {
     if WellKnownType(nested) == nil {
       try value(.object(object), of: nested, depth: depth + 1)
     } else {
-      try value(object["value"].map(JSONItem.init) ?? .null, of: nested, depth: depth + 1)
+      try value(object["value"] ?? .null, of: nested, depth: depth + 1)
     }
     if out.bytes.count == mark { out.truncate(to: start) } else { out.end(mark) }
   }

@@ -1,4 +1,3 @@
-import Foundation
 import SkeinCore
 import Wire
 
@@ -31,7 +30,7 @@ struct RequestParameters {
       if values[name] == nil { order.append(name) }
       values[name, default: []].append(value)
     }
-    for name in order { take(name, values[name] ?? []) }
+    for name in order where violations.count < JSONLimits().maxViolations { take(name, values[name] ?? []) }
     for (binding, value) in route.constants.sorted(by: { $0.key.name < $1.key.name }) {
       let isGiven = assignments.contains { $0.field == binding.field }
       if !isGiven { assignments.append((binding.name, binding.field, [value], true)) }
@@ -41,7 +40,7 @@ struct RequestParameters {
         .parameterInvalid,
         "wrong parameters: "
           + violations.prefix(3).map { "\($0.field) \($0.description)" }.joined(separator: "; "),
-        violations: Array(violations.prefix(JSONLimits().maxViolations)))
+        violations: violations)
     }
   }
 
@@ -114,7 +113,7 @@ struct RequestParameters {
 
   /// Adds the values to a body. A body may repeat what the path says, but not contradict it.
   /// - Throws: `PARAMETER_INVALID`.
-  func assign(to object: inout [String: Any]) throws(Fault) {
+  func assign(to object: inout [String: JSONItem]) throws(Fault) {
     for assignment in assignments {
       try Self.assign(
         assignment.values, assignment.field[...], schema, &object, assignment.name, assignment.isConstant)
@@ -122,45 +121,54 @@ struct RequestParameters {
   }
 
   private static func assign(
-    _ values: [String], _ path: ArraySlice<String>, _ schema: MessageSchema, _ object: inout [String: Any],
+    _ values: [String], _ path: ArraySlice<String>, _ schema: MessageSchema, _ object: inout [String: JSONItem],
     _ name: String, _ isConstant: Bool
   ) throws(Fault) {
     guard let first = path.first, let field = schema.field(named: first) else { return }
     let key = object[field.name] != nil ? field.name : field.jsonName
     guard path.count > 1 else {
       let items = values.map { item($0, field.kind) }
-      if let existing = object[key], !JSONItem(existing).isNull {
-        if isConstant || "\(existing)" == values.first { return }
+      if let existing = object[key], !existing.isNull {
+        if isConstant || Self.text(existing) == values.first { return }
         throw Fault(
           .parameterInvalid,
-          "the body says \(name) = \(JSONItem(existing).found), the path \"\((values.first ?? "").displayable)\"",
+          "the body says \(name) = \(existing.found), the path \"\((values.first ?? "").displayable)\"",
           violations: [.init(field: name, description: "differs between body and path")])
       }
-      return object[key] = field.shape == .repeated ? items : items.first
+      return object[key] = field.shape == .repeated ? .array(items) : items.first
     }
     guard case .message(let nested) = field.kind else { return }
     if field.shape == .repeated {
-      var elements = object[key] as? [Any] ?? []
-      var element = elements.first as? [String: Any] ?? [:]
+      var elements: [JSONItem] = if case .array(let given)? = object[key] { given } else { [] }
+      var element = members(elements.first)
       try assign(values, path.dropFirst(), nested, &element, name, isConstant)
-      if elements.isEmpty { elements = [element] } else { elements[0] = element }
-      object[key] = elements
+      elements.replaceSubrange(..<min(1, elements.count), with: [.object(element)])
+      object[key] = .array(elements)
     } else {
-      var inner = object[key] as? [String: Any] ?? [:]
+      var inner = members(object[key])
       try assign(values, path.dropFirst(), nested, &inner, name, isConstant)
-      object[key] = inner
+      object[key] = .object(inner)
     }
   }
 
   /// The text of a parameter as the JSON value that the mapping expects.
-  private static func item(_ text: String, _ kind: FieldSchema.Kind) -> Any {
+  private static func item(_ text: String, _ kind: FieldSchema.Kind) -> JSONItem {
     switch kind {
-    case .bool where text == "true": NSNumber(value: true)
-    case .bool where text == "false": NSNumber(value: false)
+    case .bool where text == "true": .bool(true)
+    case .bool where text == "false": .bool(false)
     case .enumeration(let schema):
-      if let number = Int32(text) { NSNumber(value: number) } else { schema.fullName(ofValue: text) }
-    default: text
+      if let number = Int64(text) { .int(number) } else { .string(schema.fullName(ofValue: text)) }
+    default: .string(text)
     }
+  }
+
+  private static func members(_ item: JSONItem?) -> [String: JSONItem] {
+    if case .object(let members)? = item { members } else { [:] }
+  }
+
+  /// A scalar as it would stand in a path.
+  private static func text(_ item: JSONItem) -> String {
+    if case .string(let text) = item { text } else { item.found }
   }
 
   /// What the caller calls a field: the parameter's own name where it came from path or query.

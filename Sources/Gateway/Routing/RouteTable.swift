@@ -7,6 +7,8 @@ struct RouteTable: Sendable {
 
   /// The resources, then `POST /v1/<service>/<Method>` of every unary RPC.
   let routes: [Route]
+  /// Names of methods that have a path for GET.
+  let safe: Set<String>
   private let methods: [String: RPCMethod]
   private let byPath: [String: Route]
 
@@ -21,6 +23,7 @@ struct RouteTable: Sendable {
     let generic = methods.filter(\.isUnary).map { Route("POST", "\(Self.prefix)/\($0.name)", $0) }
     byPath = Dictionary(generic.map { ($0.rpc.name, $0) }) { first, _ in first }
     self.routes = resources + generic
+    safe = Set(resources.filter { $0.method == "GET" }.map(\.rpc.name))
   }
 
   enum Found {

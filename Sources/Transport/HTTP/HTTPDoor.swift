@@ -42,9 +42,12 @@ package struct HTTPResponse: Sendable {
   package var status: Int
   /// Names in lower case; `content-length` is added where it belongs.
   package var headers: [(name: String, value: String)]
-  package var body: [UInt8]
+  /// Sent from where it lies; what it was charged to is given back when the last byte has left.
+  package var body: SharedBytes
 
-  package init(_ status: Int, headers: [(name: String, value: String)] = [], body: [UInt8] = []) {
+  package init(
+    _ status: Int, headers: [(name: String, value: String)] = [], body: SharedBytes = .empty
+  ) {
     self.status = status
     self.headers = headers
     self.body = body

@@ -102,7 +102,7 @@ extension Call {
     for (name, value) in response.headers { block.add(name: name, value: value) }
     if response.status != 204 { block.add("content-length", String(response.body.count).utf8) }
     let isEmpty = http.isHead || response.body.isEmpty || response.status == 204
-    if !isEmpty { outbound.append(raw: OutboundMessage(head: response.body)) }
+    if !isEmpty { outbound.append(raw: OutboundMessage(response.body)) }
     connection.session?.submitResponse(stream, block, isLast: isEmpty)
     connection.setNeedsPump()
   }
