@@ -42,17 +42,22 @@ extension HTTPResponse {
 
   private static func rename(_ object: inout [String: JSONItem], _ callersName: (String) -> String) {
     guard case .array(let details)? = object["details"] else { return }
-    object["details"] = .array(details.map { detail in
-      guard case .object(var members) = detail, case .array(let violations)? = members["fieldViolations"] else {
-        return detail
-      }
-      members["fieldViolations"] = .array(violations.map { violation in
-        guard case .object(var members) = violation, case .string(let field)? = members["field"] else { return violation }
-        members["field"] = .string(callersName(field))
+    object["details"] = .array(
+      details.map { detail in
+        guard case .object(var members) = detail, case .array(let violations)? = members["fieldViolations"]
+        else {
+          return detail
+        }
+        members["fieldViolations"] = .array(
+          violations.map { violation in
+            guard case .object(var members) = violation, case .string(let field)? = members["field"] else {
+              return violation
+            }
+            members["field"] = .string(callersName(field))
+            return .object(members)
+          })
         return .object(members)
       })
-      return .object(members)
-    })
   }
 
   /// The mapping of gRPC codes to HTTP (google.rpc.Code); reasons for which HTTP has a word of its own keep it.

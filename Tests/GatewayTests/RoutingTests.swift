@@ -216,7 +216,8 @@ import Testing
   @Test func nearestPath() {
     guard case .answer(let response) = open("GET", "/v1/topic/orders/ofsets") else { return }
     #expect(
-      text(response.body.array).contains(#"did you mean \"/v1/topics/orders/offsets\"?"#), "\(text(response.body.array))")
+      text(response.body.array).contains(#"did you mean \"/v1/topics/orders/offsets\"?"#),
+      "\(text(response.body.array))")
   }
 
   @Test func timeouts() throws {
@@ -241,7 +242,8 @@ import Testing
     for reason in Reason.catalogue where reason.code != .ok {
       let response = HTTPResponse(Fault(reason, "x"))
       #expect((400...599).contains(response.status), "\(reason.name)")
-      #expect(text(response.body.array).contains("\"reason\":\"\(reason.name)\""), "\(text(response.body.array))")
+      #expect(
+        text(response.body.array).contains("\"reason\":\"\(reason.name)\""), "\(text(response.body.array))")
     }
     let overloaded = HTTPResponse(Fault(.overloaded, "x", retryAfterMilliseconds: 1_500))
     #expect(overloaded.status == 503 && overloaded.headers.contains { $0 == ("retry-after", "2") })

@@ -157,7 +157,8 @@ struct JSONFromMessage {
   }
 
   private func packed(
-    _ kind: FieldSchema.Kind, _ wireType: UInt8, _ run: UnsafeRawBufferPointer, into elements: inout [JSONItem]
+    _ kind: FieldSchema.Kind, _ wireType: UInt8, _ run: UnsafeRawBufferPointer,
+    into elements: inout [JSONItem]
   ) throws(Fault) {
     var at = 0
     while at < run.count {

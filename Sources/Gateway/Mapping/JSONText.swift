@@ -21,7 +21,8 @@ enum JSONText {
   static func parse(_ bytes: UnsafeRawBufferPointer) throws(Fault) -> [String: JSONItem] {
     guard let base = bytes.baseAddress, bytes.count > 0 else { return [:] }
     // Foundation reads the bytes during the call only.
-    let data = Data(bytesNoCopy: UnsafeMutableRawPointer(mutating: base), count: bytes.count, deallocator: .none)
+    let data = Data(
+      bytesNoCopy: UnsafeMutableRawPointer(mutating: base), count: bytes.count, deallocator: .none)
     do {
       if case .object(let object) = try JSONDecoder().decode(JSONItem.self, from: data) { return object }
     } catch {

@@ -121,7 +121,8 @@ struct RequestParameters {
   }
 
   private static func assign(
-    _ values: [String], _ path: ArraySlice<String>, _ schema: MessageSchema, _ object: inout [String: JSONItem],
+    _ values: [String], _ path: ArraySlice<String>, _ schema: MessageSchema,
+    _ object: inout [String: JSONItem],
     _ name: String, _ isConstant: Bool
   ) throws(Fault) {
     guard let first = path.first, let field = schema.field(named: first) else { return }
