@@ -107,6 +107,23 @@ import Testing
     #expect(server.budget.reserved == 0)
   }
 
+  /// Without trailers nothing more can come: the call must not wait for its own end or its deadline.
+  @Test func answerThatEndsWithDataEndsTheCall() async throws {
+    let listener = try await FrameListener.start()
+    let scene = try await ClientScene.stage(.answered, listener)
+    scene.peer.send(FrameKind.dataEnd.bytes(1, []))
+    let recorder = try #require(scene.recorders.first)
+    try #require(await eventually("the call ends") { recorder.closedCount == 1 })
+    #expect(await recorder.finished().code == .unknown)
+    #expect(recorder.messages.map(\.array) == [[42]])
+    // Our own side is given up, so that the server forgets the stream.
+    #expect(
+      await scene.peer.hears { $0.frames.contains { $0.type == 3 && $0.stream == 1 && $0.errorCode == 0 } })
+    scene.peer.close()
+    await scene.connection?.close()
+    await listener.close()
+  }
+
   @Test(arguments: ClientState.allCases) func client(state: ClientState) async throws {
     let listener = try await FrameListener.start()
     var found: [FrameKind: FrameOutcome] = [:]
