@@ -1,7 +1,7 @@
 # Skein. `make` lists the targets. None asks for input; each prints what it does.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test swift-test interop-test cli-test kill-test demo bench lint proto format docs clean soak
+.PHONY: help deps build test swift-test interop-test cli-test kill-test demo bench lint proto format docs cli-docs man clean soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ format: ## swift format, in place
 
 docs: ## write the documents that are generated from code
 	@SKEIN_WRITE_DOCS=1 swift test --filter DocumentTests
+
+cli-docs: build ## write Docs/cli.md from the programs' own help
+	@Deploy/generate-cli-docs.py
+
+man: build ## write man pages of both programs to .build/man
+	@Deploy/generate-cli-docs.py --man .build/man
 
 clean: ## remove what was built
 	@rm -rf .build .interop

@@ -66,10 +66,23 @@ struct CheckConfig: ParsableCommand {
       let settings = try options.settings(try options.developmentFolder())
       for definition in SettingDefinition.all {
         guard let value = settings.values[definition.key] else { continue }
-        print("\(definition.key): \(value.text)  # \(value.source)")
+        print("\(definition.key): \(value.text.displayable)  # \(value.source)")
       }
+      warnAboutVariables()
     } catch {
       Failure.exit(error.message, code: 2)
+    }
+  }
+}
+
+extension CheckConfig {
+  /// Variables that are almost a setting: a name that is only mistyped would be passed over in silence.
+  private func warnAboutVariables() {
+    let known = SettingDefinition.all.map(\.variable)
+    for name in ProcessInfo.processInfo.environment.keys.sorted() where name.hasPrefix("SKEIN_") {
+      guard !known.contains(name), let near = NearestWord.find(name, in: known) else { continue }
+      FileHandle.standardError.write(
+        Data("skeind: the environment's \(name.displayable) is no setting; did you mean \(near)?\n".utf8))
     }
   }
 }
@@ -83,8 +96,12 @@ extension SettingsOptions {
   func settings(_ development: DevelopmentFolder?) throws(Fault) -> Settings {
     var file: (name: String, text: String)?
     if let config {
-      guard let data = FileManager.default.contents(atPath: config) else {
-        throw Fault(.invalidRequest, "cannot read the settings file \(config); check the path")
+      let data: Data
+      do { data = try Data(contentsOf: URL(fileURLWithPath: config)) } catch {
+        throw Fault(
+          .invalidRequest,
+          "cannot read the settings file \(config.displayable): \(Self.why(config, error)); check the path and its permissions"
+        )
       }
       guard let text = String(data: data, encoding: .utf8) else {
         throw Fault(.invalidRequest, "\(config) is not UTF-8 text")
@@ -100,6 +117,17 @@ extension SettingsOptions {
     return try Settings(
       flags: flags, environment: ProcessInfo.processInfo.environment, file: file,
       standards: development?.settings ?? [:])
+  }
+}
+
+extension SettingsOptions {
+  /// Why a file cannot be read.
+  private static func why(_ path: String, _ error: any Error) -> String {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { return "no such file" }
+    if isFolder.boolValue { return "it is a directory" }
+    if !FileManager.default.isReadableFile(atPath: path) { return "permission denied" }
+    return (error as NSError).localizedDescription
   }
 }
 

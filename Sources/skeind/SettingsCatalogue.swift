@@ -1,3 +1,5 @@
+import SkeinCore
+
 /// Every setting of the broker: the one list behind parsing, `check-config` and Docs/settings.md.
 struct SettingDefinition: Sendable {
   enum Kind: Sendable {
@@ -34,6 +36,17 @@ struct SettingDefinition: Sendable {
     case .integer(let range): Int64(value).map(range.contains) ?? false
     case .choice(let values): values.contains(value)
     }
+  }
+
+  /// The nearest allowed word.
+  func hint(for value: String) -> String {
+    guard case .choice(let values) = kind else { return "" }
+    return NearestWord.hint(for: value, in: values)
+  }
+
+  /// As an environment variable, e.g. `SKEIN_DATA_DIRECTORY`.
+  var variable: String {
+    "SKEIN_" + key.uppercased().map { $0 == "." || $0 == "-" ? "_" : String($0) }.joined()
   }
 
   static let all: [SettingDefinition] = [

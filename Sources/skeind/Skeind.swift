@@ -1,8 +1,26 @@
 import ArgumentParser
 import Broker
+import Foundation
+
+/// Parses and runs. A wrong use ends with 2, as wrong settings do and as `skein` does it.
+@main
+enum Program {
+  static func main() async {
+    do {
+      var command = try await Skeind.asyncParseAsRoot()
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+    } catch {
+      guard Skeind.exitCode(for: error) == .validationFailure else { Skeind.exit(withError: error) }
+      Failure.exit(Skeind.message(for: error) + "; see skeind --help", code: 2)
+    }
+  }
+}
 
 /// The broker's program.
-@main
 struct Skeind: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "skeind",

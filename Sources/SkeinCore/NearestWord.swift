@@ -1,9 +1,7 @@
-import SkeinCore
-
 /// The word that was probably meant.
-enum NearestWord {
+package enum NearestWord {
   /// The known word with the fewest edits, if they are few for its length; nil when nothing is near.
-  static func find(_ word: String, in known: some Sequence<String>) -> String? {
+  package static func find(_ word: String, in known: some Sequence<String>) -> String? {
     let word = Array(word.lowercased().unicodeScalars.prefix(64))
     var best: (word: String, distance: Int)?
     for candidate in known {
@@ -19,7 +17,7 @@ enum NearestWord {
   }
 
   /// `; did you mean X?`, or nothing.
-  static func hint(for word: String, in known: some Sequence<String>) -> String {
+  package static func hint(for word: String, in known: some Sequence<String>) -> String {
     find(word, in: known).map { "; did you mean `\($0.displayable)`?" } ?? ""
   }
 
