@@ -9,6 +9,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
+import h2.settings
 
 PATIENCE = 10
 
@@ -58,15 +59,25 @@ def _fields(event):
             value.decode("latin-1") if isinstance(value, bytes) else value for name, value in event.headers}
 
 
+def announce(connection, settings):
+    """SETTINGS that hold from the first frame on (h2 changes others only once they are acknowledged)."""
+    if settings:
+        client = connection.config.client_side
+        connection.local_settings = h2.settings.Settings(client=client, initial_values={
+            h2.settings.SettingCodes.ENABLE_PUSH: 0, **settings})
+        connection.decoder.max_allowed_table_size = connection.local_settings.header_table_size
+
+
 class Client:
-    def __init__(self, host, port, context):
+    def __init__(self, host, port, context, settings=None):
         self.socket = context.wrap_socket(socket.create_connection((host, port), PATIENCE), server_hostname=host)
         assert self.socket.selected_alpn_protocol() == "h2"
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(
             client_side=True, header_encoding=None, validate_outbound_headers=False,
             normalize_outbound_headers=False))
+        announce(self.h2, settings)
         self.h2.initiate_connection()
-        self.answers = {}
+        self.answers, self.pongs, self.largest_data = {}, [], 0
         self.flush()
 
     def __enter__(self):
@@ -120,6 +131,8 @@ class Client:
             if isinstance(event, h2.events.ConnectionTerminated):
                 for each in self.answers.values():
                     each.goaway = int(event.error_code)
+            elif isinstance(event, h2.events.PingAckReceived):
+                self.pongs.append(event.ping_data)
             elif answer is None:
                 continue
             elif isinstance(event, h2.events.ResponseReceived):
@@ -128,6 +141,7 @@ class Client:
                 answer.trailers = _fields(event)
             elif isinstance(event, h2.events.DataReceived):
                 answer.data += event.data
+                self.largest_data = max(self.largest_data, len(event.data))
                 self.h2.acknowledge_received_data(event.flow_controlled_length, stream)
             elif isinstance(event, h2.events.StreamEnded):
                 answer.ended = True
@@ -143,9 +157,10 @@ class Client:
 class Server:
     """Answers the first request of each connection with `script(h2 connection, stream)`."""
 
-    def __init__(self, context, script, settings=None, body=None):
+    def __init__(self, context, script, settings=None, body=None, pongs=None):
         self.context, self.script, self.settings = context, script, settings
         self.body = body if body is not None else []
+        self.pongs = pongs if pongs is not None else []
         self.requests = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -177,8 +192,7 @@ class Server:
         session = h2.connection.H2Connection(h2.config.H2Configuration(
             client_side=False, header_encoding=None, validate_outbound_headers=False,
             normalize_outbound_headers=False))
-        if self.settings:
-            session.update_settings(self.settings)
+        announce(session, self.settings)
         session.initiate_connection()
         connection.sendall(session.data_to_send())
         while data := connection.recv(65536):
@@ -187,6 +201,9 @@ class Server:
                     self.requests.append(_fields(event))
                 if isinstance(event, h2.events.DataReceived):
                     self.body.append(event.data)
+                    session.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                if isinstance(event, h2.events.PingAckReceived):
+                    self.pongs.append(event.ping_data)
                 if isinstance(event, h2.events.StreamEnded):
                     self.script(session, event.stream_id)
             connection.sendall(session.data_to_send())

@@ -3,6 +3,7 @@
 import gzip
 
 import pytest
+from h2.settings import SettingCodes
 
 import peers
 from raw_http2 import Server, message
@@ -22,8 +23,8 @@ def row(behaviour, source):
 def answered(certificates):
     """Our client's view of one call that the raw server answers with `script`."""
 
-    def call(script, settings=None, milliseconds=5000, words=(), body=None):
-        with Server(certificates.server_context(), script, settings, body) as server:
+    def call(script, settings=None, milliseconds=5000, words=(), body=None, pongs=None):
+        with Server(certificates.server_context(), script, settings, body, pongs) as server:
             result = peers.CallResult("/t.T/M", server.port, certificates, milliseconds, *words)
             result.request = server.requests[0] if server.requests else None
             return result
@@ -97,14 +98,55 @@ def test_interim_answer(answered):
     assert (result.code.name, result.messages) == ("OK", 1)
 
 
+# What gRPC takes from HTTP/2
+
+
+@row("a server that takes no calls now: the call waits until its deadline, and nothing of it is sent",
+     "RFC 9113, 5.1.2")
+def test_no_streams_allowed(answered):
+    result = answered(answer(PLAIN, message(), DONE), settings={SettingCodes.MAX_CONCURRENT_STREAMS: 0},
+                      milliseconds=500)
+    assert result.code.name == "DEADLINE_EXCEEDED", vars(result)
+    assert result.request is None, "nothing was sent"
+
+
+@row("a window of 7 bytes: the request leaves in pieces, as the window is given back", "RFC 9113, 6.9")
+def test_small_window(answered):
+    body = []
+    result = answered(answer(PLAIN, message(), DONE), settings={SettingCodes.INITIAL_WINDOW_SIZE: 7}, body=body,
+                      words=["gzip"])
+    assert result.code.name == "OK" and max(map(len, body)) <= 7 and len(body) > 3
+
+
+@row("a server that keeps no header table", "RFC 9113, 6.5.2 (SETTINGS_HEADER_TABLE_SIZE 0)")
+def test_no_header_table(answered):
+    result = answered(answer(PLAIN, message(), DONE), settings={SettingCodes.HEADER_TABLE_SIZE: 0})
+    assert result.code.name == "OK"
+
+
+@row("PING is answered with its bytes", "RFC 9113, 6.7")
+def test_ping(answered):
+    pongs = []
+
+    def script(session, stream):
+        session.ping(b"12345678")
+        answer(PLAIN, message(), DONE)(session, stream)
+
+    assert answered(script, pongs=pongs).code.name == "OK" and pongs == [b"12345678"]
+
+
 # The status
 
 
 @pytest.mark.parametrize("value, code", [
     pytest.param(value, code, id=name, marks=row(f"grpc-status {name}: {code}", HTTP2 + "Responses: Status"))
     for name, value, code in [
+        *[(str(number), str(number), name) for number, name in enumerate((
+            "CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED "
+            "RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE "
+            "DATA_LOSS UNAUTHENTICATED").split(), 1)],
         ("17", "17", "UNKNOWN"), ("99", "99", "UNKNOWN"), ("-1", "-1", "UNKNOWN"), ("not a number", "x", "UNKNOWN"),
-        ("empty", "", "UNKNOWN"), ("16", "16", "UNAUTHENTICATED"), ("05", "05", "NOT_FOUND"),
+        ("empty", "", "UNKNOWN"), ("05", "05", "NOT_FOUND"),
         ("99999999999999999999", "9" * 20, "UNKNOWN")]])
 def test_status_values(answered, value, code):
     assert answered(answer(PLAIN + [("grpc-status", value)])).code.name == code

@@ -7,7 +7,9 @@ import zlib
 import grpc
 import pytest
 
-from raw_http2 import head, message
+from h2.settings import SettingCodes
+
+from raw_http2 import Answer, Client, head, message
 
 HTTP2 = "gRPC over HTTP/2, "
 RAW = "raw client → our server"
@@ -351,6 +353,118 @@ def test_broken_gzip(raw, body):
 def test_bomb(raw):
     answer = raw.call(head(grpc_encoding="gzip"), message(gzip.compress(bytes(16 << 20)), flag=1))
     assert answer.status == RESOURCE_EXHAUSTED and str(4 << 20) in answer.header("grpc-message")
+
+
+# What gRPC takes from HTTP/2
+
+
+@pytest.fixture
+def tuned(peer_server, certificates):
+    """A raw client with SETTINGS of its own."""
+    clients = []
+
+    def connect(**settings):
+        values = {getattr(SettingCodes, name.upper()): value for name, value in settings.items()}
+        clients.append(Client("localhost", peer_server.port, certificates.client_context(), values))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.socket.close()
+
+
+def sized(messages, size):
+    return message(messages.SimpleRequest(response_size=size).SerializeToString())
+
+
+UNARY = "/grpc.testing.TestService/UnaryCall"
+
+
+@row("a window of 7 bytes: the answer comes in pieces of at most that, as the window is given back",
+     "6.9 (flow control)", source="RFC 9113, ")
+def test_small_window(tuned, messages):
+    raw = tuned(initial_window_size=7)
+    answer = raw.call(head(UNARY), sized(messages, 300))
+    assert answer.status == OK and len(answer.data) > 300 and raw.largest_data <= 7
+
+
+@row("no window at all: headers come, DATA waits until there is one; other calls go on", "6.9.2", source="RFC 9113, ")
+def test_no_window(tuned, messages):
+    raw = tuned(initial_window_size=0)
+    waiting = raw.begin(head(UNARY))
+    raw.send(waiting, sized(messages, 10), end=True)
+    assert raw.call(head("/no.Such/Method")).status == UNIMPLEMENTED
+    assert raw.answers[waiting].data == b""
+    raw.h2.increment_flow_control_window(100, waiting)
+    raw.flush()
+    assert raw.answer(waiting).status == OK
+
+
+@row("frames no larger than the client takes", "4.2 and 6.5.2 (SETTINGS_MAX_FRAME_SIZE)", source="RFC 9113, ")
+def test_max_frame_size(tuned, messages):
+    raw = tuned(initial_window_size=1 << 20)
+    answer = raw.call(head(UNARY), sized(messages, 60_000))
+    assert answer.status == OK and raw.largest_data <= 16_384
+
+
+@row("a client that keeps no header table", "6.5.2 (SETTINGS_HEADER_TABLE_SIZE 0)", source="RFC 9113, ")
+def test_no_header_table(tuned):
+    raw = tuned(header_table_size=0)
+    assert all(served(raw.call()) for _ in range(3))
+
+
+@row("PING is answered with its bytes, also while a call waits", "6.7", source="RFC 9113, ")
+def test_ping(raw):
+    stream = raw.begin(head("/grpc.testing.TestService/FullDuplexCall"))
+    raw.h2.ping(b"12345678")
+    raw.flush()
+    raw.send(stream, b"", end=True)
+    assert raw.answer(stream).status == OK and raw.pongs == [b"12345678"]
+
+
+@row("SETTINGS announce window, frame size, header list and streams", "6.5.2", source="RFC 9113, ")
+def test_announced_settings(raw):
+    raw.call()
+    settings = raw.h2.remote_settings
+    assert settings.max_header_list_size == 16 << 10 and settings.max_concurrent_streams == 1000
+    assert settings.initial_window_size > 65_535 and settings.max_frame_size >= 16_384
+
+
+@row("streams over the announced number: RST_STREAM REFUSED_STREAM, and those below go on", "5.1.2",
+     source="RFC 9113, ")
+def test_too_many_streams(raw):
+    raw.h2.remote_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 2000
+    raw.h2.remote_settings.acknowledge()
+    duplex = "/grpc.testing.TestService/FullDuplexCall"
+    streams = [raw.begin(head(duplex)) for _ in range(1001)]
+    assert raw.answer(streams[-1]).reset == 7
+    raw.send(streams[0], b"", end=True)
+    assert raw.answer(streams[0]).status == OK and raw.answers[streams[1]].reset is None
+
+
+@row("headers spread over CONTINUATION frames", "6.10", source="RFC 9113, ")
+def test_continuation(raw):
+    stream = raw.h2.get_next_available_stream_id()
+    raw.answers[stream] = Answer()
+    block = raw.h2.encoder.encode(head())
+    cut = len(block) // 2
+    raw.h2.send_headers(stream, head())
+    raw.h2.clear_outbound_data_buffer()
+
+    def frame(kind, flags, payload):
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    raw.socket.sendall(frame(1, 0, block[:cut]) + frame(9, 0, b"") + frame(9, 4, block[cut:]))
+    raw.send(stream, message(), end=True)
+    assert served(raw.answer(stream))
+
+
+@row("GOAWAY from the client: its open call goes on to the end", "6.8", source="RFC 9113, ")
+def test_goaway_from_client(raw):
+    stream = raw.begin(head())
+    raw.socket.sendall(b"\0\0\x08\x07\0\0\0\0\0" + bytes(8))
+    raw.send(stream, message(), end=True)
+    assert served(raw.answer(stream))
 
 
 # Stock client at the edge
