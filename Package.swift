@@ -199,6 +199,13 @@ let tests: [Target] = [
       .product(name: "MetricsTestKit", package: "swift-metrics"),
       .product(name: "Configuration", package: "swift-configuration"),
     ], swiftSettings: strict),
+  // The code of SkeinClient.docc, compiled and run.
+  .testTarget(
+    name: "DocumentationTests",
+    dependencies: [
+      "SkeinTestKit", "SkeinClient", .product(name: "Tracing", package: "swift-distributed-tracing"),
+      .product(name: "Configuration", package: "swift-configuration"),
+    ], swiftSettings: strict),
   .testTarget(
     name: "BrokerTests",
     dependencies: [

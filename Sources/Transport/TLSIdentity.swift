@@ -3,7 +3,7 @@ import COpenSSLShims
 
 /// A certificate with its chain and its key, checked against each other.
 ///
-/// `@unchecked Sendable`: written in `init` only; libssl takes its own references.
+/// `@unchecked Sendable`: immutable, written in `init` only; libssl takes its own references.
 final class TLSIdentity: @unchecked Sendable {
   let certificate: OpaquePointer
   let key: OpaquePointer

@@ -62,11 +62,14 @@ public final class Producer: Sendable {
 
   // MARK: Publishing
 
-  /// The handle for a topic; described by the broker the first time, then known.
+  /// The handle for a topic; described by the broker the first time, then known. Waits for a broker that restarts.
   /// - Throws: TOPIC_NOT_FOUND, or INVALID_REQUEST for a partitioner that this SDK does not have.
   public func topic(_ name: String) async throws(SkeinError) -> ProducerTopic {
     if let known = topics.withLock({ $0[name] }) { return known }
-    let description = try await client.admin.topicSummary(name)
+    let admin = client.admin
+    let description = try await admin.patiently { () async throws(SkeinError) in
+      try await admin.topicSummary(name)
+    }
     let partitioner = try Self.partitioner(description)
     return topics.withLock { topics in
       if let known = topics[name] { return known }

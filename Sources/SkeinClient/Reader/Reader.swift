@@ -53,9 +53,12 @@ public final class Reader: AsyncSequence, Sendable {
     _ configuration: ReaderConfiguration
   ) async throws(SkeinError) -> Reader {
     let configuration = try configuration.validated()
-    let slots = try await ReadPlan.slots(
-      client.admin, topic: topic, partitions: partitions, from: start,
-      stopsAtEnd: configuration.stopsAtEnd)
+    let admin = client.admin
+    let plan = { () async throws(SkeinError) in
+      try await ReadPlan.slots(
+        admin, topic: topic, partitions: partitions, from: start, stopsAtEnd: configuration.stopsAtEnd)
+    }
+    let slots = client.configuration.waitsForReady ? try await admin.patiently(plan) : try await plan()
     let machine = ReaderMachine(
       slots: slots,
       window: .init(
