@@ -25,6 +25,14 @@ package struct ConnectFailure: Error, Sendable, Equatable, CustomStringConvertib
     case closed
   }
 
+  /// Waiting does not cure it: the server, or our certificate, is not what it should be.
+  var isLasting: Bool {
+    switch kind {
+    case .serverUntrusted, .serverExpired, .hostnameMismatch, .clientCertificateRefused, .notHTTP2: true
+    case .refused, .unreachable, .unknownHost, .timedOut, .tls, .closed: false
+    }
+  }
+
   package var kind: Kind
   package var message: String
   package var description: String { message }

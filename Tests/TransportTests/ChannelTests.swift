@@ -89,13 +89,30 @@ import Testing
     await second.server.close()
   }
 
-  @Test func theNextEndpointIsTried() async throws {
+  /// A call that does not wait for readiness still has every endpoint tried for it.
+  @Test func everyEndpointIsTried() async throws {
     let gone = try await TestServer.start()
     await gone.server.close()
+    let untrusted = try await TestServer.start(tls: TestCertificates.shared.server("elsewhere"))
     let server = try await TestServer.start()
-    let channel = channel([gone.port, server.port])
-    #expect(try await echo(channel, waitsForReady: true) == [1, 2])
-    await channel.close()
+    for ports in [[gone.port, server.port], [server.port, gone.port], [gone.port, untrusted.port, server.port]] {
+      let channel = channel(ports)
+      #expect(try await echo(channel) == [1, 2])
+      await channel.close()
+    }
+    // If none will do, what must be cured is said first, and all of it.
+    for ports in [[gone.port, untrusted.port], [untrusted.port, gone.port]] {
+      let channel = channel(ports)
+      do {
+        _ = try await echo(channel)
+        Issue.record("none is of use")
+      } catch let failure as ConnectFailure {
+        #expect(failure.kind == .hostnameMismatch)
+        #expect(failure.message.contains("refused") && failure.message.contains("another host"), "\(failure)")
+      }
+      await channel.close()
+    }
+    await untrusted.server.close()
     await server.server.close()
   }
 

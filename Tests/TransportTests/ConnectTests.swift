@@ -102,7 +102,7 @@ import Testing
 
   @Test func handshakeLimits() async throws {
     var limits = TransportLimits()
-    limits.handshakeTimeout = .milliseconds(1500)
+    limits.handshakeTimeout = .seconds(3)
     limits.maxHandshakes = 2
     limits.maxConnections = 3
     let server = try await TestServer.start(limits: limits)

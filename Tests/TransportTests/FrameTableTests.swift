@@ -127,7 +127,7 @@ private enum TableFrame {
 }
 
 /// Plain bytes on one end of a pair; says what came in words.
-final class FramePeer: ChannelInboundHandler {
+final class MemoryPeer: ChannelInboundHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
   private var bytes: [UInt8] = []
@@ -182,9 +182,9 @@ final class ServerCell {
   ]
 
   private let loop = EmbeddedEventLoop()
-  private let peer = FramePeer(skipsPreface: false)
+  private let peer = MemoryPeer(skipsPreface: false)
   private let channel: MemoryChannel
-  private let server: ServerState
+  private let server: Transport.ServerState
   private let budget = MemoryBudget(limit: 1 << 20)
   let events = EventLog()
   let log = CallLog()
@@ -192,7 +192,7 @@ final class ServerCell {
   init(_ state: String, limits: TransportLimits = TransportLimits()) throws {
     let (log, events) = (log, events)
     let nothing = PEMSource.bytes([])
-    server = ServerState(
+    server = Transport.ServerState(
       configuration: ServerConfiguration(
         tls: ServerTLS(certificateChain: nothing, privateKey: nothing, clientAuthorities: nothing),
         limits: limits, budget: budget, log: { events.add($0) }), context: nil
@@ -287,7 +287,7 @@ private final class ClientCell {
   ]
 
   private let loop = EmbeddedEventLoop()
-  private let peer = FramePeer(skipsPreface: true)
+  private let peer = MemoryPeer(skipsPreface: true)
   private let channel: MemoryChannel
   private let connection: GRPCConnection
   private let budget = MemoryBudget(limit: 1 << 20)

@@ -104,23 +104,15 @@ final class Connector: Sendable {
   func unary(
     _ path: String, _ message: OutboundMessage, deadline: NIODeadline, waitsForReady: Bool
   ) async throws(SkeinError) -> SharedBytes {
-    var attempt = 1
-    while true {
-      do {
-        let reply = try await channel.unary(
-          path: path, message: message, deadline: deadline, waitsForReady: waitsForReady)
-        wasRead.store(true, ordering: .relaxed)
-        return reply
-      } catch let failure as RPCFailure {
-        throw SkeinError(failure.status)
-      } catch {
-        let failure = failure(error, endpoints.map(\.description).joined(separator: ", "))
-        guard attempt < endpoints.count, failure.reason == Reason.unreachable.name,
-          case .backingOff(_, let retryAt) = channel.currentState
-        else { throw failure }
-        attempt += 1
-        try? await Task.sleep(for: .nanoseconds(max(0, (retryAt - .now()).nanoseconds)))
-      }
+    do {
+      let reply = try await channel.unary(
+        path: path, message: message, deadline: deadline, waitsForReady: waitsForReady)
+      wasRead.store(true, ordering: .relaxed)
+      return reply
+    } catch let failure as RPCFailure {
+      throw SkeinError(failure.status)
+    } catch {
+      throw failure(error, endpoints.map(\.description).joined(separator: ", "))
     }
   }
 

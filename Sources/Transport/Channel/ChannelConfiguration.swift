@@ -3,7 +3,8 @@ package import SkeinCore
 
 /// What a `GRPCChannel` is made of. A plain value with the defaults that suit one service.
 package struct ChannelConfiguration: Sendable {
-  /// `host:port` pairs of one service; each attempt to connect begins with the next one.
+  /// `host:port` pairs of one service. An attempt to connect tries them all until one answers, and begins with
+  /// another one each time.
   package struct Endpoint: Sendable, Hashable {
     package var host: String
     package var port: Int
@@ -43,7 +44,7 @@ package struct ChannelConfiguration: Sendable {
   package var callsPerConnection = 100
   /// Calls that may wait for a connection. Over it: `ChannelError.tooManyWaiting`.
   package var maxWaiting = 10_000
-  /// For one attempt: name, TCP, TLS and the first frame.
+  /// For one endpoint: name, TCP, TLS and the first frame.
   package var connectTimeout: TimeAmount = .seconds(10)
   package var backoff = Backoff()
   /// A connection that is lost sooner than this counts as a failed attempt, so that a server which accepts and

@@ -212,13 +212,24 @@ package final class GRPCChannel: Sendable {
     waiter?.finish(.failure(ChannelFailure.deadlinePassed(last: last)))
   }
 
-  /// One attempt at the next endpoint; it counts as connecting already.
+  /// One attempt, which counts as connecting already: every endpoint in turn, another one first each time,
+  /// until one answers.
   private func connect() {
-    let (endpoint, tls, id) = state.withLock { state in
-      let endpoint = configuration.endpoints[state.nextEndpoint % configuration.endpoints.count]
-      state.nextEndpoint = (state.nextEndpoint + 1) % configuration.endpoints.count
-      return (endpoint, state.tls, state.newID())
+    let (order, tls) = state.withLock { state in
+      let all = configuration.endpoints
+      let first = state.nextEndpoint % all.count
+      state.nextEndpoint = (first + 1) % all.count
+      return (all[first...] + all[..<first], state.tls)
     }
+    attempt(Array(order)[...], tls, failures: [])
+  }
+
+  private func attempt(
+    _ endpoints: ArraySlice<ChannelConfiguration.Endpoint>, _ tls: ClientTLS, failures: [any Error]
+  ) {
+    guard let endpoint = endpoints.first else { return failed(Self.combined(failures)) }
+    // Each its own, so that a late word of a failed connection is not taken for one of the next.
+    let id = state.withLock { $0.newID() }
     let attempt = GRPCConnection.start(
       host: endpoint.host, port: endpoint.port, tls: tls, limits: configuration.limits,
       budget: configuration.budget, loop: group.next(), deadline: .now() + configuration.connectTimeout,
@@ -226,9 +237,21 @@ package final class GRPCChannel: Sendable {
     attempt.whenComplete { result in
       switch result {
       case .success(let connection): self.connected(id, connection)
-      case .failure(let error): self.failed(error)
+      case .failure(let error):
+        // Our own identity is as bad at the next endpoint.
+        let isOurs = error is TLSConfigurationError
+        self.attempt(isOurs ? [] : endpoints.dropFirst(), tls, failures: failures + [error])
       }
     }
+  }
+
+  /// What to say of several failures: the kind that waiting does not cure before others, and every reason.
+  private static func combined(_ failures: [any Error]) -> any Error {
+    guard failures.count > 1 else { return failures.first ?? ChannelFailure.noEndpoints }
+    let known = failures.compactMap { $0 as? ConnectFailure }
+    guard var chosen = known.first(where: { $0.isLasting }) ?? known.last else { return failures[0] }
+    chosen.message = "no address could be used: " + failures.map { "\($0)" }.joined(separator: "; ")
+    return chosen
   }
 
   private func connected(_ id: UInt64, _ connection: GRPCConnection) {
