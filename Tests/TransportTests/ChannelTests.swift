@@ -95,7 +95,9 @@ import Testing
     await gone.server.close()
     let untrusted = try await TestServer.start(tls: TestCertificates.shared.server("elsewhere"))
     let server = try await TestServer.start()
-    for ports in [[gone.port, server.port], [server.port, gone.port], [gone.port, untrusted.port, server.port]] {
+    for ports in [
+      [gone.port, server.port], [server.port, gone.port], [gone.port, untrusted.port, server.port],
+    ] {
       let channel = channel(ports)
       #expect(try await echo(channel) == [1, 2])
       await channel.close()
