@@ -118,6 +118,28 @@ import Testing
     }
   }
 
+  @Test func partitionsThatAreAddedAreReadFromTheirBeginnings() async throws {
+    try await TestBroker.run { _, client in
+      try await fill(client, "t", partitions: 1, count: 20)
+      var configuration = ReaderConfiguration()
+      configuration.partitionRefresh = .milliseconds(20)
+      let reader = try await client.reader(topic: "t", configuration)
+      for n in 0..<10 { #expect(try await reader.nextBatch()?.baseOffset == Int64(n)) }
+      try await client.admin.addPartitions("t", upTo: 3)
+      try await client.withProducer { producer in
+        let topic = try await producer.topic("t")
+        for n in 0..<10 { try await topic.append(value: [UInt8(n)], partition: Int32(n % 2) + 1) }
+      }
+      var next: [Int32: Int64] = [0: 10, 1: 0, 2: 0]
+      while next != [0: 20, 1: 5, 2: 5] {
+        let batch = try #require(try await reader.nextBatch())
+        #expect(batch.baseOffset == next[batch.partition], "partition \(batch.partition)")
+        next[batch.partition] = batch.nextOffset
+      }
+      await reader.close()
+    }
+  }
+
   @Test func aClosedClientEndsWhoWaits() async throws {
     try await TestBroker.run { broker, client in
       try await client.admin.createTopic("t", partitions: 1)

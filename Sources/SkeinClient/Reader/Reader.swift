@@ -70,8 +70,22 @@ public final class Reader: AsyncSequence, Sendable {
     let supervision = StreamSupervisor(
       connector: client.connector, path: ConsumerMethod.read, patience: { patience },
       reconnects: { metrics.reconnected() })
+    // Who reads "all" wants those that are added, too; who reads to the end of now does not.
+    let watches = partitions == nil && !configuration.stopsAtEnd && configuration.partitionRefresh > .zero
+    let period = configuration.partitionRefresh
     let supervisor = client.supervisors.start {
-      await supervision.run(stream)
+      await withTaskGroup(of: Void.self) { group in
+        if watches {
+          group.addTask {
+            while !Task.isCancelled {
+              try? await Task.sleep(for: period)
+              if let summary = try? await admin.topicSummary(topic) { core.grow(to: summary.partitionCount) }
+            }
+          }
+        }
+        await supervision.run(stream)
+        group.cancelAll()
+      }
       // The client was closed: whoever waits for a batch hears of it.
       core.close(SkeinError(.cancelled, "the reader's client is closed", outcome: .definite))
     }

@@ -25,6 +25,10 @@ public struct ReaderConfiguration: Sendable {
   public var maxMessageBytes = 256 * 1024
   /// End after what was committed when the reader was opened, instead of waiting for more.
   public var stopsAtEnd = false
+  /// How often a reader of all partitions looks whether there are more, which it then reads from their beginnings.
+  /// Default 5 s; zero: never. Where a key moved, its records before and after lie in two partitions, which are
+  /// read side by side.
+  public var partitionRefresh: Duration = .seconds(5)
 
   public init() {}
 

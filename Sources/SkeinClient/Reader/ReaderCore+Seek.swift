@@ -29,6 +29,23 @@ extension ReaderCore {
     }
   }
 
+  /// The topic has so many partitions now; those that are new are read from their beginnings.
+  func grow(to count: Int32) {
+    let (restart, wanted) = state.withLock {
+      state -> ((@Sendable () -> Void)?, CheckedContinuation<Void, Never>?) in
+      guard !state.isClosed, state.machine.grow(to: count, limit: Reader.maxPartitions) else {
+        return (nil, nil)
+      }
+      defer { state.wanted = nil }
+      guard let restart = state.restart else { return (nil, state.wanted) }
+      // What was received stays: only what is still on its way is asked for again.
+      state.isRestarting = true
+      return (restart, state.wanted)
+    }
+    restart?()
+    wanted?.resume()
+  }
+
   /// Where the consumer is, by partition.
   var taken: [Int32: ReadPosition] {
     state.withLock { state in

@@ -138,6 +138,22 @@ struct ReaderMachine {
     open -= 1
   }
 
+  // MARK: Partitions that were added
+
+  /// Reads further partitions of the first slot's topic from their beginnings, those that are not yet here and
+  /// number less than `count`. Returns whether there were any.
+  mutating func grow(to count: Int32, limit: Int) -> Bool {
+    guard let topic = slots.first?.topic else { return false }
+    let known = Set(slots.map(\.partition))
+    let added = (0..<max(0, count)).filter { !known.contains($0) }.prefix(max(0, limit - slots.count))
+    for partition in added {
+      index[topic, default: [:]][partition] = slots.count
+      slots.append(Slot(topic: topic, partition: partition, next: 0, stop: nil, isDone: false))
+      open += 1
+    }
+    return !added.isEmpty
+  }
+
   // MARK: Pause and seek
 
   /// The slot of a partition of the reader's only topic.
