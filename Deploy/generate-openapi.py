@@ -210,7 +210,7 @@ class OpenAPI:
                     "timeout": {"name": "timeout", "in": "query", "required": False,
                                 "description": "How long the answer may take, for example 500ms, 5s or 2m; at most 600s. Without it: 90s. "
                                                "The headers `timeout` and `grpc-timeout` say the same.",
-                                "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,2}(ms|s)$"}},
+                                "schema": {"type": "string", "pattern": "^([1-9][0-9]{0,4}ms|[1-9][0-9]?s|[1-9]m)$"}},
                     "bytes": {"name": "bytes", "in": "query", "required": False,
                               "description": "How bytes stand in JSON: base64 (the proto JSON mapping), or text: UTF-8 as it is, "
                                              "anything else as {\"base64\": \"…\"}.",
@@ -290,7 +290,7 @@ class OpenAPI:
             lines = [f"- `{name}` ({number}){': ' + clean(doc) if doc.strip() else ''}" for name, number, doc in item.values]
             text = (clean(item.doc) + "\n\n" if item.doc.strip() else "") + "\n".join(lines)
             return {"description": text, "anyOf": [{"type": "string", "enum": [name for name, _, _ in item.values]},
-                                                   {"type": "integer", "format": "int32"}]}
+                                                   {"type": "integer", "format": "int32", "minimum": -(1 << 31), "maximum": (1 << 31) - 1}]}
         out = {"type": "object"}
         if item.doc.strip():
             out["description"] = clean(item.doc)
@@ -320,7 +320,8 @@ class OpenAPI:
         if kind == STRING:
             return {"type": "string"}
         if kind == BYTES:
-            return {"type": "string", "contentEncoding": "base64"}
+            return {"type": "string", "contentEncoding": "base64",
+                    "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"}
         if kind in INT32:
             return {"type": "integer", "format": "int32", "minimum": -(1 << 31), "maximum": (1 << 31) - 1}
         if kind in UINT32:

@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import time
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import h2.config
@@ -467,3 +468,70 @@ def test_answers_fit_the_document(door):
     check("skein.v1.ListOffsetsResponse", door.ok("GET", f"/v1/topics/{topic}/offsets?spec=earliest"))
     check("skein.v1.DescribeClusterResponse", door.ok("GET", "/v1/cluster"))
     check("google.rpc.Status", door.call("GET", "/v1/topics/no-such").json())
+
+
+def test_the_door_keeps_to_its_document(door):
+    """Schemathesis makes requests from the document: such as fit it are understood, and no other breaks anything.
+
+    Seeded; what ends the broker or its data for good is left out.
+    """
+    import warnings
+
+    import schemathesis
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis.errors import Unsatisfiable
+    from jsonschema import Draft202012Validator
+    from schemathesis.core import NOT_SET
+
+    warnings.simplefilter("ignore")
+    document = json.loads((stubs.ROOT / "Docs" / "openapi.json").read_text())
+    counts = {}
+
+    def send(case):
+        query = [(name, json.dumps(value) if isinstance(value, (bool, dict, type(None))) else str(value))
+                 for name, given_value in dict(case.query or {}).items()
+                 for value in (given_value if isinstance(given_value, list) else [given_value])]
+        path = case.formatted_path + ("?" + urllib.parse.urlencode(query, errors="replace") if query else "")
+        headers, text = {}, None
+        if case.body is not NOT_SET:
+            text = case.body if isinstance(case.body, bytes) else json.dumps(case.body).encode()
+            headers["content-type"] = "application/json"
+        return door.call(case.method, path, text=text, headers=headers), (case.method, path, text)
+
+    def check(case, mode, responses):
+        response, sent = send(case)
+        key = (mode.name.lower(), response.status_code)
+        counts[key] = counts.get(key, 0) + 1
+        assert response.status_code not in (500, 502), (sent, response.text)
+        if response.status_code == 200:
+            schema = responses["200"]["content"]["application/json"]["schema"]
+        else:
+            schema = {"$ref": "#/components/schemas/google.rpc.Status"}
+            reason = response.json()["details"][0]["reason"]
+            fits = mode is schemathesis.GenerationMode.POSITIVE
+            # The document cannot say that a string has no NUL and no half of a surrogate pair.
+            if fits and not re.search(r"%00|\\\\u0000|\\\\ud[89a-f]", str(sent)):
+                assert reason not in ("JSON_INVALID", "PARAMETER_INVALID"), (sent, response.text)
+        Draft202012Validator({**schema, "components": document["components"]}).validate(response.json())
+
+    def drive(strategy, mode, responses):
+        @settings(max_examples=4, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+                  suppress_health_check=list(HealthCheck))
+        @given(case=strategy)
+        def run(case):
+            check(case, mode, responses)
+
+        run()
+
+    for result in schemathesis.openapi.from_dict(document).get_all_operations():
+        operation = result.ok()
+        if re.search("(?i)drain|accept-?loss|openapi", operation.path):
+            continue
+        responses = document["paths"][operation.path][operation.method.lower()]["responses"]
+        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+            try:
+                drive(operation.as_strategy(generation_mode=mode), mode, responses)
+            except Unsatisfiable:
+                # A path without parameters has no wrong ones.
+                assert mode is schemathesis.GenerationMode.NEGATIVE
+    assert sum(counts.values()) > 120 and counts[("positive", 200)] > 15 and counts[("negative", 400)] > 50, counts
