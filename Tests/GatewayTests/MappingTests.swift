@@ -188,6 +188,13 @@ import Testing
       #"{"maxBytes":1,"max_bytes":2}"#, Self.fetch, .jsonInvalid, [("maxBytes", "is given twice")])
   }
 
+  @Test func membersOfAOneofExcludeEachOther() throws {
+    let operation = "etcdserverpb.RequestOp"
+    #expect(try encode(#"{"requestPut":{}}"#, operation).count == 2)
+    let fault = refusal { _ = try encode(#"{"requestPut":{},"requestRange":{}}"#, operation) }
+    #expect(fault?.violations.first?.description.contains("excludes") == true)
+  }
+
   @Test func nulInStrings() {
     expectRefused(#"{"name":"ord\u0000xy"}"#, Self.create, .jsonInvalid, [("name", "NUL")])
   }
@@ -211,15 +218,16 @@ import Testing
   // MARK: JSON itself
 
   @Test func malformedText() {
+    // Each is wrong by itself: the members are fields of the message.
     for bad in [
-      "{", "}", "{\"a\":}", "{'a':1}", "{\"a\":1,}", "{\"settings\":[1,]}", "{\"a\":01}", "{\"a\":NaN}",
-      "{\"a\":1}x",
-      "{\"name\":\"a\u{1}b\"}", "{\"name\":\"\\ud800\"}", "{\"name\":\"x", "{\"name\":\"x\\", "[]", "1",
-      "\"x\"", "null", " ",
-      "\u{feff}{}", "{\"a\":1e999}", "{]", "{\"a\" 1}", "{\"a\":tru}", "//\n{}", "{}{}",
+      "{", "}", "{\"name\":}", "{'name':\"x\"}", "{\"partitions\":1,}", "{\"partitions\":01}", "{\"partitions\":NaN}",
+      "{\"partitions\":1}x", "{\"name\":\"a\u{1}b\"}", "{\"name\":\"\\ud800\"}", "{\"name\":\"x", "{\"name\":\"x\\", "[]", "1",
+      "\"x\"", "null", " ", "\u{feff}{}", "{\"partitions\":1e999}", "{]", "{\"name\" \"x\"}", "{\"name\":nul}", "//\n{}", "{}{}",
+      "{\"settings\":{\"a\":\"b\",}}", "{\"name\":\"x\"\"partitions\":1}", "{,}",
     ] {
       expectRefused(bad, Self.create)
     }
+    expectRefused("{\"reset\":[\"x\",]}", "skein.v1.UpdateTopicRequest")
     let notUTF8: [UInt8] = Array("{\"name\":\"".utf8) + [0xff] + Array("\"}".utf8)
     #expect(refusal { _ = try encode(notUTF8, schema(Self.create)) }?.message.contains("UTF-8") == true)
     let utf16 = Array("{}".utf16.flatMap { [UInt8($0 & 255), UInt8($0 >> 8)] })
