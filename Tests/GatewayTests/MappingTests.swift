@@ -220,9 +220,12 @@ import Testing
   @Test func malformedText() {
     // Each is wrong by itself: the members are fields of the message.
     for bad in [
-      "{", "}", "{\"name\":}", "{'name':\"x\"}", "{\"partitions\":1,}", "{\"partitions\":01}", "{\"partitions\":NaN}",
-      "{\"partitions\":1}x", "{\"name\":\"a\u{1}b\"}", "{\"name\":\"\\ud800\"}", "{\"name\":\"x", "{\"name\":\"x\\", "[]", "1",
-      "\"x\"", "null", " ", "\u{feff}{}", "{\"partitions\":1e999}", "{]", "{\"name\" \"x\"}", "{\"name\":nul}", "//\n{}", "{}{}",
+      "{", "}", "{\"name\":}", "{'name':\"x\"}", "{\"partitions\":1,}", "{\"partitions\":01}",
+      "{\"partitions\":NaN}",
+      "{\"partitions\":1}x", "{\"name\":\"a\u{1}b\"}", "{\"name\":\"\\ud800\"}", "{\"name\":\"x",
+      "{\"name\":\"x\\", "[]", "1",
+      "\"x\"", "null", " ", "\u{feff}{}", "{\"partitions\":1e999}", "{]", "{\"name\" \"x\"}",
+      "{\"name\":nul}", "//\n{}", "{}{}",
       "{\"settings\":{\"a\":\"b\",}}", "{\"name\":\"x\"\"partitions\":1}", "{,}",
     ] {
       expectRefused(bad, Self.create)
