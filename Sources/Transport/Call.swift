@@ -62,7 +62,8 @@ package final class Call: @unchecked Sendable {
   var peerAcceptsGzip = false
   var endReceived = false
   var responseHeadersReceived = false
-  /// Client: the request's headers have left. nghttp2 keeps them while the server allows no more streams.
+  /// Client: the request's headers have left, or will with this tick. nghttp2 keeps them while the server
+  /// allows no more streams.
   var wasSent = false
   /// How the call ended; nil until then.
   private(set) var finalStatus: GRPCStatus?

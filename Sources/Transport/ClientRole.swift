@@ -128,6 +128,8 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
     call.headersSent = true
     call.connection = connection
     connection.calls[stream] = call
+    call.wasSent = connection.calls.count <= gauge.maxStreams
+    if !call.wasSent { connection.hasQueuedCalls = true }
     callCountChanged(connection)
     connection.watchDeadline(call)
     connection.setNeedsPump()

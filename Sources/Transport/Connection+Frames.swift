@@ -51,7 +51,9 @@ extension Connection {
     guard let session else { return }
     if UInt32(header.type) == NGHTTP2_GOAWAY.rawValue { tellRefusal(frame.pointee.goaway) }
     guard role.isServer else {
-      if UInt32(header.type) == NGHTTP2_HEADERS.rawValue { session.call(header.stream_id)?.wasSent = true }
+      if hasQueuedCalls, UInt32(header.type) == NGHTTP2_HEADERS.rawValue {
+        session.call(header.stream_id)?.wasSent = true
+      }
       return
     }
     if UInt32(header.type) == NGHTTP2_RST_STREAM.rawValue {

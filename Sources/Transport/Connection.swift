@@ -77,6 +77,8 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   var owedCredit = 0
   var isDraining = false
   private var hasAnnounced = false
+  /// Client: nghttp2 keeps, or has kept, the headers of calls for which the server allowed no stream.
+  var hasQueuedCalls = false
   /// nghttp2 has ended the session because the peer broke a rule; `closeReason` says which.
   var isRefused = false
 

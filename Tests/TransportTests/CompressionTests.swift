@@ -206,6 +206,16 @@ import Testing
       }
       #expect(await recorder.finished().code == .ok)
       #expect(recorder.messages.map(\.array) == [Array("200 12000000".utf8)])
+      // Alone: each is 23 bytes longer on the wire than what is released for it, the window would be lost after
+      // 2,850 of them.
+      let short = OutboundMessage(compressed: SharedBytes(Self.gzip(Array(noise.prefix(200)))))
+      let (_, second) = client.record("/t.T/Count", deadline: .now() + .seconds(20)) { call in
+        call.compressWithGzip()
+        for _ in 0..<5000 { call.send(short, plain: true) }
+        call.sendEnd()
+      }
+      #expect(await second.finished().code == .ok)
+      #expect(second.messages.map(\.array) == [Array("5000 1000000".utf8)])
     }
   }
 
