@@ -52,7 +52,7 @@ extension Call {
   func transmit(_ bytes: Int, to tls: TLSStream) {
     outbound.take(bytes) { tls.write($0) }
     sentBytes &+= bytes
-    if awaitsWritable, outbound.count < limits.callLowWaterBytes {
+    if awaitsWritable, outbound.count < lowWaterBytes {
       awaitsWritable = false
       connection?.relieved(self)
     }

@@ -40,6 +40,9 @@ package final class Call: @unchecked Sendable {
   var headersSent = false
   /// nghttp2 was told that there is nothing to send now.
   var isDeferred = false
+  /// Queued bytes at which `isWritable` turns false, and below which `writable()` follows.
+  private(set) var highWaterBytes: Int
+  private(set) var lowWaterBytes: Int
   /// A reader of `isWritable` has seen false, or a send went over the mark.
   var awaitsWritable = false
   /// The handler has something to hear at the end of this read.
@@ -81,6 +84,8 @@ package final class Call: @unchecked Sendable {
     self.peer = peer
     self.isServer = isServer
     self.limits = limits
+    highWaterBytes = limits.callHighWaterBytes
+    lowWaterBytes = limits.callLowWaterBytes
     self.inbound = MessageDeframer(limit: limits.maxMessageBytes)
   }
 
@@ -91,9 +96,17 @@ package final class Call: @unchecked Sendable {
 
   /// Whether more should be sent now. After false, `writable()` follows. Loop only.
   package var isWritable: Bool {
-    guard outbound.count >= limits.callHighWaterBytes else { return !isClosed }
+    guard outbound.count >= highWaterBytes else { return !isClosed }
     awaitsWritable = true
     return false
+  }
+
+  /// Makes `isWritable` turn false earlier than the limits say: for streams of small messages, of which a
+  /// thousand stalled ones must not hold a thousand times the common mark. `writable()` follows at a quarter.
+  /// Loop only.
+  package func lowerHighWater(to bytes: Int) {
+    highWaterBytes = min(highWaterBytes, bytes)
+    lowWaterBytes = min(lowWaterBytes, bytes / 4)
   }
 
   /// Queues a message; headers go first if they have not been sent. Ignored after `finish`,
@@ -112,7 +125,7 @@ package final class Call: @unchecked Sendable {
         ))
     }
     outbound.append(compresses && !plain ? compressed(message) : message)
-    if outbound.count >= limits.callHighWaterBytes { awaitsWritable = true }
+    if outbound.count >= highWaterBytes { awaitsWritable = true }
     wake()
   }
 

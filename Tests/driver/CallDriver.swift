@@ -8,14 +8,14 @@ import Wire
 ///
 ///     CallDriver HOST PORT TLS_FOLDER publish CALLS IN_FLIGHT TOPIC SIZE
 ///     CallDriver HOST PORT TLS_FOLDER refusals CALLS IN_FLIGHT TOPIC
-///     CallDriver HOST PORT TLS_FOLDER stalled-readers STREAMS SECONDS TOPIC
+///     CallDriver HOST PORT TLS_FOLDER stalled STREAMS SECONDS TOPIC KIND
 ///
 /// `publish` is what the yardstick's unary mode does, but acknowledged when durable. `refusals` sends bad
-/// input of every kind, all of which must be refused. `stalled-readers` opens Read streams that never take what they asked for. Prints one JSON object.
+/// input of every kind, all of which must be refused. `stalled` opens streams of a kind (read, publish, watch-cluster, watch-health) and never takes what they give. Prints one JSON object.
 @main
 enum CallDriver {
   static let usage =
-    "usage: CallDriver HOST PORT TLS_FOLDER publish|refusals|stalled-readers COUNT NUMBER TOPIC [SIZE]"
+    "usage: CallDriver HOST PORT TLS_FOLDER publish|refusals|stalled COUNT NUMBER TOPIC [SIZE|KIND]"
 
   static func main() async throws {
     let words = Array(CommandLine.arguments.dropFirst())
@@ -27,8 +27,9 @@ enum CallDriver {
     case "publish":
       guard words.count == 8, let size = Int(words[7]), size >= 0 else { return print(usage) }
       workload = Publishing(topic: words[6], size: size)
-    case "stalled-readers":
-      return try await StalledReaders(host: words[0], port: port, tls: words[2], topic: words[6])
+    case "stalled":
+      guard words.count == 8, let kind = StalledStreams.Kind(rawValue: words[7]) else { return print(usage) }
+      return try await StalledStreams(host: words[0], port: port, tls: words[2], topic: words[6], kind: kind)
         .run(streams: calls, seconds: inFlight)
     case "refusals": workload = Refusals(topic: words[6])
     default: return print(usage)

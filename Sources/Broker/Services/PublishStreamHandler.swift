@@ -12,7 +12,9 @@ import Wire
 ///
 /// **Flow control.** The HTTP/2 window that a message used is opened again only when its batch was
 /// answered, and only while the client takes acknowledgements; so one stream holds at most its
-/// window in memory, however slow the disk or the client is.
+/// window in memory, however slow the disk or the client is. Messages that arrive while acknowledgements
+/// pile up, or while very many batches are in flight, are parked as they are, charged to the memory budget:
+/// a client that sends without taking acknowledgements gathers none, and is soon told to.
 ///
 /// `@unchecked Sendable`: state is touched on `eventLoop` only.
 final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, @unchecked Sendable {
@@ -36,6 +38,15 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
   private var nextTag: UInt64 = 0
   private var acks: [BatchAck] = []
   private var heldBytes = 0
+  /// Arrived and not looked at yet, in order.
+  private var parked = CircularBuffer<SharedBytes>()
+  private var isUnparking = false
+  private var endReceived = false
+  /// Acknowledgements queued, in bytes, and batches in flight, from which on messages are parked.
+  private static let highWaterBytes = 64 << 10
+  private static let maximumInFlight = 4096
+  /// Parked messages at which a client that does not take its acknowledgements loses the stream.
+  private static let maximumParked = 256
   private var ended = false
   /// The last topic looked up: streams stay with few topics.
   private var cachedTopic: Topic?
@@ -56,6 +67,7 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
     self.context = context
     self.principal = principal
     self.gathered = Array(repeating: [], count: context.partitions.shards.count)
+    call.lowerHighWater(to: Self.highWaterBytes)
     context.metrics.publishStreams.add(1)
     context.streams.add(self)
   }
@@ -63,6 +75,34 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
   // MARK: From the client
 
   func received(_ message: SharedBytes) {
+    guard parked.isEmpty, takesMore else { return park(message) }
+    take(message)
+  }
+
+  private func park(_ message: SharedBytes) {
+    parked.append(message)
+    guard parked.count >= Self.maximumParked, !call.isWritable else { return }
+    fail(
+      Fault(
+        .clientTooSlow,
+        "\(call.queuedBytes) bytes of acknowledgements wait, and \(parked.count) messages behind them; read the stream while you write to it"
+      ))
+  }
+
+  private var takesMore: Bool { inFlight.count < Self.maximumInFlight && call.isWritable }
+
+  /// Goes on with what was parked.
+  private func unpark() {
+    // A refusal is answered at once, which comes back here.
+    guard !parked.isEmpty, !isUnparking else { return }
+    isUnparking = true
+    defer { isUnparking = false }
+    while takesMore, let message = parked.popFirst() { take(message) }
+    submit()
+    if endReceived, parked.isEmpty { ended = true }
+  }
+
+  private func take(_ message: SharedBytes) {
     do throws(Fault) {
       let request = try PublishStreamRequest(decoding: message)
       switch state {
@@ -96,7 +136,8 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
 
   func receivedEnd() {
     submit()
-    ended = true
+    endReceived = true
+    ended = parked.isEmpty
     finishIfDone()
   }
 
@@ -109,6 +150,7 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
   private func end() {
     if case .closed = state { return }
     state = .closed
+    parked.removeAll()
     context.metrics.publishStreams.add(-1)
     context.streams.remove(self)
     heartbeat?.stop()
@@ -120,12 +162,15 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
     let goAway = GoAway(reason: "draining", resume: true, deadlineMs: deadlineMilliseconds)
     send(PublishStreamResponse(goAway: goAway))
     state = .closing
+    parked.removeAll()
     ended = true
     finishIfDone()
   }
 
   func writable() {
+    unpark()
     releaseHeld()
+    finishIfDone()
   }
 
   // MARK: Opening
@@ -283,6 +328,7 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
       acks.removeAll(keepingCapacity: true)
       send(response)
     }
+    unpark()
     releaseHeld()
     finishIfDone()
   }
