@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the suites and ends with one line, "N passed, N failed", over all of them.
 #
-#   Tests/run-all.sh                 lint, swift, interop, cli, limits, examples, kill
-#   Tests/run-all.sh swift|interop|cli|limits|examples|kill …   only these
+#   Tests/run-all.sh                 lint, swift, interop, cli, newcomer, limits, examples, kill
+#   Tests/run-all.sh swift|interop|cli|newcomer|limits|examples|kill …   only these
 #
 # Logs: .build/logs/<suite>.log. A suite that ran no test, or died before its summary, has failed.
 set -uo pipefail
@@ -12,7 +12,7 @@ mkdir -p "$logs"
 passed=0
 failed=0
 suites=("$@")
-[ $# -gt 0 ] || suites=(lint swift interop cli limits examples kill)
+[ $# -gt 0 ] || suites=(lint swift interop cli newcomer limits examples kill)
 
 note() { printf '%s  %s\n' "$(date -u +%H:%M:%S)" "$*"; }
 
@@ -103,6 +103,10 @@ for suite in "${suites[@]}"; do
     cli)
       Deploy/build.sh || { count cli 0 1 1; continue; }
       SKEIN=$PWD/.build/release/skein SKEIND=$PWD/.build/release/skeind run_script cli Tests/cli/run.sh -q
+      ;;
+    newcomer)
+      Deploy/build.sh || { count newcomer 0 1 1; continue; }
+      SKEIN_NEWCOMER_BIN=$PWD/.build/release run_script newcomer Tests/newcomer.sh
       ;;
     examples) run_script examples Deploy/examples/run.sh ;;
     kill) run_script kill Tests/kill/run.sh ;;

@@ -4,7 +4,7 @@ import SkeinTestKit
 import Testing
 import Tracing
 
-// The code of the articles in SkeinClient.docc and of README.md, compiled and run. What stands between
+// The code of the articles in SkeinClient.docc, compiled and run. What stands between
 // `snippet` and `end` stands there word for word; `SnippetTests` compares them.
 
 struct Order: Sendable {
@@ -102,28 +102,6 @@ let orders = (0..<20).map { Order(id: "order-\($0 % 5)", bytes: Array("content \
       try await producer.close()
       #expect(try await client.admin.listOffsets("orders", at: .end).map(\.offset).reduce(0, +) == 43)
     }
-  }
-
-  /// Of README.md: compiled only, as it names a reader's own broker and files.
-  func readme() async throws {
-    // snippet readme
-    let tls = TLSIdentity(
-      ca: .file("tls/ca.pem"), certificate: .file("tls/admin.pem"), key: .file("tls/admin.key"))
-    let client = try Client(ClientConfiguration(address: "127.0.0.1:7600", tls: tls))
-
-    try await client.withProducer { producer in  // flushed and closed at the end
-      let place = try await producer.send(
-        to: "orders", key: Array("alice".utf8), value: Array("four figs".utf8))
-      print("partition \(place.partition), offset \(place.offset ?? -1), durable after \(place.latency)")
-    }
-
-    var reading = ReaderConfiguration()
-    reading.stopsAtEnd = true
-    for try await record in try await client.reader(topic: "orders", from: .beginning, reading).records {
-      print(record.partition, record.offset, String(decoding: record.value ?? [], as: UTF8.self))
-    }
-    await client.close()
-    // end
   }
 
   @Test func tracing() async throws {
