@@ -14,7 +14,7 @@ struct Order: Sendable {
 
 let orders = (0..<20).map { Order(id: "order-\($0 % 5)", bytes: Array("content \($0)".utf8)) }
 
-@Suite struct PublishingSnippets {
+@Suite(.timeLimit(.minutes(1))) struct PublishingSnippets {
   @Test func connecting() async throws {
     try await TestBroker.run { broker, admin in
       let config = ConfigReader(

@@ -2,7 +2,7 @@ import SkeinClient
 import SkeinTestKit
 import Testing
 
-@Suite struct ReadingSnippets {
+@Suite(.timeLimit(.minutes(1))) struct ReadingSnippets {
   @Test func reading() async throws {
     try await TestBroker.run { _, client in
       try await client.admin.createTopic("orders", partitions: 2)

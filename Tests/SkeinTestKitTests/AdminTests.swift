@@ -3,7 +3,7 @@ import SkeinTestKit
 import Testing
 
 /// `Admin` against a real broker; the broker's own tests go into what each call does.
-@Suite struct AdminTests {
+@Suite(.timeLimit(.minutes(1))) struct AdminTests {
   @Test func topicsAreUpdatedGrownAndDescribed() async throws {
     try await TestBroker.run { _, client in
       let admin = client.admin

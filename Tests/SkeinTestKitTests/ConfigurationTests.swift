@@ -5,7 +5,7 @@ import SkeinTestKit
 import Testing
 
 /// Configuration by swift-configuration, and identities that change.
-@Suite struct ConfigurationTests {
+@Suite(.timeLimit(.minutes(1))) struct ConfigurationTests {
   private func files(_ identity: TLSIdentity, in folder: URL) throws {
     for (name, pem) in [("ca.pem", identity.ca), ("me.pem", identity.certificate), ("me.key", identity.key)] {
       guard case .bytes(let bytes) = pem else { continue }

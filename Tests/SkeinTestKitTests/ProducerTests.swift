@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 
 /// The producer's ways of sending, and topics that change under it, against a real broker.
-@Suite struct ProducerTests {
+@Suite(.timeLimit(.minutes(1))) struct ProducerTests {
   @Test func resultsSayWhereAndHowLong() async throws {
     try await TestBroker.run { _, client in
       try await client.admin.createTopic("t", partitions: 1)

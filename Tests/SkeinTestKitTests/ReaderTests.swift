@@ -3,7 +3,7 @@ import SkeinTestKit
 import Testing
 
 /// Pausing, resuming and seeking while a reader runs, against a real broker.
-@Suite struct ReaderTests {
+@Suite(.timeLimit(.minutes(1))) struct ReaderTests {
   /// Publishes 0 ..< count to each of `partitions`, a batch per record.
   private func fill(_ client: Client, _ topic: String, partitions: Int32, count: Int) async throws {
     try await client.admin.createTopic(topic, partitions: partitions)

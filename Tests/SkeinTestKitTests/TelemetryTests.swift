@@ -8,7 +8,7 @@ import Testing
 import Tracing
 
 /// What swift-metrics and swift-distributed-tracing get to see.
-@Suite struct TelemetryTests {
+@Suite(.timeLimit(.minutes(1))) struct TelemetryTests {
   /// The process's metrics, bootstrapped once; tests look at topics of their own.
   private static let metrics: TestMetrics = {
     let metrics = TestMetrics()

@@ -4,7 +4,7 @@ import SkeinTestKit
 import Testing
 
 /// The kit itself: as a user's test uses it.
-@Suite struct TestBrokerTests {
+@Suite(.timeLimit(.minutes(1))) struct TestBrokerTests {
   @Test func oneLineGivesABrokerThatStoresAndServes() async throws {
     let broker = try await TestBroker.start()
     let client = try broker.client()
