@@ -15,6 +15,7 @@ struct BrokerChecks {
       let configuration = try connection.clientConfiguration()
       let client = try Client(configuration)
       await describe(client.admin, &found)
+      await health(client.admin, &found)
       await access(client.admin, &found)
       await client.close()
     } catch { found.add(.fail, "broker", "\(error)") }
@@ -50,6 +51,23 @@ struct BrokerChecks {
     } else {
       findings.add(.ok, "limits", text)
     }
+  }
+
+  private func health(_ admin: Admin, _ findings: inout Findings) async {
+    do {
+      let health = try await admin.health()
+      for problem in health.problems {
+        let text = "\(problem.subject): \(problem.what)" + (problem.reason.map { " [\($0)]" } ?? "")
+        findings.add(problem.level == .failed ? .fail : .warn, "health", text, cure: problem.action)
+      }
+      if health.problems.isEmpty {
+        findings.add(
+          .ok, "health",
+          "the broker is \(health.broker.rawValue), \(health.partitions) partitions, all served")
+      }
+    } catch  where error.reason == Reason.methodUnknown.name {
+      findings.add(.skip, "health", "this broker is too old to say")
+    } catch { refuse("health", error, &findings) }
   }
 
   private func access(_ admin: Admin, _ findings: inout Findings) async {
