@@ -3,6 +3,8 @@
 import base64
 import json
 import signal
+import subprocess
+import time
 
 import pytest
 
@@ -95,5 +97,16 @@ def test_head_is_no_failure(skein, topic):
 
 
 def test_no_progress_where_nobody_looks(skein, topic):
-    result = skein.ok("produce", topic, input="x\n" * 1000)
-    assert result.err == f"published 1000 records to {topic}\n"
+    process = subprocess.Popen([skein.program, "produce", topic], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, env=skein.environment)
+    process.stdin.write(b"x\n")
+    process.stdin.flush()
+    time.sleep(1)  # long enough for a line of progress to be due
+    out, err = process.communicate(b"x\n" * 2999, timeout=60)
+    assert process.returncode == 0 and out == b"" and err.decode() == f"published 3000 records to {topic}\n"
+
+
+def test_progress_on_a_terminal(skein, topic):
+    seen = skein.terminal("bench", "produce", "--topic", topic, "--records", 20000, "--rate", 4000, "--size", 10,
+                          until=b" % of 20000 records")
+    assert b"/s" in seen

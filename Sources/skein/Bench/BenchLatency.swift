@@ -22,6 +22,7 @@ struct BenchLatency: AsyncParsableCommand {
   func run() async throws {
     let load = EndToEnd(
       topic: bench.topic, rate: rate, size: size, producers: 1, readers: 1, linger: .milliseconds(lingerMs),
+      bufferBytes: 16 * 1024 * 1024,
       warmUp: bench.warmUpNanoseconds, amount: .records(records))
     let result = try await bench.connection.withClient { client in
       if let partitions { try await BenchTopic.make(client, bench.topic, partitions) }

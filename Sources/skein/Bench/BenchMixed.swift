@@ -19,6 +19,8 @@ struct BenchMixed: AsyncParsableCommand {
   @Option(help: "Bytes of each value, at least 24.") var size = 1000
   @Option(help: "Make the topic with so many partitions if it does not exist.") var partitions: Int32?
   @Option(help: "Wait at most this long for more records per batch.") var lingerMs = 1
+  @Option(help: "Bytes that each producer accepts and that are not yet acknowledged.")
+  var bufferBytes = 16 * 1024 * 1024
 
   func validate() throws {
     guard (1...64).contains(producers), (0...64).contains(readers) else {
@@ -28,6 +30,9 @@ struct BenchMixed: AsyncParsableCommand {
       throw ValidationError(
         "--rate must be above 0 and at most 1e8, --seconds at most 86400, and give a record at least")
     }
+    guard (1 << 16...1 << 30).contains(bufferBytes), bufferBytes >= 2 * size else {
+      throw ValidationError("--buffer-bytes must be 65536 to 1073741824, and hold two records at least")
+    }
     guard (EndToEnd.headBytes...8_000_000).contains(size) else {
       throw ValidationError("--size must be \(EndToEnd.headBytes) to 8000000, is \(size)")
     }
@@ -36,7 +41,8 @@ struct BenchMixed: AsyncParsableCommand {
   func run() async throws {
     let load = EndToEnd(
       topic: bench.topic, rate: rate, size: size, producers: producers, readers: readers,
-      linger: .milliseconds(lingerMs), warmUp: bench.warmUpNanoseconds, amount: .seconds(seconds))
+      linger: .milliseconds(lingerMs), bufferBytes: bufferBytes, warmUp: bench.warmUpNanoseconds,
+      amount: .seconds(seconds))
     let result = try await bench.connection.withClient { client in
       if let partitions { try await BenchTopic.make(client, bench.topic, partitions) }
       return try await load.run(client)

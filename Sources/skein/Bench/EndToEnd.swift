@@ -25,6 +25,7 @@ struct EndToEnd: Sendable {
   let producers: Int
   let readers: Int
   let linger: Duration
+  let bufferBytes: Int
   let warmUp: Int64
   let amount: Amount
 
@@ -38,6 +39,8 @@ struct EndToEnd: Sendable {
     for _ in 0..<producers {
       var plan = ProducerConfiguration()
       plan.linger = linger
+      plan.bufferBytes = bufferBytes
+      plan.batchBytes = min(plan.batchBytes, bufferBytes)
       plan.deliveryHandler = { state.delivered($0) }
       let producer = try await client.producer(plan)
       targets.append((producer, try await producer.topic(topic)))
