@@ -249,6 +249,86 @@ import Testing
     #expect(overloaded.status == 503 && overloaded.headers.contains { $0 == ("retry-after", "2") })
   }
 
+  // MARK: Memory
+
+  /// The translator of a request through a gateway with this budget.
+  private func translator(_ method: String, _ target: String, _ gateway: JSONGateway) throws
+    -> any HTTPTranslator
+  {
+    let request = HTTPRequest(
+      method: method, target: target, contentType: "application/json", hasNoBody: method == "GET")
+    return try plan(gateway.open(request)).translator
+  }
+
+  private func request(_ translator: any HTTPTranslator, _ body: String) async -> HTTPTranslation {
+    await withCheckedContinuation { done in
+      translator.request(SharedBytes(Array(body.utf8))) { done.resume(returning: $0) }
+    }
+  }
+
+  private func response(_ translator: any HTTPTranslator, _ message: [UInt8]) async -> HTTPResponse {
+    await withCheckedContinuation { done in
+      translator.response(OutboundMessage(head: message), .ok) { done.resume(returning: $0) }
+    }
+  }
+
+  /// Trees and messages are charged while they live, and given back.
+  @Test func theBudgetIsAsked() async throws {
+    let budget = MemoryBudget(limit: 64 << 10)
+    let gateway = JSONGateway(budget: budget)
+    let publish = try translator("POST", "/v1/topics/a/records", gateway)
+    let records = [String](repeating: #"{"value":"YWFh"}"#, count: 2_000).joined(separator: ",")
+    guard case .refused(let refusal) = await request(publish, "{\"records\":[\(records)]}") else {
+      Issue.record("accepted")
+      return
+    }
+    #expect(refusal.status == 503 && text(refusal.body.array).contains("OVERLOADED"))
+    #expect(refusal.headers.contains { $0 == ("retry-after", "1") } && budget.reserved == 0)
+    // The message is charged as long as the handler holds it.
+    guard case .message(let message) = await request(publish, #"{"records":[{"value":"YWFh"}]}"#) else {
+      Issue.record("refused")
+      return
+    }
+    #expect(budget.reserved == message.count && message.count > 0)
+    await gateway.close()
+  }
+
+  /// A read may still be refused when its answer finds no room; what has changed something is always answered.
+  @Test func aChangeIsAnsweredWhateverTheBudgetSays() async throws {
+    let budget = MemoryBudget(limit: 10)
+    let gateway = JSONGateway(budget: budget)
+    let list = ListTopicsResponse(topics: [TopicSummary](repeating: TopicSummary(name: "orders"), count: 50))
+      .encoded()
+    #expect(await response(try translator("GET", "/v1/topics", gateway), list).status == 503)
+    #expect(await response(try translator("POST", "/v1/skein.v1.Topics/List", gateway), list).status == 503)
+    let results = PublishResponse(results: [RecordResult](repeating: RecordResult(offset: 7), count: 50))
+      .encoded()
+    #expect(await response(try translator("POST", "/v1/topics/a/records", gateway), results).status == 200)
+    #expect(budget.reserved == 0)
+    await gateway.close()
+  }
+
+  /// Large bodies and answers go through the thread of the gateway, and come out the same.
+  @Test func largeBodiesAreWorkedOnElsewhere() async throws {
+    let gateway = JSONGateway()
+    let publish = try translator("POST", "/v1/topics/a/records", gateway)
+    let value = String(repeating: "YWFh", count: 10_000)
+    guard case .message(let message) = await request(publish, "{\"records\":[{\"value\":\"\(value)\"}]}")
+    else {
+      Issue.record("refused")
+      return
+    }
+    #expect(try PublishRequest(decoding: message).records.first?.value?.count == 30_000)
+    let fetch = FetchResponse(partitions: [
+      PartitionRecords(records: [StoredRecord(value: SharedBytes([UInt8](repeating: 97, count: 30_000)))])
+    ])
+    let answer = await response(try translator("POST", "/v1/fetch", gateway), fetch.encoded())
+    #expect(answer.status == 200 && text(answer.body.array).contains(value))
+    await gateway.close()
+  }
+
+  // MARK: Names of fields
+
   @Test func handlersFieldNamesAreTranslated() throws {
     let list = try schema("skein.v1.ListTopicsRequest")
     #expect(JSONTranslator.jsonPath("page_size", list) == "pageSize")
