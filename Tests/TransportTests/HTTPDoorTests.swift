@@ -9,15 +9,18 @@ import Testing
   private static let start = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + Frames.frame(4, 0, 0, [])
 
   private func serve(
-    limits: TransportLimits = TransportLimits(), budget: MemoryBudget? = nil, timeout: TimeAmount? = nil
+    limits: TransportLimits = TransportLimits(), budget: MemoryBudget? = nil, timeout: TimeAmount? = nil,
+    opened: CallLog = CallLog()
   ) async throws -> TestServer {
-    try await TestServer.start(limits: limits, budget: budget) { $0.http = StubDoor(timeout: timeout) }
+    try await TestServer.start(limits: limits, budget: budget) {
+      $0.http = StubDoor(timeout: timeout, opened: opened)
+    }
   }
 
   /// Header fields of the response to a request of these frames on stream 1.
   private func answer(
-    _ server: TestServer, _ method: String = "POST", _ path: String, _ extra: [UInt8] = [], ends: Bool = false,
-    _ frames: [UInt8]
+    _ server: TestServer, _ path: String, _ frames: [UInt8], method: String = "POST", extra: [UInt8] = [],
+    ends: Bool = false
   ) async throws -> String {
     let peer = try await RawTLSPeer.connect(server.port)
     let head = Frames.request(path, method: method, contentType: "application/json") + extra
@@ -29,14 +32,16 @@ import Testing
   @Test func theSameHandlersAnswer() async throws {
     let server = try await serve()
     let text = try await answer(server, "/v1/Echo", Frames.frame(0, 1, 1, Array("hello".utf8)))
-    #expect(text.contains(":status=200") && text.contains("content-length=5") && text.contains("x-code=OK"), "\(text)")
+    #expect(
+      text.contains(":status=200") && text.contains("content-length=5") && text.contains("x-code=OK"),
+      "\(text)")
     #expect(server.calls.receivedBytes == 5)
     // In pieces, and with an announced length.
     let parts = Frames.frame(0, 0, 1, [1]) + Frames.frame(0, 0, 1, [2, 3]) + Frames.frame(0, 1, 1, [])
-    let pieces = try await answer(server, "/v1/Echo", Frames.literal("content-length", "3"), parts)
+    let pieces = try await answer(server, "/v1/Echo", parts, extra: Frames.literal("content-length", "3"))
     #expect(pieces.contains("content-length=3"), "\(pieces)")
     // HEAD has the length and no body; a body that is refused never reaches the handler.
-    #expect(try await answer(server, "HEAD", "/v1/Echo", ends: true, []).contains("content-length=0"))
+    #expect(try await answer(server, "/v1/Echo", [], method: "HEAD", ends: true).contains("content-length=0"))
     let refused = try await answer(server, "/v1/Count", Frames.frame(0, 1, 1, Array("bad".utf8)))
     #expect(refused.contains(":status=400"), "\(refused)")
     #expect(server.calls.receivedBytes == 8)
@@ -46,8 +51,9 @@ import Testing
   @Test func whatIsNotTheDoorsStays() async throws {
     let server = try await serve()
     #expect(try await answer(server, "/t.T/Echo", []).contains(":status=415"))
-    #expect(try await answer(server, "GET", "/t.T/Echo", []).contains(":status=405"))
-    #expect(try await answer(server, "/v1/NoSuch", Frames.frame(0, 1, 1, [])).contains("x-code=UNIMPLEMENTED"))
+    #expect(try await answer(server, "/t.T/Echo", [], method: "GET").contains(":status=405"))
+    #expect(
+      try await answer(server, "/v1/NoSuch", Frames.frame(0, 1, 1, [])).contains("x-code=UNIMPLEMENTED"))
     #expect(try await answer(server, "/v1/nothing", []).contains(":status=404"))
     await server.server.close()
   }
@@ -104,11 +110,12 @@ import Testing
 
   /// A request that runs when the server drains is answered.
   @Test func drain() async throws {
-    let server = try await serve()
+    let opened = CallLog()
+    let server = try await serve(opened: opened)
     let peer = try await RawTLSPeer.connect(server.port)
     let head = Frames.request("/v1/Echo", contentType: "application/json")
     peer.send(Self.start + Frames.frame(1, 4, 1, head) + Frames.frame(0, 0, 1, [1]))
-    #expect(await eventually("the connection is there") { server.server.connectionCount == 1 })
+    #expect(await eventually("the request has begun") { opened.receivedBytes == 1 })
     async let drained: Void = server.server.drain(deadline: .now() + .seconds(10))
     peer.send(Frames.frame(0, 1, 1, [2]))
     #expect(await peer.response(with: "x-code").contains("x-code=OK"))
@@ -120,15 +127,19 @@ import Testing
 /// `/v1/NAME` is `/t.T/NAME`; `/v1/nothing` is nothing.
 private struct StubDoor: HTTPDoor {
   let timeout: TimeAmount?
+  /// Counts the requests.
+  let opened: CallLog
 
   func owns(_ target: String) -> Bool { target.hasPrefix("/v1/") }
 
   func open(_ request: HTTPRequest) -> HTTPOpening {
+    opened.got(1)
     guard request.target != "/v1/nothing" else { return .answer(HTTPResponse(404)) }
     let name = request.target.dropFirst("/v1/".count)
     return .call(
       HTTPCallPlan(
-        path: "/t.T/\(name)", deadline: timeout.map { .now() + $0 }, bodyLimit: 1_000, translator: StubTranslator()))
+        path: "/t.T/\(name)", deadline: timeout.map { .now() + $0 }, bodyLimit: 1_000,
+        translator: StubTranslator()))
   }
 }
 
