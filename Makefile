@@ -54,6 +54,9 @@ cli-docs: build ## write Docs/cli.md from the programs' own help
 man: build ## write man pages of both programs to .build/man
 	@Deploy/generate-cli-docs.py --man .build/man
 
+docc: deps ## the reference of SkeinClient, with its links checked
+	@Deploy/docc.sh
+
 clean: ## remove what was built
 	@rm -rf .build .interop
 
