@@ -35,7 +35,7 @@ public struct BatchBuilder: ~Copyable, @unchecked Sendable {
   private var deflater: Deflater?
 
   /// - Parameters:
-  ///   - codec: must be supported, else `finish` leaves batches uncompressed.
+  ///   - codec: must be writable, else `finish` leaves batches uncompressed.
   ///   - capacity: expected bytes of a batch before compression; the buffer starts with it.
   public init(codec: Codec = .none, capacity: Int = 16 * 1024, limits: BatchLimits = BatchLimits()) {
     self.codec = codec

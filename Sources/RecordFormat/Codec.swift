@@ -6,11 +6,9 @@ public enum Codec: Int16, Sendable, Hashable, CaseIterable {
   case lz4 = 3
   case zstd = 4
 
-  /// Whether this build can write and read it. Others are known by name only and are refused.
-  public var isSupported: Bool {
-    switch self {
-    case .none, .gzip, .zstd: true
-    case .snappy, .lz4: false
-    }
-  }
+  /// Whether batches of this codec can be read, and so may be appended: all of them.
+  public var isSupported: Bool { true }
+
+  /// Whether batches are written with it. Snappy is only read: what older clients of Kafka's send.
+  public var isWritable: Bool { self != .snappy }
 }

@@ -19,7 +19,9 @@ final class Deflater {
     case .gzip:
       if gzip == nil { gzip = GzipCompressor() }
       count = gzip?.compress(source, into: &scratch)
-    case .none, .snappy, .lz4:
+    case .lz4:
+      count = LZ4Compressor().compress(source, into: &scratch)
+    case .none, .snappy:
       count = nil
     }
     return count.map { scratch.prefix($0) }

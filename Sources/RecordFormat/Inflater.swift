@@ -6,6 +6,7 @@ final class Inflater {
   private var scratch = Scratch()
   private var zstd: ZstdDecompressor?
   private var gzip: GzipDecompressor?
+  private var lz4: LZ4Decompressor?
 
   init() {}
 
@@ -43,7 +44,15 @@ final class Inflater {
         throw .badCompression(codec)
       }
       return count
-    case .none, .snappy, .lz4:
+    case .lz4:
+      if lz4 == nil { lz4 = LZ4Decompressor() }
+      guard let count = try lz4?.decompress(source, into: &scratch, limit: limit) else {
+        throw .badCompression(codec)
+      }
+      return count
+    case .snappy:
+      return try SnappyDecompressor.decompress(source, into: &scratch, limit: limit)
+    case .none:
       throw .unsupportedCodec(codec.rawValue)
     }
   }

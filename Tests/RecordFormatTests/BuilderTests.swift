@@ -59,7 +59,7 @@ import Testing
   }
 
   /// Compression that does not pay, or would not be let in by a reader, is not used.
-  @Test(arguments: [Codec.gzip, .zstd])
+  @Test(arguments: [Codec.gzip, .lz4, .zstd])
   func codecIsUsedOnlyWhereItHelps(_ codec: Codec) throws {
     var random = SeededRandom(seed: 3)
     let noise = (0..<1000).map { _ in UInt8(truncatingIfNeeded: random.next()) }

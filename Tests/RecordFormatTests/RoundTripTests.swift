@@ -51,7 +51,7 @@ import Testing
     return found
   }
 
-  @Test(arguments: [Codec.none, .gzip, .zstd])
+  @Test(arguments: [Codec.none, .gzip, .lz4, .zstd])
   func whatWasBuiltIsRead(_ codec: Codec) throws {
     var builder = BatchBuilder(codec: codec, capacity: 300)
     var reader = BatchReader()

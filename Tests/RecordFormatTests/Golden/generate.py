@@ -1,25 +1,29 @@
 #!/usr/bin/env python3
 """Writes the golden files of this folder with kafka-python, an implementation that is not ours.
 
-    python3 -m venv /tmp/golden && /tmp/golden/bin/pip install kafka-python==3.0.12 zstandard==0.25.0
+    python3 -m venv /tmp/golden && /tmp/golden/bin/pip install kafka-python==3.0.12 zstandard==0.25.0 \
+        lz4==4.4.5 python-snappy==0.7.3 cramjam==2.14.0
     /tmp/golden/bin/python generate.py
 
 NAME.bin is what its batch builder made. NAME.json is what its parser says about those bytes; so the
-expectations, too, come from there. Bytes are hexadecimal, null stays null. Files made by gzip and
-zstd may differ in bytes from one library version to the next; the records in them may not.
+expectations, too, come from there. Bytes are hexadecimal, null stays null. Files made by a
+codec may differ in bytes from one library version to the next; the records in them may not.
 """
 import json
 import pathlib
 import struct
 
 import kafka
+import lz4.frame
+import snappy
 from kafka.partitioner import murmur2
+from kafka.record import default_records
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from kafka.record.util import calc_crc32c
 
 HERE = pathlib.Path(__file__).parent
 T = 1_700_000_000_000
-NONE, GZIP, ZSTD = 0, 1, 4
+NONE, GZIP, SNAPPY, LZ4, ZSTD = 0, 1, 2, 3, 4
 
 
 def build(records, codec=NONE, transactional=False, producer=(-1, -1, -1)):
@@ -99,6 +103,28 @@ write("gzip", [build(numbered(120, 60), GZIP, producer=(9, 0, 0))])
 write("zstd", [build(numbered(120, 60), ZSTD, producer=(9, 0, 120))])
 write("gzip-headers", [build(mixed_headers * 8, GZIP)])
 write("zstd-headers", [build(mixed_headers * 8, ZSTD)])
+write("lz4", [build(numbered(120, 60), LZ4, producer=(9, 0, 240))])
+write("lz4-headers", [build(mixed_headers * 8, LZ4)])
+
+
+def with_codec(name, encode):
+    """kafka-python's builder with another way to compress, as other clients have."""
+    original = getattr(default_records, name)
+    setattr(default_records, name, lambda data: encode(bytes(data)))
+    return lambda: setattr(default_records, name, original)
+
+
+# python-lz4's own defaults: linked blocks, which Kafka's Java reader refuses but other writers make.
+restore = with_codec("lz4_encode", lambda data: lz4.frame.compress(
+    data, block_linked=True, block_size=lz4.frame.BLOCKSIZE_MAX64KB, content_checksum=True, store_size=True))
+write("lz4-linked", [build(numbered(9, 9000), LZ4)])
+restore()
+# As snappy-java frames it (kafka-python's default), in several blocks; and one raw block, as librdkafka does.
+write("snappy-xerial", [build(numbered(8, 9000), SNAPPY)])
+write("snappy-headers", [build(mixed_headers * 8, SNAPPY)])
+restore = with_codec("snappy_encode", snappy.compress)
+write("snappy-raw", [build(numbered(120, 60), SNAPPY)])
+restore()
 write("append-time", [stamped(build(numbered(4, 20)), 77, 5, 0x08)])
 write("control", [stamped(build([(T, struct.pack(">hh", 0, 1), struct.pack(">hi", 0, 0), [])],
                                 producer=(17, 3, -1)), 99, 5, 0x30)])

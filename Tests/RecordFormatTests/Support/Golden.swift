@@ -42,8 +42,9 @@ struct Golden: Codable {
 
   /// Every golden of batches, by name.
   static let names = [
-    "append-time", "control", "gzip", "gzip-headers", "headers", "idempotent", "lengths", "many",
-    "nulls", "run", "single", "timestamps", "transactional", "zstd", "zstd-headers",
+    "append-time", "control", "gzip", "gzip-headers", "headers", "idempotent", "lengths", "lz4",
+    "lz4-headers", "lz4-linked", "many", "nulls", "run", "single", "snappy-headers", "snappy-raw",
+    "snappy-xerial", "timestamps", "transactional", "zstd", "zstd-headers",
   ]
   /// Those of one batch that a producer may send.
   static let producible = names.filter {
