@@ -42,6 +42,12 @@ done
 python3 "$root/Deploy/generate-wire.py" descriptors.bin CSkeinProto/include Generated $files $imported
 swift format --configuration "$root/.swift-format" -i Generated/*.swift
 
+# What reflection serves: the public files as they are in Proto/, without comments, each with its imports
+# before it. etcd's and the internal ones are nobody's business.
+public=$(echo "$files" | tr ' ' '\n' | grep -v -e '^etcd/' -e '/internal/')
+protoc -I "$root/Proto" -I "$system" --include_imports -o public.bin $public
+python3 "$root/Deploy/generate-descriptors.py" public.bin CSkeinProto
+
 cp "$root/Docs/json-api.md" json-api.md
 python3 "$root/Deploy/generate-openapi.py" descriptors.bin Contract+Tables.swift openapi.json json-api.md
 swift format --configuration "$root/.swift-format" -i Contract+Tables.swift

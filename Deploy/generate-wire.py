@@ -20,6 +20,7 @@ PREFIXES = {
     "skein.v1": ("", ""),
     "skein.internal.v1": ("", ""),
     "grpc.health.v1": ("", ""),
+    "grpc.reflection.v1": ("", ""),
     "google.rpc": ("", ""),
     "google.protobuf": ("", "Message"),  # Any and Duration are taken in Swift
 }

@@ -542,3 +542,5 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
   };
   return index >= 0 && index < skein_descriptor_count ? all[index] : 0;
 }
+
+#include "skein_descriptor_set.h"

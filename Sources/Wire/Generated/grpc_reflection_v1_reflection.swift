@@ -4,11 +4,11 @@ internal import CProtobufC
 internal import CSkeinProto
 package import SkeinCore
 
-package struct EtcdServerReflectionRequest: WireMessage {
+package struct ServerReflectionRequest: WireMessage {
   package enum MessageRequest: Sendable, Equatable {
     case fileByFilename(String)
     case fileContainingSymbol(String)
-    case fileContainingExtension(EtcdExtensionRequest)
+    case fileContainingExtension(ExtensionRequest)
     case allExtensionNumbersOfType(String)
     case listServices(String)
   }
@@ -44,7 +44,7 @@ package struct EtcdServerReflectionRequest: WireMessage {
   }
 }
 
-package struct EtcdExtensionRequest: WireMessage {
+package struct ExtensionRequest: WireMessage {
   package var containingType: String
   package var extensionNumber: Int32
 
@@ -68,20 +68,20 @@ package struct EtcdExtensionRequest: WireMessage {
   }
 }
 
-package struct EtcdServerReflectionResponse: WireMessage {
+package struct ServerReflectionResponse: WireMessage {
   package enum MessageResponse: Sendable, Equatable {
-    case fileDescriptorResponse(EtcdFileDescriptorResponse)
-    case allExtensionNumbersResponse(EtcdExtensionNumberResponse)
-    case listServicesResponse(EtcdListServiceResponse)
-    case errorResponse(EtcdErrorResponse)
+    case fileDescriptorResponse(FileDescriptorResponse)
+    case allExtensionNumbersResponse(ExtensionNumberResponse)
+    case listServicesResponse(ListServiceResponse)
+    case errorResponse(ErrorResponse)
   }
 
   package var validHost: String
-  package var originalRequest: EtcdServerReflectionRequest?
+  package var originalRequest: ServerReflectionRequest?
   package var messageResponse: MessageResponse?
 
   package init(
-    validHost: String = "", originalRequest: EtcdServerReflectionRequest? = nil,
+    validHost: String = "", originalRequest: ServerReflectionRequest? = nil,
     messageResponse: MessageResponse? = nil
   ) {
     self.validHost = validHost
@@ -111,7 +111,7 @@ package struct EtcdServerReflectionResponse: WireMessage {
   }
 }
 
-package struct EtcdFileDescriptorResponse: WireMessage {
+package struct FileDescriptorResponse: WireMessage {
   /// Serialized google.protobuf.FileDescriptorProto: the file and everything that it imports.
   package var fileDescriptorProto: [[UInt8]]
 
@@ -133,7 +133,7 @@ package struct EtcdFileDescriptorResponse: WireMessage {
   }
 }
 
-package struct EtcdExtensionNumberResponse: WireMessage {
+package struct ExtensionNumberResponse: WireMessage {
   package var baseTypeName: String
   package var extensionNumber: [Int32]
 
@@ -157,10 +157,10 @@ package struct EtcdExtensionNumberResponse: WireMessage {
   }
 }
 
-package struct EtcdListServiceResponse: WireMessage {
-  package var service: [EtcdServiceResponse]
+package struct ListServiceResponse: WireMessage {
+  package var service: [ServiceResponse]
 
-  package init(service: [EtcdServiceResponse] = []) {
+  package init(service: [ServiceResponse] = []) {
     self.service = service
   }
 
@@ -178,7 +178,7 @@ package struct EtcdListServiceResponse: WireMessage {
   }
 }
 
-package struct EtcdServiceResponse: WireMessage {
+package struct ServiceResponse: WireMessage {
   package var name: String
 
   package init(name: String = "") {
@@ -199,7 +199,7 @@ package struct EtcdServiceResponse: WireMessage {
   }
 }
 
-package struct EtcdErrorResponse: WireMessage {
+package struct ErrorResponse: WireMessage {
   /// A code of gRPC, e.g. 5 = NOT_FOUND.
   package var errorCode: Int32
   package var errorMessage: String
@@ -229,7 +229,7 @@ package enum ServerReflectionMethod {
   package static let serverReflectionInfo = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 }
 
-extension EtcdServerReflectionRequest: CMessage {
+extension ServerReflectionRequest: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__grpc__reflection__v1__server_reflection_request()
   }
@@ -242,7 +242,7 @@ extension EtcdServerReflectionRequest: CMessage {
     case 4: messageRequest = .fileContainingSymbol(arena.string(c.pointee.file_containing_symbol))
     case 5:
       if let item = c.pointee.file_containing_extension {
-        messageRequest = .fileContainingExtension(EtcdExtensionRequest(item, arena))
+        messageRequest = .fileContainingExtension(ExtensionRequest(item, arena))
       }
     case 6: messageRequest = .allExtensionNumbersOfType(arena.string(c.pointee.all_extension_numbers_of_type))
     case 7: messageRequest = .listServices(arena.string(c.pointee.list_services))
@@ -251,7 +251,7 @@ extension EtcdServerReflectionRequest: CMessage {
   }
 }
 
-extension EtcdExtensionRequest: CMessage {
+extension ExtensionRequest: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__grpc__reflection__v1__extension_request()
   }
@@ -263,7 +263,7 @@ extension EtcdExtensionRequest: CMessage {
   }
 }
 
-extension EtcdServerReflectionResponse: CMessage {
+extension ServerReflectionResponse: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__grpc__reflection__v1__server_reflection_response()
   }
@@ -271,30 +271,28 @@ extension EtcdServerReflectionResponse: CMessage {
   init(_ c: UnsafePointer<Grpc__Reflection__V1__ServerReflectionResponse>, _ arena: Arena) {
     self.init()
     validHost = arena.string(c.pointee.valid_host)
-    if let item = c.pointee.original_request { originalRequest = EtcdServerReflectionRequest(item, arena) }
+    if let item = c.pointee.original_request { originalRequest = ServerReflectionRequest(item, arena) }
     switch c.pointee.message_response_case.rawValue {
     case 4:
       if let item = c.pointee.file_descriptor_response {
-        messageResponse = .fileDescriptorResponse(EtcdFileDescriptorResponse(item, arena))
+        messageResponse = .fileDescriptorResponse(FileDescriptorResponse(item, arena))
       }
     case 5:
       if let item = c.pointee.all_extension_numbers_response {
-        messageResponse = .allExtensionNumbersResponse(EtcdExtensionNumberResponse(item, arena))
+        messageResponse = .allExtensionNumbersResponse(ExtensionNumberResponse(item, arena))
       }
     case 6:
       if let item = c.pointee.list_services_response {
-        messageResponse = .listServicesResponse(EtcdListServiceResponse(item, arena))
+        messageResponse = .listServicesResponse(ListServiceResponse(item, arena))
       }
     case 7:
-      if let item = c.pointee.error_response {
-        messageResponse = .errorResponse(EtcdErrorResponse(item, arena))
-      }
+      if let item = c.pointee.error_response { messageResponse = .errorResponse(ErrorResponse(item, arena)) }
     default: break
     }
   }
 }
 
-extension EtcdFileDescriptorResponse: CMessage {
+extension FileDescriptorResponse: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__grpc__reflection__v1__file_descriptor_response()
   }
@@ -307,7 +305,7 @@ extension EtcdFileDescriptorResponse: CMessage {
   }
 }
 
-extension EtcdExtensionNumberResponse: CMessage {
+extension ExtensionNumberResponse: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__grpc__reflection__v1__extension_number_response()
   }
@@ -319,7 +317,7 @@ extension EtcdExtensionNumberResponse: CMessage {
   }
 }
 
-extension EtcdListServiceResponse: CMessage {
+extension ListServiceResponse: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__grpc__reflection__v1__list_service_response()
   }
@@ -328,12 +326,12 @@ extension EtcdListServiceResponse: CMessage {
     self.init()
     service.reserveCapacity(c.pointee.n_service)
     for i in 0..<c.pointee.n_service {
-      if let item = c.pointee.service[i] { service.append(EtcdServiceResponse(item, arena)) }
+      if let item = c.pointee.service[i] { service.append(ServiceResponse(item, arena)) }
     }
   }
 }
 
-extension EtcdServiceResponse: CMessage {
+extension ServiceResponse: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__grpc__reflection__v1__service_response()
   }
@@ -344,7 +342,7 @@ extension EtcdServiceResponse: CMessage {
   }
 }
 
-extension EtcdErrorResponse: CMessage {
+extension ErrorResponse: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__grpc__reflection__v1__error_response()
   }

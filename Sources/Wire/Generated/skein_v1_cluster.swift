@@ -435,7 +435,8 @@ package struct ClusterStatus: WireMessage {
 
 /// Forget, then apply: topics are new or changed unless they are deleted.
 package struct WatchClusterResponse: WireMessage {
-  /// Where to resume after this message. Rises within a broker's life, and from life to life.
+  /// Where to resume after this message; 0 while a snapshot is incomplete. Rises within a broker's life,
+  /// and from life to life.
   package var revision: Int64
   /// A snapshot begins: forget every topic.
   package var reset: Bool

@@ -318,7 +318,8 @@ struct  Skein__V1__WatchClusterResponse
 {
   ProtobufCMessage base;
   /*
-   * Where to resume after this message. Rises within a broker's life, and from life to life.
+   * Where to resume after this message; 0 while a snapshot is incomplete. Rises within a broker's life,
+   * and from life to life.
    */
   int64_t revision;
   /*
