@@ -15,6 +15,7 @@ extension Broker {
         let pause = Duration.milliseconds(configuration.maintenanceMilliseconds)
         while (try? await Task.sleep(for: pause, clock: .continuous)) != nil {
           await context.workers.maintain()
+          await context.refreshStatus()
         }
       }
       if configuration.certificateWatchMilliseconds > 0 {

@@ -14,10 +14,13 @@ extension Broker {
   /// - Parameters:
   ///   - onFatal: called at most once, on any thread, when the log directory went offline (R56): the
   ///     broker answers errors from then on and should be restarted, which recovers what is durable.
+  ///   - onDrain: called at most once, on any thread, when a client ordered the drain (Cluster/Drain): the
+  ///     owner calls `stop`, as for SIGTERM. Until then the broker only refuses new calls.
   /// - Throws: `Fault` with what is wrong and the cure.
   package static func start(
     _ configuration: BrokerConfiguration, time: any TimeSource, random: any RandomSource,
-    logger: Logger, onFatal: @escaping @Sendable (Fault) -> Void = { _ in }
+    logger: Logger, onFatal: @escaping @Sendable (Fault) -> Void = { _ in },
+    onDrain: @escaping @Sendable () -> Void = {}
   ) async throws -> Broker {
     let group = MultiThreadedEventLoopGroup(
       numberOfThreads: configuration.eventLoops == 0
@@ -26,7 +29,7 @@ extension Broker {
     do {
       return try await start(
         configuration, group: group, time: time, random: random, logger: logger, onFatal: onFatal,
-        opened: &opened)
+        onDrain: onDrain, opened: &opened)
     } catch {
       await opened.close()
       try? await group.shutdownGracefully()
@@ -52,7 +55,8 @@ extension Broker {
   private static func start(
     _ configuration: BrokerConfiguration, group: MultiThreadedEventLoopGroup,
     time: any TimeSource, random: any RandomSource, logger: Logger,
-    onFatal: @escaping @Sendable (Fault) -> Void, opened: inout OpenedParts
+    onFatal: @escaping @Sendable (Fault) -> Void, onDrain: @escaping @Sendable () -> Void,
+    opened: inout OpenedParts
   ) async throws -> Broker {
     let data = try PrivateDirectory(preparing: configuration.dataDirectory)
     let budget = MemoryBudget(limit: configuration.memoryBudget)
@@ -107,7 +111,13 @@ extension Broker {
       limits: configuration.limits, registry: registry, partitions: partitions, workers: workers,
       producerIDs: ProducerIDs(store: store, key: keys.producerIDs), admin: AdminQueue(),
       metrics: metrics, readBudget: MemoryBudget(limit: configuration.memoryBudget / 2), health: health,
-      time: time, logger: logger)
+      time: time, logger: logger, budget: budget, logPath: try data.folder("log").path,
+      feed: ClusterFeed(
+        startedMilliseconds: time.wallMilliseconds, capacity: configuration.watchedChanges),
+      drain: DrainSwitch(
+        health: health, deadlineMilliseconds: configuration.drainMilliseconds, order: onDrain))
+    registry.watch { topic, _ in context.feed.changed(topic) }
+    _ = health.watch { phase in context.feed.set { $0.phase = phase } }
     try await context.producerIDs.fetchBlock()
     try await restore(topics, deleted: deleted, context)
 

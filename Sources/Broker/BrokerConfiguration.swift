@@ -25,6 +25,8 @@ package struct BrokerConfiguration: Sendable {
   package var connectionWindowBytes: Int32 = 32 << 20
   /// Partitions of all topics together: each costs memory and upkeep even when idle.
   package var maximumPartitions = 200_000
+  /// Changes kept for Cluster/Watch, all watchers together; who falls behind them begins again.
+  package var watchedChanges = 4_096
   /// The journal ring's size in bytes.
   package var journalBytes: Int64 = 256 << 20
   /// Produce is refused while less than this is free on the disk, in bytes (R57).

@@ -117,10 +117,6 @@ extension Reason {
     "OUT_OF_ORDER_SEQUENCE", .failedPrecondition, .definite, retriable: false,
     "A batch before this one is missing (P5); nothing was appended. Resend the missing batch first, or open a new producer."
   )
-  public static let duplicateSequence = Reason(
-    "DUPLICATE_SEQUENCE", .ok, .definite, retriable: false,
-    "The batch was appended before, too long ago to remember its offset (P5). It is a success without an offset."
-  )
   public static let unknownProducer = Reason(
     "UNKNOWN_PRODUCER", .failedPrecondition, .definite, retriable: false,
     "The partition has no state for this producer id and the batch does not start at sequence 0 (P6). Open the producer stream again for a new id."
@@ -146,10 +142,6 @@ extension Reason {
     "OVERLOADED", .unavailable, .definite, retriable: true,
     "A bounded queue of the broker is full (R48) or its memory budget is spent. Try again after the time in RetryInfo."
   )
-  public static let tooManyStreams = Reason(
-    "TOO_MANY_STREAMS", .resourceExhausted, .definite, retriable: true,
-    "The connection or broker has as many open calls or connections as it may. Close some, or use another connection."
-  )
   public static let diskFull = Reason(
     "DISK_FULL", .resourceExhausted, .definite, retriable: true,
     "The log directory is above its high-water mark (R57); reads, deletes and retention go on. Free space, shorten retention, or add disk."
@@ -161,6 +153,10 @@ extension Reason {
   public static let dataCorrupt = Reason(
     "DATA_CORRUPT", .dataLoss, .definite, retriable: false,
     "Stored bytes of this partition fail their checksum and are not a torn tail (R52). It stays offline until an operator accepts the loss or a healthy replica repairs it."
+  )
+  public static let partitionOnline = Reason(
+    "PARTITION_ONLINE", .failedPrecondition, .definite, retriable: false,
+    "The loss of a partition was to be accepted, but it is served: there is nothing to give up. Nothing was changed."
   )
   public static let batchUndecodable = Reason(
     "BATCH_UNDECODABLE", .dataLoss, .definite, retriable: false,
@@ -205,9 +201,9 @@ extension Reason {
     jsonInvalid, parameterInvalid, pathUnknown, httpMethodNotAllowed, mediaTypeUnsupported, notAcceptable,
     topicNotFound, partitionNotFound, topicExists, offsetOutOfRange, logTruncated, topicLimit,
     batchCorrupt, batchInvalid, batchTooLarge, recordTooLarge, timestampInvalid, producerFenced,
-    outOfOrderSequence, duplicateSequence, unknownProducer, tooManyInFlight, partitionerChanged,
+    outOfOrderSequence, unknownProducer, tooManyInFlight, partitionerChanged,
     acksTooWeak, streamNotOpen,
-    overloaded, tooManyStreams, diskFull, logOffline, dataCorrupt, batchUndecodable, draining,
+    overloaded, diskFull, logOffline, dataCorrupt, partitionOnline, batchUndecodable, draining,
     notReady, metadataUnavailable, conflict, connectionLost,
     unreachable, internalError,
     unauthenticated, permissionDenied,

@@ -31,7 +31,7 @@ struct Serve: AsyncParsableCommand {
     do {
       let broker = try await Broker.start(
         try BrokerConfiguration(settings), time: SystemTime(), random: SystemRandom(), logger: logger,
-        onFatal: { fault in signals.raise(fatal: fault) })
+        onFatal: { fault in signals.raise(fatal: fault) }, onDrain: { signals.raiseDrain() })
       try development?.writeContext(address: broker.address)
       FileHandle.standardOutput.write(
         Data("skeind ready grpc=\(broker.address) operations=\(broker.operationsAddress)\n".utf8))
@@ -245,6 +245,9 @@ final class TerminationSignals: @unchecked Sendable {
       return source
     }
   }
+
+  /// A client ordered the drain: as if SIGTERM had come.
+  func raiseDrain() { continuation.yield(.signal) }
 
   func raise(fatal fault: Fault) { continuation.yield(.fatal(fault)) }
 

@@ -68,7 +68,8 @@ enum ErrorPage {
 
     Every refusal is a `google.rpc.Status`: in `grpc-status-details-bin` when it ends a call, in an `error` field when
     it concerns one item of a call that goes on. It carries `ErrorInfo{reason, domain: "skein", metadata}` with a reason of this
-    table, and `BadRequest` (every wrong field at once) or `RetryInfo` (how long to wait) where they apply. The message names
+    table, and `BadRequest` (every wrong field at once), `RetryInfo` (how long to wait), `ResourceInfo` (what it is about) or
+    `QuotaFailure` (which limit) where they apply; long lists are cut to what stock clients take. The message names
     the thing, the limit, the value and the cure; programs read `reason` and `metadata`, never the message.
 
     **Outcome**: *definite* means that nothing was applied; *unknown* means that it may have been, so that only an idempotent

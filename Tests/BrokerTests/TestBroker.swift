@@ -1,4 +1,3 @@
-import Broker
 import Certificates
 import Foundation
 import Logging
@@ -8,15 +7,22 @@ import SkeinCore
 import Transport
 import Wire
 
+@testable import Broker
+
 /// A real broker in the test process: own folder, own certificates, free ports, own event loops.
 final class TestBroker: Sendable {
   let broker: Broker
   let folder: URL
   let issuer: TestIdentities
   private let running: Task<Void, Never>
+  private let drainCount: Counter
 
-  private init(_ broker: Broker, _ folder: URL, _ issuer: TestIdentities) {
+  /// How often a client's drain reached the owner.
+  var drains: Int { drainCount.value }
+
+  private init(_ broker: Broker, _ folder: URL, _ issuer: TestIdentities, _ drains: Counter) {
     self.broker = broker
+    self.drainCount = drains
     self.folder = folder
     self.issuer = issuer
     self.running = Task { await broker.run() }
@@ -45,9 +51,11 @@ final class TestBroker: Sendable {
     configure(&configuration)
     var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     logger.logLevel = .critical
+    let drains = Counter()
     let broker = try await Broker.start(
-      configuration, time: SystemTime(), random: SystemRandom(), logger: logger)
-    return TestBroker(broker, folder, identities)
+      configuration, time: SystemTime(), random: SystemRandom(), logger: logger,
+      onDrain: { drains.add(1) })
+    return TestBroker(broker, folder, identities, drains)
   }
 
   var host: String { "127.0.0.1" }

@@ -142,6 +142,27 @@ final class LogWorkers: Sendable {
   /// How long `flushNow` waits for a full journal.
   static let flushPatience = Duration.seconds(30)
 
+  /// Waits until the damage was cut out of partitions whose loss was accepted.
+  /// - Throws: `LOG_OFFLINE` (unknown) when the directory fails, or does not get there in time.
+  func salvage(_ keys: [TopicPartition]) async throws {
+    let begun = ContinuousClock.now
+    while keys.contains(where: { directory.partition($0)?.corruption != nil }) {
+      if case .offline(let error) = directory.state { throw error.fault }
+      guard ContinuousClock.now - begun < Self.salvagePatience else {
+        throw Fault(
+          .logOffline,
+          "the damage is still being cut out after \(Self.salvagePatience); Cluster/Health tells when the partitions are served"
+        )
+      }
+      notifyWriteBehind()
+      // Behind the step that was just asked for; on a full disk steps wait for upkeep.
+      try await behindPool.runIfActive {}
+      if case .full = directory.state { try await Task.sleep(for: .milliseconds(100)) }
+    }
+  }
+
+  static let salvagePatience = Duration.seconds(60)
+
   /// Runs a blocking piece of log work off the event loops.
   func perform<T: Sendable>(_ work: @escaping @Sendable () throws -> T) async throws -> T {
     try await behindPool.runIfActive(work)

@@ -21,6 +21,9 @@ final class DrainRegistry: Sendable {
   private struct Entry: Sendable { weak var stream: (any DrainableStream)? }
   private let streams = Mutex<[ObjectIdentifier: Entry]>([:])
 
+  /// Streams that are open.
+  var count: Int { streams.withLock { $0.count } }
+
   func add(_ stream: any DrainableStream) {
     streams.withLock { $0[ObjectIdentifier(stream)] = Entry(stream: stream) }
   }

@@ -18,7 +18,7 @@ struct Router: Sendable {
     let service = String(parts[1])
     let method = String(parts[2])
     if service == "grpc.health.v1.Health" { return health.handler(method: method, call: call) }
-    guard Self.services.contains(service) else { return nil }
+    guard Self.services.contains(service) || ReflectionService.names.contains(service) else { return nil }
     do throws(Fault) {
       let principal = try Principal(subjectAlternativeURIs: call.peer.subjectAlternativeURIs)
       guard principal.tenant == .default else {
@@ -27,12 +27,8 @@ struct Router: Sendable {
           "principal \"\(principal.name)\" belongs to tenant \"\(principal.tenant.rawValue)\", which this broker does not have"
         )
       }
-      guard context.health.phase == .ready else {
-        throw context.health.phase == .starting
-          ? Fault(.notReady, "the broker is still starting; retry after 1 s", retryAfterMilliseconds: 1_000)
-          : Fault(
-            .draining, "the broker is stopping; connect again after 1 s", retryAfterMilliseconds: 1_000)
-      }
+      let isAlwaysOpen = service == "skein.v1.Cluster" && ClusterService.always.contains(method)
+      if !isAlwaysOpen, let refusal = Self.refusal(in: context.health.phase) { throw refusal }
       context.metrics.calls.add(1)
       switch service {
       case "skein.v1.Producer":
@@ -43,11 +39,24 @@ struct Router: Sendable {
         return TopicsService(context: context).handler(method: method, call: call, principal: principal)
       case "skein.v1.Cluster":
         return ClusterService(context: context).handler(method: method, call: call, principal: principal)
-      default: return nil
+      default: return ReflectionService(services: Self.services).handler(method: method, call: call)
       }
     } catch {
       context.metrics.callsRefused.add(1)
       return RefusedHandler(call, error)
+    }
+  }
+}
+
+extension Router {
+  /// What a call is told while the broker does not serve.
+  static func refusal(in phase: HealthState.Phase) -> Fault? {
+    switch phase {
+    case .ready: nil
+    case .starting:
+      Fault(.notReady, "the broker is still starting; retry after 1 s", retryAfterMilliseconds: 1_000)
+    case .draining, .failed:
+      Fault(.draining, "the broker is stopping; connect again after 1 s", retryAfterMilliseconds: 1_000)
     }
   }
 }

@@ -20,12 +20,17 @@ final class BrokerContext: Sendable {
   let health: HealthState
   let time: any TimeSource
   let logger: Logger
+  /// For `Cluster`: buffers of clients, where the log is, who watches, how to stop.
+  let budget: MemoryBudget
+  let logPath: String
+  let feed: ClusterFeed
+  let drain: DrainSwitch
 
   init(
     identity: BrokerIdentity, limits: BrokerLimits, registry: TopicRegistry,
     partitions: PartitionMap, workers: LogWorkers, producerIDs: ProducerIDs, admin: AdminQueue,
     metrics: BrokerMetrics, readBudget: MemoryBudget, health: HealthState, time: any TimeSource,
-    logger: Logger
+    logger: Logger, budget: MemoryBudget, logPath: String, feed: ClusterFeed, drain: DrainSwitch
   ) {
     self.identity = identity
     self.limits = limits
@@ -39,6 +44,10 @@ final class BrokerContext: Sendable {
     self.health = health
     self.time = time
     self.logger = logger
+    self.budget = budget
+    self.logPath = logPath
+    self.feed = feed
+    self.drain = drain
   }
 }
 

@@ -23,6 +23,8 @@ final class TopicRegistry: Sendable {
 
   private struct State {
     var topics: [TenantName: [String: Topic]] = [:]
+    /// Made by the first page after a topic came or went, so that pages cost what they hold.
+    var sortedNames: [TenantName: [String]] = [:]
     var topicCount = 0
     var partitionCount = 0
   }
@@ -77,8 +79,18 @@ final class TopicRegistry: Sendable {
 
   /// The tenant's topics after `token` in name order, at most `limit`.
   func page(of tenant: TenantName, after token: String, limit: Int) -> [Topic] {
-    let topics = state.withLock { $0.topics[tenant] ?? [:] }
-    return topics.values.filter { $0.name > token }.sorted { $0.name < $1.name }.prefix(limit).map { $0 }
+    state.withLock { state in
+      guard let topics = state.topics[tenant] else { return [] }
+      let names = state.sortedNames[tenant] ?? topics.keys.sorted()
+      state.sortedNames[tenant] = names
+      var low = 0
+      var high = names.count
+      while low < high {
+        let middle = (low + high) / 2
+        if names[middle] > token { high = middle } else { low = middle + 1 }
+      }
+      return names[low...].prefix(limit).compactMap { topics[$0] }
+    }
   }
 
   var all: [Topic] { state.withLock { $0.topics.values.flatMap(\.values) } }
@@ -193,6 +205,7 @@ final class TopicRegistry: Sendable {
     state.withLock { state in
       if let known = state.topics[tenant]?.removeValue(forKey: name) {
         state.topicCount -= 1
+        state.sortedNames[tenant] = nil
         state.partitionCount -= Int(known.partitions)
       }
     }
@@ -243,7 +256,10 @@ final class TopicRegistry: Sendable {
 
   private static func insert(_ topic: Topic, into state: inout State) {
     let known = state.topics[topic.tenant, default: [:]].updateValue(topic, forKey: topic.name)
-    if known == nil { state.topicCount += 1 }
+    if known == nil {
+      state.topicCount += 1
+      state.sortedNames[topic.tenant] = nil
+    }
     state.partitionCount += Int(topic.partitions) - Int(known?.partitions ?? 0)
   }
 

@@ -20,6 +20,9 @@ final class DirectoryShared: Sendable {
   /// The largest frame and batch that the journal takes, in bytes.
   let largestEntry = Atomic<Int>(.max)
 
+  /// Retention waits because the wall clock has jumped (R60).
+  let retentionPaused = Atomic<Bool>(false)
+
   /// 0 online, 1 full, 2 offline; the reason stands in `offlineReason`.
   private let condition = Atomic<UInt8>(0)
   private let offlineReason = Mutex<LogError?>(nil)

@@ -6,7 +6,8 @@ internal import Synchronization
 final class Flusher {
   private let shared: DirectoryShared
   private let backlog: Backlog
-  private let journal: Journal
+  /// Others read its size only.
+  let journal: Journal
   /// Taken from the queue and not in the journal yet, in order, from `next` on.
   private var waiting: [PendingEntry] = []
   private var next = 0

@@ -38,6 +38,7 @@ struct Maintenance {
     let monotonic = shared.time.monotonicNanoseconds / 1_000_000
     let wall = shared.time.wallMilliseconds
     watchClock(monotonic: monotonic, wall: wall)
+    shared.retentionPaused.store(isRetentionPaused, ordering: .relaxed)
     var submitted: [PendingEntry] = []
     for log in partitions.all {
       try roll(log.store, now: wall, segments)
