@@ -73,7 +73,8 @@ private enum DescriptorParser {
     return file
   }
 
-  private static func message(_ bytes: UnsafeRawBufferPointer, _ scope: String, _ file: inout DescriptorFile) {
+  private static func message(_ bytes: UnsafeRawBufferPointer, _ scope: String, _ file: inout DescriptorFile)
+  {
     let full = scope + name(of: bytes)
     file.symbols.append(full)
     file.messages.append(full)
@@ -97,7 +98,8 @@ private enum DescriptorParser {
     }
   }
 
-  private static func service(_ bytes: UnsafeRawBufferPointer, _ scope: String, _ file: inout DescriptorFile) {
+  private static func service(_ bytes: UnsafeRawBufferPointer, _ scope: String, _ file: inout DescriptorFile)
+  {
     let full = scope + name(of: bytes)
     file.symbols.append(full)
     file.services.append(full)

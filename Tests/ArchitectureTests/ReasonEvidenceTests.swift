@@ -10,7 +10,8 @@ import Testing
       !$0.hasSuffix("Reason+Catalogue.swift")
     }.map { try Repository.text($0) }
     let found = ReasonEvidence.violations(
-      names: Reason.catalogue.map(\.name), catalogue: catalogue, sources: sources, evidence: ReasonEvidence.all,
+      names: Reason.catalogue.map(\.name), catalogue: catalogue, sources: sources,
+      evidence: ReasonEvidence.all,
       file: { try? Repository.text("Tests/" + $0) })
     #expect(found.isEmpty, "\(violationList(found))")
   }
@@ -45,7 +46,9 @@ enum ReasonEvidence {
   static let all: [String: (file: String, test: String)] = [
     "INVALID_REQUEST": ("BrokerTests/TopicsTests.swift", "everyProblemComesAtOnce"),
     "MALFORMED_MESSAGE": ("interop/test_access.py", "test_malformed_messages_are_explained"),
-    "MESSAGE_TOO_LARGE": ("interop/test_publish_fetch.py", "test_a_message_over_the_limit_is_refused_with_the_limit"),
+    "MESSAGE_TOO_LARGE": (
+      "interop/test_publish_fetch.py", "test_a_message_over_the_limit_is_refused_with_the_limit"
+    ),
     "METHOD_UNKNOWN": ("interop/test_publish_fetch.py", "test_unknown_methods_are_unimplemented"),
     "SERVICE_UNKNOWN": ("BrokerTests/ReasonTests.swift", "anUnknownServiceHasNoHealth"),
     "ENCODING_UNSUPPORTED": ("interop/test_publish_fetch.py", "test_compressed_requests_are_taken"),
@@ -63,7 +66,9 @@ enum ReasonEvidence {
     "PARTITION_NOT_FOUND": ("BrokerTests/PublishTests.swift", "errorsStandBesideTheRecordTheyConcern"),
     "TOPIC_EXISTS": ("BrokerTests/TopicsTests.swift", "everyProblemComesAtOnce"),
     "OFFSET_OUT_OF_RANGE": ("BrokerTests/PublishTests.swift", "offsetsOutsideTheLogSayWhatIsValid"),
-    "LOG_TRUNCATED": ("CommitLogTests/LogAppendTests.swift", "memoryTopicsAreVisibleAtOnceAndMayLoseTheirEnd"),
+    "LOG_TRUNCATED": (
+      "CommitLogTests/LogAppendTests.swift", "memoryTopicsAreVisibleAtOnceAndMayLoseTheirEnd"
+    ),
     "TOPIC_LIMIT": ("BrokerTests/AddPartitionsTests.swift", "thereIsNoWayDownAndALimitUp"),
     "BATCH_CORRUPT": ("BrokerTests/StreamTests.swift", "badBatchesAreRefusedAndTheStreamLives"),
     "BATCH_INVALID": ("BrokerTests/StreamTests.swift", "badBatchesAreRefusedAndTheStreamLives"),
@@ -71,10 +76,14 @@ enum ReasonEvidence {
     "RECORD_TOO_LARGE": ("BrokerTests/PublishTests.swift", "errorsStandBesideTheRecordTheyConcern"),
     "TIMESTAMP_INVALID": ("BrokerTests/PublishTests.swift", "errorsStandBesideTheRecordTheyConcern"),
     "INVALID_PRODUCER_EPOCH": ("BrokerTests/ReasonTests.swift", "anOlderEpochIsFenced"),
-    "OUT_OF_ORDER_SEQUENCE": ("BrokerTests/StreamTests.swift", "batchesAreAcknowledgedInOrderAndRetriesDeduplicated"),
+    "OUT_OF_ORDER_SEQUENCE": (
+      "BrokerTests/StreamTests.swift", "batchesAreAcknowledgedInOrderAndRetriesDeduplicated"
+    ),
     "UNKNOWN_PRODUCER": ("BrokerTests/StreamTests.swift", "badBatchesAreRefusedAndTheStreamLives"),
     "TOO_MANY_IN_FLIGHT": ("CommitLogTests/LogProducerTests.swift", "theWindowBoundsBatchesInFlight"),
-    "PARTITIONER_CHANGED": ("BrokerTests/AddPartitionsTests.swift", "oldGenerationsAreRefusedAfterTheDuplicateWindow"),
+    "PARTITIONER_CHANGED": (
+      "BrokerTests/AddPartitionsTests.swift", "oldGenerationsAreRefusedAfterTheDuplicateWindow"
+    ),
     "ACKS_TOO_WEAK": ("BrokerTests/TopicUpdateTests.swift", "limitsBindOpenStreams"),
     "STREAM_NOT_OPEN": ("BrokerTests/StreamTests.swift", "aStreamMustBeOpenedOnce"),
     "OVERLOADED": ("CommitLogTests/LogAppendTests.swift", "theSubmitQueueIsBounded"),
@@ -85,7 +94,9 @@ enum ReasonEvidence {
     "BATCH_UNDECODABLE": ("BrokerTests/ReasonTests.swift", "whatDoesNotInflateIsToldWithTheWayOn"),
     "DRAINING": ("BrokerTests/ClusterTests.swift", "aDrainIsOrderedOnceAndTold"),
     "NOT_READY": ("BrokerTests/ReasonTests.swift", "phasesHaveTheirRefusal"),
-    "METADATA_UNAVAILABLE": ("MetadataStoreTests/MetadataErrorTests.swift", "faultsNeverClaimMoreThanIsKnown"),
+    "METADATA_UNAVAILABLE": (
+      "MetadataStoreTests/MetadataErrorTests.swift", "faultsNeverClaimMoreThanIsKnown"
+    ),
     "CONFLICT": ("BrokerTests/TopicUpdateTests.swift", "settingsAreSetResetAndCompared"),
     "CONNECTION_LOST": ("WireTests/FaultStatusTests.swift", "foreignStatusesFallBackToTheCode"),
     "UNREACHABLE": ("BrokerTests/ClientProduceTests.swift", "aStrangerIsRefusedAndNobodyIsUnreachable"),
@@ -111,7 +122,9 @@ enum ReasonEvidence {
         report(name, "is not declared in the usual form")
         continue
       }
-      if !sources.contains(where: { mentions(swiftName, $0) }) { report(name, "is produced by nothing in Sources") }
+      if !sources.contains(where: { mentions(swiftName, $0) }) {
+        report(name, "is produced by nothing in Sources")
+      }
       guard let (path, test) = evidence[name] else {
         report(name, "has no test in ReasonEvidence")
         continue

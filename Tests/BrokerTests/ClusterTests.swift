@@ -144,7 +144,8 @@ typealias WatchClient = StreamClient<WatchClusterRequest, WatchClusterResponse>
     for number in 0..<1_203 {
       registry.publish(
         Topic(
-          id: TopicID(high: 1, low: UInt64(number)), tenant: .default, name: "t\(10_000 + number)", partitions: 1,
+          id: TopicID(high: 1, low: UInt64(number)), tenant: .default, name: "t\(10_000 + number)",
+          partitions: 1,
           partitioner: .murmur2, generation: 1, settings: TopicSettings(), explicitSettings: [:],
           createdMilliseconds: 0, revision: Int64(number + 1)))
     }
@@ -168,7 +169,8 @@ typealias WatchClient = StreamClient<WatchClusterRequest, WatchClusterResponse>
       feed.changed(
         Topic(
           id: TopicID(high: 0, low: 1), tenant: .default, name: name, partitions: 1, partitioner: .murmur2,
-          generation: 1, settings: TopicSettings(), explicitSettings: [:], createdMilliseconds: 0, revision: 1))
+          generation: 1, settings: TopicSettings(), explicitSettings: [:], createdMilliseconds: 0, revision: 1
+        ))
     }
     let calls = Mutex(0)
     let watcher = feed.watch { calls.withLock { $0 += 1 } }
@@ -177,7 +179,8 @@ typealias WatchClient = StreamClient<WatchClusterRequest, WatchClusterResponse>
     feed.set { $0.phase = .ready }  // nothing new: no revision, no call
     #expect(calls.withLock { $0 } == 5 && feed.revision == begin + 5)
     let news = try #require(feed.news(after: begin, for: .default, limit: 10))
-    #expect(news.topics.map(\.name) == ["a", "b"] && news.status?.phase == .ready && news.revision == begin + 5)
+    #expect(
+      news.topics.map(\.name) == ["a", "b"] && news.status?.phase == .ready && news.revision == begin + 5)
     let first = try #require(feed.news(after: begin, for: .default, limit: 1))
     #expect(first.topics.map(\.name) == ["a"] && first.hasMore && first.revision == begin + 1)
     let other = try #require(feed.news(after: begin, for: TenantName(rawValue: "x"), limit: 10))

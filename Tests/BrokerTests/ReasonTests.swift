@@ -11,7 +11,8 @@ import Wire
   /// What the transport refuses by itself has a reason of the catalogue, whichever it is.
   @Test func everyCauseOfTheTransportIsExplained() {
     let expected: [(GRPCStatus.Cause, Reason)] = [
-      (.messageTooLarge(limit: 5), .messageTooLarge), (.noMemory, .overloaded), (.methodUnknown, .methodUnknown),
+      (.messageTooLarge(limit: 5), .messageTooLarge), (.noMemory, .overloaded),
+      (.methodUnknown, .methodUnknown),
       (.encodingUnsupported, .encodingUnsupported), (.malformedFraming, .framingInvalid),
       (.malformedRequest(header: "grpc-timeout"), .invalidRequest), (.deadlinePassed, .deadlineExceeded),
       (.peerTooSlow, .clientTooSlow),

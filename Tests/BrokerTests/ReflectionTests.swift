@@ -37,7 +37,8 @@ import Wire
       }
       #expect(
         list.service.map(\.name) == [
-          "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "skein.v1.Cluster", "skein.v1.Consumer",
+          "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "skein.v1.Cluster",
+          "skein.v1.Consumer",
           "skein.v1.Producer", "skein.v1.Topics",
         ])
       let topics = try #require(names(try await ask(.fileByFilename("skein/v1/topics.proto"))))
@@ -50,7 +51,8 @@ import Wire
         "skein.v1.Record.key_presence": "records", ".skein.v1.UpdateTopicRequest.SetEntry": "topics",
       ]
       for (symbol, file) in symbols {
-        #expect(names(try await ask(.fileContainingSymbol(symbol)))?.first == "skein/v1/\(file).proto", "\(symbol)")
+        #expect(
+          names(try await ask(.fileContainingSymbol(symbol)))?.first == "skein/v1/\(file).proto", "\(symbol)")
       }
       #expect(names(try await ask(.fileContainingSymbol("google.rpc.BadRequest.FieldViolation"))) != nil)
       for hidden in ["etcdserverpb.KV", "skein.internal.v1.TopicRecord", "skein.v1.Nothing", ""] {

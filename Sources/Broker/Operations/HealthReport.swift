@@ -102,7 +102,8 @@ struct HealthReport: Sendable {
     }
     if directory.isRetentionPaused {
       add(
-        .degraded, "clock", nil, "the wall clock jumped by more than 5 minutes; retention waits up to an hour",
+        .degraded, "clock", nil,
+        "the wall clock jumped by more than 5 minutes; retention waits up to an hour",
         "check the time service of this machine")
     }
   }
@@ -111,7 +112,8 @@ struct HealthReport: Sendable {
     for (name, why) in facts.offline {
       add(
         .degraded, "partition \(name)", .dataCorrupt, why,
-        "stop the broker and restore the partition's files, or give up what is damaged with Cluster/AcceptLoss")
+        "stop the broker and restore the partition's files, or give up what is damaged with Cluster/AcceptLoss"
+      )
     }
     let more = facts.offlineCount - facts.offline.count
     if more > 0 {

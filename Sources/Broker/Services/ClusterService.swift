@@ -103,7 +103,8 @@ struct ClusterService: Sendable {
         let key = TopicPartition(topic: topic.id, partition: partition)
         guard let damage = directory.partition(key)?.corruption else {
           throw Fault(
-            .partitionOnline, "partition \(partition) of topic \"\(topic.name)\" is served; there is nothing to give up"
+            .partitionOnline,
+            "partition \(partition) of topic \"\(topic.name)\" is served; there is nothing to give up"
           )
         }
         result.damage = damage

@@ -71,7 +71,8 @@ private final class ReflectionHandler: CallHandler {
     guard waiting.count < Self.maximumWaiting else {
       return fail(
         Fault(
-          .overloaded, "\(Self.maximumWaiting) reflection requests wait for their answers to be read; read them",
+          .overloaded,
+          "\(Self.maximumWaiting) reflection requests wait for their answers to be read; read them",
           metadata: ["limit": String(Self.maximumWaiting)], retryAfterMilliseconds: 1_000))
     }
     waiting.append(message)
@@ -124,7 +125,8 @@ private final class ReflectionHandler: CallHandler {
       let plain = name.hasPrefix(".") ? String(name.dropFirst()) : name
       response.messageResponse = files(ReflectionIndex.bySymbol[plain], name)
     case .fileContainingExtension(let wanted):
-      response.messageResponse = notFound("an extension \(wanted.extensionNumber) of \(wanted.containingType)")
+      response.messageResponse = notFound(
+        "an extension \(wanted.extensionNumber) of \(wanted.containingType)")
     case .allExtensionNumbersOfType(let name):
       response.messageResponse =
         ReflectionIndex.messages.contains(name)
@@ -136,7 +138,8 @@ private final class ReflectionHandler: CallHandler {
     case nil:
       response.messageResponse = .errorResponse(
         ErrorResponse(
-          errorCode: StatusCode.invalidArgument.rawValue, errorMessage: "the request asks nothing; set one field"))
+          errorCode: StatusCode.invalidArgument.rawValue,
+          errorMessage: "the request asks nothing; set one field"))
     }
     return response
   }
@@ -152,6 +155,7 @@ private final class ReflectionHandler: CallHandler {
   private func notFound(_ what: String) -> ServerReflectionResponse.MessageResponse {
     .errorResponse(
       ErrorResponse(
-        errorCode: StatusCode.notFound.rawValue, errorMessage: "\(what.displayable) is not part of the contract"))
+        errorCode: StatusCode.notFound.rawValue,
+        errorMessage: "\(what.displayable) is not part of the contract"))
   }
 }
