@@ -143,7 +143,7 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
       if let failure = Self.failure(of: head) { return finish(call, failure, head.metadata, connection) }
       guard endStream else {
         call.responseHeadersReceived = true
-        call.inbound.acceptsGzip = head.encoding == .gzip
+        call.inbound.acceptsGzip = head.isGzip
         call.handler?.receivedHeaders(head.metadata)
         return
       }

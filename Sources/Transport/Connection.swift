@@ -70,7 +70,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
 
   // Calls
   var calls: [Int32: Call] = [:]
-  var head = HeadBuilder()
+  let head = HeadBuilder()
   var touched: [Call] = []
   var relievedCalls: [Call] = []
   var unreleased = 0

@@ -2,8 +2,9 @@ import SkeinCore
 
 /// One header block in the making: what gRPC itself needs, and the custom metadata.
 ///
-/// Pure. Header blocks of a connection never interleave, so each connection has one, used in turn.
-struct HeadBuilder {
+/// Pure. Header blocks of a connection never interleave, so each connection has one, used in turn; a class, so
+/// that looking at it copies nothing. Confined to the connection's loop.
+final class HeadBuilder {
   enum Timeout: Equatable {
     case none, malformed
     case nanoseconds(Int64)
@@ -42,8 +43,11 @@ struct HeadBuilder {
   private var lastPath: [UInt8] = []
   private var lastPathText = ""
 
+  /// Messages of this side may come compressed.
+  var isGzip: Bool { if case .gzip = encoding { true } else { false } }
+
   /// Starts the next block.
-  mutating func reset() {
+  func reset() {
     size = 0
     isPost = false
     method = ""
@@ -63,7 +67,7 @@ struct HeadBuilder {
   }
 
   /// Takes one field. Returns false when the list has grown over `limit` (HTTP/2's measure).
-  mutating func add(
+  func add(
     _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>, limit: Int
   ) -> Bool {
     size += name.count + value.count + 32
@@ -87,7 +91,7 @@ struct HeadBuilder {
     return GRPCStatus(grpcStatus.code, message, details: details)
   }
 
-  private mutating func pseudo(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
+  private func pseudo(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
     if name.elementsEqual(":path".utf8) {
       if !lastPath.elementsEqual(value) || lastPath.isEmpty {
         lastPath = Array(value)
@@ -102,7 +106,7 @@ struct HeadBuilder {
     }
   }
 
-  private mutating func grpc(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
+  private func grpc(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
     if name.elementsEqual("grpc-timeout".utf8) {
       timeout = GRPCTimeout.decode(value).map { .nanoseconds($0) } ?? .malformed
     } else if name.elementsEqual("grpc-encoding".utf8) {
@@ -119,7 +123,7 @@ struct HeadBuilder {
     }
   }
 
-  private mutating func custom(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
+  private func custom(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
     guard Metadata.isCustom(name) else { return }
     let text = String(decoding: name, as: UTF8.self)
     if text.hasSuffix("-bin") {

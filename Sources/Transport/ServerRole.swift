@@ -77,7 +77,7 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
       limits: connection.limits)
     call.stream = stream
     call.opened = connection.lastRead
-    call.inbound.acceptsGzip = head.encoding == .gzip
+    call.inbound.acceptsGzip = head.isGzip
     call.peerAcceptsGzip = head.acceptsGzip
     guard let handler = server.router(call) else {
       var block = HeaderBlock.announcing

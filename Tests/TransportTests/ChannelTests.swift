@@ -26,7 +26,7 @@ import Testing
 
   private func echo(_ channel: GRPCChannel, waitsForReady: Bool = false) async throws -> [UInt8] {
     try await channel.unary(
-      path: "/t.T/Echo", message: OutboundMessage(head: [1, 2]), deadline: .now() + .seconds(10),
+      path: "/t.T/Echo", message: OutboundMessage(head: [1, 2]), deadline: .now() + .seconds(40),
       waitsForReady: waitsForReady
     ).array
   }
@@ -200,7 +200,7 @@ import Testing
     func call(_ path: String) async -> StatusCode {
       do {
         _ = try await channel.unary(
-          path: path, message: OutboundMessage(head: [1]), deadline: .now() + .seconds(5))
+          path: path, message: OutboundMessage(head: [1]), deadline: .now() + .seconds(40))
         return .ok
       } catch { return (error as? RPCFailure)?.status.code ?? .unknown }
     }

@@ -59,7 +59,7 @@ import Testing
   }
 
   @Test func headBuilderReadsWhatMatters() {
-    var head = HeadBuilder()
+    let head = HeadBuilder()
     func add(_ name: String, _ value: String, limit: Int = 4096) -> Bool {
       Array(name.utf8).withUnsafeBufferPointer { name in
         Array(value.utf8).withUnsafeBufferPointer { head.add(name, $0, limit: limit) }
