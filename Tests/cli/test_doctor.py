@@ -40,7 +40,7 @@ def test_all_is_well(skein, topic):
     assert result.code == 0 and result.json["ok"] is True, result
     found = checks(result)
     for check in ("context", "ca", "key", "certificate", "principal", "connection", "server", "latency", "clock",
-                  "cluster", "version", "limits", "topics", "topic"):
+                  "cluster", "version", "limits", "health", "topics", "topic"):
         assert [c["level"] for c in found[check]] == ["ok"], check
     text = skein.ok("doctor")
     assert text.lines[-1] == "all is well" and "\x1b" not in text.out
