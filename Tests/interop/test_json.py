@@ -219,6 +219,8 @@ def test_update_and_growth(door):
 
 def test_cluster(door):
     assert door.ok("GET", "/v1/cluster")["principal"] == "admin"
+    assert door.ok("GET", "/v1/cluster/health")["status"] == "HEALTH_STATUS_OK"
+    door.refused("POST", "/v1/cluster/drain", {"brokerId": 4711}, reason="INVALID_REQUEST")
     assert door.ok("POST", "/v1/grpc.health.v1.Health/Check")["status"] == "SERVING"
 
 
@@ -467,6 +469,7 @@ def test_answers_fit_the_document(door):
     check("skein.v1.ListTopicsResponse", door.ok("GET", "/v1/topics"))
     check("skein.v1.ListOffsetsResponse", door.ok("GET", f"/v1/topics/{topic}/offsets?spec=earliest"))
     check("skein.v1.DescribeClusterResponse", door.ok("GET", "/v1/cluster"))
+    check("skein.v1.ClusterHealthResponse", door.ok("GET", "/v1/cluster/health"))
     check("google.rpc.Status", door.call("GET", "/v1/topics/no-such").json())
 
 
