@@ -110,3 +110,12 @@ def test_progress_on_a_terminal(skein, topic):
     seen = skein.terminal("bench", "produce", "--topic", topic, "--records", 20000, "--rate", 4000, "--size", 10,
                           until=b" % of 20000 records")
     assert b"/s" in seen
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "lz4", "zstd"])
+def test_every_codec_brings_back_what_went_in(skein, topic, codec):
+    lines = "".join(f"{n} " + "abc" * 50 + "\n" for n in range(2000))
+    skein.ok("produce", topic, "-p", 0, "--compression", codec, input=lines)
+    assert skein.ok("consume", topic).out == lines
+    size = skein.ok("topic", "describe", topic, "-o", "json").json["size_bytes"]
+    assert size > len(lines) if codec == "none" else size < len(lines) / 4

@@ -161,3 +161,12 @@ def test_partitions_grow_and_never_shrink(skein, topic):
     assert back.code == 1 and "INVALID_REQUEST" in back.err
     assert skein.run("topic", "add-partitions", topic).code == 2
     assert skein.run("topic", "add-partitions", topic, "--to", 7, "--num", 1).code == 2
+
+
+def test_describe_is_repeated_until_a_signal(skein, topic):
+    watch = skein.start("topic", "describe", topic, "--watch", "--interval", "0.2", "-o", "json")
+    looks = [json.loads(watch.stdout.readline()) for _ in range(3)]
+    assert all(look["name"] == topic and look["records_per_second"] == 0 for look in looks)
+    watch.terminate()
+    out, err = watch.communicate(timeout=30)
+    assert watch.returncode == 0 and err == b""
