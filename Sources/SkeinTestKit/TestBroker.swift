@@ -54,9 +54,9 @@ public final class TestBroker: Sendable {
   }
 
   /// Runs `body` with a broker and a connected administrator; both end with it, also when it throws.
-  public static func run<Result: Sendable>(
+  public nonisolated(nonsending) static func run<Result>(
     _ options: TestBrokerOptions = .init(),
-    _ body: @Sendable (TestBroker, Client) async throws -> Result
+    _ body: nonisolated(nonsending) (TestBroker, Client) async throws -> Result
   ) async throws -> Result {
     let broker = try await start(options)
     do {
