@@ -41,7 +41,7 @@ import Testing
     }
   }
 
-  func following() async throws {
+  @Test func following() async throws {
     try await TestBroker.run { _, client in
       try await client.admin.createTopic("orders", partitions: 1)
       // snippet watch

@@ -41,6 +41,50 @@ import Testing
     }
   }
 
+  @Test func healthIsSaidAndADrainIsFollowedBySdkAndWatchers() async throws {
+    try await TestBroker.run { broker, client in
+      try await client.admin.createTopic("t", partitions: 3)
+      let health = try await client.admin.health()
+      #expect(health.level == .ok && health.broker == .ready && health.partitions == 3)
+      #expect(health.directories.count == 1 && health.directories[0].state == .online)
+
+      var watch = client.admin.watch().makeAsyncIterator()
+      var change = try #require(try await watch.next())
+      #expect(change.isReset && change.topics.map(\.name) == ["t"])
+      while !change.isSynced { change = try #require(try await watch.next()) }
+      try await client.admin.addPartitions("t", upTo: 4)
+      repeat { change = try #require(try await watch.next()) } while change.topics.isEmpty
+      #expect(change.topics.map(\.partitionCount) == [4] && !change.isReset)
+
+      // The watch goes on over a restart.
+      try await broker.restart()
+      try await client.admin.createTopic("later")
+      var names: Set<String> = ["t"]
+      while !names.contains("later") {
+        change = try #require(try await watch.next())
+        if change.isReset { names = [] }
+        names.formUnion(change.topics.map(\.name))
+      }
+      #expect(names == ["t", "later"])
+
+      do {
+        try await client.admin.drain(broker: 99)
+        Issue.record("another broker was drained")
+      } catch let error as SkeinError { #expect(error.reason == "INVALID_REQUEST") }
+      let progress = try await client.admin.drain(broker: 1, reason: "a test")
+      #expect(!progress.hadBegun && progress.deadline > .zero)
+      await broker.stop()
+    }
+  }
+
+  @Test func lossIsAcceptedOnlyWhereThereIsOne() async throws {
+    try await TestBroker.run { _, client in
+      try await client.admin.createTopic("t", partitions: 1)
+      let results = try await client.admin.acceptLoss("t", partitions: [0], dryRun: true)
+      #expect(results.map(\.error?.reason) == ["PARTITION_ONLINE"])
+    }
+  }
+
   @Test func anUnknownSettingIsNamed() async throws {
     try await TestBroker.run { _, client in
       try await client.admin.createTopic("t")
