@@ -64,7 +64,9 @@ extension Connection {
       header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
     else { return }
     // The answer is complete; a client that still sends is told to stop (RFC 9113, 8.1).
-    if !session.isRemoteClosed(header.stream_id) { session.reset(header.stream_id, NGHTTP2_NO_ERROR) }
+    guard !session.isRemoteClosed(header.stream_id) else { return }
+    if session.call(header.stream_id)?.http != nil { return linger(header.stream_id) }
+    session.reset(header.stream_id, NGHTTP2_NO_ERROR)
   }
 
   /// nghttp2 ends the session by itself where the peer breaks HTTP/2; its reason travels in the frame.

@@ -1,3 +1,4 @@
+import CNGHTTP2
 import NIOCore
 import SkeinCore
 
@@ -105,5 +106,21 @@ extension Call {
     if !isEmpty { outbound.append(raw: OutboundMessage(response.body)) }
     connection.session?.submitResponse(stream, block, isLast: isEmpty)
     connection.setNeedsPump()
+  }
+}
+
+extension Connection {
+  /// How long a client may go on sending a body that was answered already. curl 7.88 drops the answer when the
+  /// reset overtakes its upload (nginx waits likewise: `lingering_close`).
+  static let lingering = TimeAmount.seconds(1)
+
+  /// The answer is complete and the request is not: what still comes is swallowed for a while, then the
+  /// client is told to stop.
+  func linger(_ stream: Int32) {
+    _ = eventLoop.scheduleTask(in: Self.lingering) {
+      guard self.phase == .open, self.calls[stream] != nil else { return }
+      self.session?.reset(stream, NGHTTP2_NO_ERROR)
+      self.setNeedsPump()
+    }
   }
 }
