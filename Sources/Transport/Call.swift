@@ -223,8 +223,8 @@ package final class Call: @unchecked Sendable {
   /// of a message, or while the peer grants no credit.
   func abandon(_ status: GRPCStatus) {
     guard !isClosed else { return }
-    // An HTTP response that is being made will leave in a moment.
-    if let http, http.isAnswered, !headersSent { return }
+    // An HTTP response that is being made or sent when the deadline passes still counts.
+    if let http, http.isAnswered, !headersSent || status.cause == .deadlinePassed { return }
     let handler = self.handler
     if isServer, !outbound.isInsideMessage, !(http?.isAnswered ?? false),
       !headersSent || connection?.session?.isBlocked(stream) != true
