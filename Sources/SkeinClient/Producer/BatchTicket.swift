@@ -49,15 +49,23 @@ struct Placement: Sendable {
   }
 }
 
-/// Somebody who wants to know what became of one record.
-enum RecordWaiter: Sendable {
-  /// A caller of `send`; nil means that the record was not taken.
-  case caller(CheckedContinuation<RecordMetadata?, any Error>)
-  /// A sink, and the record's number in it.
-  case sink(SinkState, UInt64)
+/// Somebody who wants to know what became of one record. A class, so that "nobody", the fast path, is a null
+/// pointer: an optional enum of a continuation is asked for its case through the runtime, for each record.
+final class RecordWaiter: Sendable {
+  private enum Target {
+    /// A caller of `send`; nil means that the record was not taken.
+    case caller(CheckedContinuation<RecordMetadata?, any Error>)
+    /// A sink, and the record's number in it.
+    case sink(SinkState, UInt64)
+  }
+
+  private let target: Target
+
+  init(caller: CheckedContinuation<RecordMetadata?, any Error>) { target = .caller(caller) }
+  init(sink: SinkState, number: UInt64) { target = .sink(sink, number) }
 
   func resume(_ result: Result<RecordMetadata, SkeinError>) {
-    switch self {
+    switch target {
     case .caller(let continuation):
       switch result {
       case .success(let metadata): continuation.resume(returning: metadata)

@@ -117,7 +117,7 @@ public struct ProducerTopic: Sendable {
           do throws(SkeinError) {
             let taken = try take(
               key, value, headers: headers, timestamp: stamp, partition: partition, tag: 0,
-              waiter: .caller(waiter))
+              waiter: RecordWaiter(caller: waiter))
             if !taken { waiter.resume(returning: nil) }
           } catch { waiter.resume(throwing: error) }
         }

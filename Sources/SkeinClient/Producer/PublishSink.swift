@@ -39,7 +39,7 @@ public final class PublishSink: AsyncSequence, Sendable {
       while true {
         let taken = try topic.take(
           record.key, record.value, headers: headers, timestamp: stamp, partition: record.partition, tag: 0,
-          waiter: .sink(state, number))
+          waiter: RecordWaiter(sink: state, number: number))
         if taken { return number }
         try await topic.spaceOrCancelled()
       }
