@@ -95,7 +95,8 @@ let orders = (0..<20).map { Order(id: "order-\($0 % 5)", bytes: Array("content \
           // Nothing was stored, and the same may succeed later.
         } else {
           // Nothing was stored, and the request must change: reason is for programs, message for people.
-          print(error.reason, error.message)  // PARTITION_NOT_FOUND orders has no partition 99; valid are 0 to 1
+          // PARTITION_NOT_FOUND orders has no partition 99; valid are 0 to 1
+          print(error.reason, error.message)
         }
       }
       // end
