@@ -210,7 +210,8 @@ let tests: [Target] = [
     name: "BrokerTests",
     dependencies: [
       "SkeinCore", "RecordFormat", "CommitLog", "Wire", "Transport", "MetadataStore", "Broker",
-      "SkeinClient", "Certificates",
+      "SkeinClient", "Certificates", "Simulation",
+      .product(name: "NIOEmbedded", package: "swift-nio"),
     ] + nio, swiftSettings: strict),
 ]
 

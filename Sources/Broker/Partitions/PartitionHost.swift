@@ -10,6 +10,10 @@ final class PartitionHost {
   /// Appends not yet durable, in the order of their end offsets.
   private var pending = CircularBuffer<PendingAppend>()
   private var waiters: [ReadWaiter] = []
+  /// The newest partitioner generation of its topic that an append has told. Requests carry what their own
+  /// loop knew: one that comes late, from a stream that was lost, must not pass by an older generation after
+  /// another was refused by a newer one, for the sender has placed those records anew.
+  private var generation: UInt32 = 0
   /// Made with the first traffic: idle partitions, of which there are many, have none.
   private var meter: TrafficMeter?
 
@@ -33,9 +37,9 @@ final class PartitionHost {
     _ request: AppendRequest, at now: Int64, answers: inout ShardOutbox
   ) -> PendingEntry? {
     do throws(Fault) {
+      generation = max(generation, request.currentGeneration)
       let outcome = try log.append(
-        request.batch, header: request.header, generation: request.generation,
-        currentGeneration: request.currentGeneration)
+        request.batch, header: request.header, generation: request.generation, currentGeneration: generation)
       let appendedAt = now
       switch outcome {
       case .appended(let base, let last, let entry):
