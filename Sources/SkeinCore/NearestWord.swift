@@ -17,8 +17,10 @@ package enum NearestWord {
   }
 
   /// `; did you mean X?`, or nothing.
-  package static func hint(for word: String, in known: some Sequence<String>) -> String {
-    find(word, in: known).map { "; did you mean `\($0.displayable)`?" } ?? ""
+  package static func hint(
+    for word: String, in known: some Sequence<String>, quote: String = "`"
+  ) -> String {
+    find(word, in: known).map { "; did you mean \(quote)\($0.displayable)\(quote)?" } ?? ""
   }
 
   /// Insertions, deletions, replacements, and swaps of neighbours (optimal string alignment).

@@ -138,7 +138,7 @@ extension MessageFromJSON {
     switch item {
     case .string(let name):
       if let value = schema.number(named: name) { return value }
-      let hint = NearestName.hint(name, among: schema.names)
+      let hint = NearestWord.hint(for: name, in: schema.names, quote: "\"")
       try reject(
         "must be one of \(schema.names.joined(separator: ", ")), or a number, not \(item.found)\(hint)")
       return nil

@@ -160,7 +160,7 @@ struct MessageFromJSON {
   private mutating func reject(unknown name: String, in schema: MessageSchema) throws(Fault) {
     let shown = name.count > 80 ? String(name.prefix(80)) + "…" : name
     let names = schema.fields.map(\.jsonName)
-    let hint = NearestName.hint(name, among: names)
+    let hint = NearestWord.hint(for: name, in: names, quote: "\"")
     let known = names.isEmpty ? "it has none" : "known: \(names.joined(separator: ", "))"
     try reject("is not a field of \(schema.fullName)\(hint.isEmpty ? "; \(known)" : hint)", at: .field(shown))
   }

@@ -54,7 +54,7 @@ struct RequestParameters {
       return self.form = form
     }
     guard let binding = binding(of: name), let field = field(at: binding.field) else {
-      let hint = NearestName.hint(name, among: names)
+      let hint = NearestWord.hint(for: name, in: names, quote: "\"")
       return reject(
         name,
         "is not a parameter of this path\(hint.isEmpty ? "; known: \(names.joined(separator: ", "))" : hint)")

@@ -80,7 +80,7 @@ struct RouteTable: Sendable {
     let known = routes.map { Self.filled($0, path) } + ["/" + Self.openAPIPath.joined(separator: "/")]
     return Fault(
       .pathUnknown,
-      "there is nothing at \(text.displayable)\(NearestName.hint("/" + path.joined(separator: "/"), among: known)); /v1/openapi.json lists all paths"
+      "there is nothing at \(text.displayable)\(NearestWord.hint(for: "/" + path.joined(separator: "/"), in: known, quote: "\"")); /v1/openapi.json lists all paths"
     )
   }
 
