@@ -1,4 +1,5 @@
 import SkeinCore
+import Transport
 
 /// Runs what must await (metadata changes) for handlers that live on event loops: a bounded queue
 /// in front of a task group, so that no task floats free and a flood of requests is refused instead
@@ -37,6 +38,16 @@ final class AdminQueue: Sendable {
   }
 
   func finish() { continuation.finish() }
+
+  /// The handler of a unary method whose answer takes time: `body` runs here, with the request's bytes.
+  func unary(
+    _ call: Call, _ principal: Principal,
+    _ body: @escaping @Sendable (SharedBytes, Principal) async throws -> [UInt8]
+  ) -> any CallHandler {
+    UnaryHandler(call) { message, reply in
+      self.answer(reply) { try await body(message, principal) }
+    }
+  }
 
   /// Answers `reply` with the result of `body`.
   func answer(_ reply: UnaryReply, with body: @escaping @Sendable () async throws -> [UInt8]) {

@@ -13,22 +13,12 @@ struct ClusterService: Sendable {
 
   func handler(method: String, call: Call, principal: Principal) -> (any CallHandler)? {
     switch method {
-    case "Describe": unary(call, principal, describe)
-    case "Health": unary(call, principal, health)
+    case "Describe": context.admin.unary(call, principal, describe)
+    case "Health": context.admin.unary(call, principal, health)
     case "Watch": ClusterWatchHandler(call: call, context: context, principal: principal)
-    case "Drain": unary(call, principal, drain)
-    case "AcceptLoss": unary(call, principal, acceptLoss)
+    case "Drain": context.admin.unary(call, principal, drain)
+    case "AcceptLoss": context.admin.unary(call, principal, acceptLoss)
     default: nil
-    }
-  }
-
-  private func unary(
-    _ call: Call, _ principal: Principal,
-    _ body: @escaping @Sendable (SharedBytes, Principal) async throws -> [UInt8]
-  ) -> any CallHandler {
-    let admin = context.admin
-    return UnaryHandler(call) { message, reply in
-      admin.answer(reply) { try await body(message, principal) }
     }
   }
 

@@ -13,25 +13,15 @@ struct TopicsService: Sendable {
 
   func handler(method: String, call: Call, principal: Principal) -> (any CallHandler)? {
     switch method {
-    case "Create": unary(call, principal, create)
-    case "List": unary(call, principal, list)
-    case "Describe": unary(call, principal, describe)
-    case "Update": unary(call, principal, update)
-    case "AddPartitions": unary(call, principal, addPartitions)
-    case "Delete": unary(call, principal, delete)
-    case "ListOffsets": unary(call, principal, listOffsets)
-    case "DeleteRecords": unary(call, principal, deleteRecords)
+    case "Create": context.admin.unary(call, principal, create)
+    case "List": context.admin.unary(call, principal, list)
+    case "Describe": context.admin.unary(call, principal, describe)
+    case "Update": context.admin.unary(call, principal, update)
+    case "AddPartitions": context.admin.unary(call, principal, addPartitions)
+    case "Delete": context.admin.unary(call, principal, delete)
+    case "ListOffsets": context.admin.unary(call, principal, listOffsets)
+    case "DeleteRecords": context.admin.unary(call, principal, deleteRecords)
     default: nil
-    }
-  }
-
-  private func unary(
-    _ call: Call, _ principal: Principal,
-    _ body: @escaping @Sendable (SharedBytes, Principal) async throws -> [UInt8]
-  ) -> any CallHandler {
-    let admin = context.admin
-    return UnaryHandler(call) { message, reply in
-      admin.answer(reply) { try await body(message, principal) }
     }
   }
 

@@ -36,11 +36,8 @@ extension ReaderCore {
       guard !state.isClosed, state.machine.grow(to: count, limit: Reader.maxPartitions) else {
         return (nil, nil)
       }
-      defer { state.wanted = nil }
-      guard let restart = state.restart else { return (nil, state.wanted) }
       // What was received stays: only what is still on its way is asked for again.
-      state.isRestarting = true
-      return (restart, state.wanted)
+      return Self.beginRestart(&state)
     }
     restart?()
     wanted?.resume()
@@ -74,13 +71,20 @@ extension ReaderCore {
       for at in slots where body(&state.machine, at) { changed.insert(state.machine.slots[at].partition) }
       guard !changed.isEmpty else { return (nil, nil) }
       Self.drop(changed, &state)
-      defer { state.wanted = nil }
-      guard let restart = state.restart else { return (nil, state.wanted) }
-      state.isRestarting = true
-      return (restart, state.wanted)
+      return Self.beginRestart(&state)
     }
     restart?()
     wanted?.resume()
+  }
+
+  /// What to call once the lock is released, so that a stream is opened anew from where the machine stands
+  /// (nothing if there is none), and who waits for records and must look again.
+  private static func beginRestart(
+    _ state: inout State
+  ) -> ((@Sendable () -> Void)?, CheckedContinuation<Void, Never>?) {
+    defer { state.wanted = nil }
+    if state.restart != nil { state.isRestarting = true }
+    return (state.restart, state.wanted)
   }
 
   /// Everything received of these partitions and not taken.
