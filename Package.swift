@@ -33,6 +33,8 @@ let cTargets: [Target] = [
   .target(name: "CSkeinShims"),
   .target(name: "COpenSSLShims", dependencies: ["COpenSSL"]),
   .target(name: "CSQLiteShims", dependencies: ["CSQLite"]),
+  // The plug-in ABI: one header.
+  .target(name: "CSkeinPlugin"),
 ]
 
 // MARK: Pure modules: no NIO, no Foundation, no Task, no clock, no file, no random source
@@ -73,6 +75,35 @@ let certificates: [Target] = [
   .target(name: "Certificates", dependencies: ["SkeinCore", "COpenSSL"], swiftSettings: strict)
 ]
 
+// MARK: Plug-ins
+
+let plugins: [Target] = [
+  // For authors: Swift protocols over the ABI. Sees nothing else of ours.
+  .target(name: "SkeinPluginKit", dependencies: ["CSkeinPlugin"], swiftSettings: strict),
+  // The package, its manifest, its signature, what an ELF file says of itself; shared by broker and CLI.
+  .target(name: "PluginPackage", dependencies: ["SkeinCore", "COpenSSL"], swiftSettings: strict),
+  // Loading a file and calling its tables, in whichever process.
+  .target(
+    name: "PluginABI", dependencies: ["SkeinCore", "CSkeinPlugin", "CSkeinShims", "PluginPackage"],
+    swiftSettings: strict),
+  // What is installed, who is trusted: the content-addressed store and the catalogue.
+  .target(
+    name: "PluginRegistry",
+    dependencies: ["SkeinCore", "CommitLog", "MetadataStore", "PluginPackage", "Wire"], swiftSettings: strict),
+  // Instances, in the broker or in children.
+  .target(
+    name: "PluginHost",
+    dependencies: [
+      "SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims",
+      .product(name: "Logging", package: "swift-log"),
+    ] + nio, swiftSettings: strict),
+  // `skein plugin test`: the checks, each in a fresh child.
+  .target(
+    name: "PluginConformance",
+    dependencies: ["SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims"],
+    swiftSettings: strict),
+]
+
 // MARK: Edges
 
 let edges: [Target] = [
@@ -92,6 +123,7 @@ let edges: [Target] = [
     name: "Broker",
     dependencies: [
       "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport", "Gateway",
+      "PluginPackage", "PluginRegistry", "PluginHost",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOHTTP1", package: "swift-nio"),
     ] + nio, swiftSettings: strict),
@@ -122,11 +154,19 @@ let programs: [Target] = [
   .executableTarget(
     name: "skein",
     dependencies: [
-      "SkeinCore", "SkeinClient", "Certificates",
+      "SkeinCore", "SkeinClient", "Certificates", "PluginPackage", "PluginConformance",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Yams", package: "Yams"),
       .product(name: "Histogram", package: "hdrhistogram-swift"),
     ], swiftSettings: strict),
+  // The child in which a plug-in runs.
+  .executableTarget(
+    name: "skein-plugin-host",
+    dependencies: [
+      "SkeinCore", "CSkeinPlugin", "CSkeinShims", "PluginPackage", "PluginABI", "PluginHost",
+      "PluginConformance",
+    ],
+    path: "Sources/skein-plugin-host", swiftSettings: strict),
 ]
 
 // Deploy/examples: what a user would write, built and run in CI.
@@ -186,6 +226,24 @@ let tests: [Target] = [
     ]
       + nio, swiftSettings: strict),
   .testTarget(
+    name: "SkeinPluginKitTests", dependencies: ["SkeinPluginKit", "CSkeinPlugin"], swiftSettings: strict),
+  .testTarget(
+    name: "PluginPackageTests", dependencies: ["SkeinCore", "PluginPackage", "COpenSSL"],
+    swiftSettings: strict),
+  .testTarget(
+    name: "PluginRegistryTests",
+    dependencies: [
+      "SkeinCore", "CommitLog", "MetadataStore", "PluginPackage", "PluginRegistry", "Simulation", "DiskIO",
+    ], swiftSettings: strict),
+  .testTarget(
+    name: "PluginHostTests",
+    dependencies: ["SkeinCore", "PluginPackage", "PluginABI", "PluginHost", "CSkeinPlugin", "CSkeinShims"]
+      + nio,
+    swiftSettings: strict),
+  .testTarget(
+    name: "PluginConformanceTests",
+    dependencies: ["SkeinCore", "PluginPackage", "PluginABI", "PluginConformance"], swiftSettings: strict),
+  .testTarget(
     name: "GatewayTests", dependencies: ["SkeinCore", "Wire", "Transport", "Gateway"] + nio,
     swiftSettings: strict),
   .testTarget(
@@ -222,6 +280,8 @@ let package = Package(
     .library(name: "SkeinTestKit", targets: ["SkeinTestKit"]),
     .executable(name: "skeind", targets: ["skeind"]),
     .executable(name: "skein", targets: ["skein"]),
+    .executable(name: "skein-plugin-host", targets: ["skein-plugin-host"]),
+    .library(name: "SkeinPluginKit", targets: ["SkeinPluginKit"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
@@ -233,6 +293,7 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
-  targets: systemLibraries + cTargets + pure + io + certificates + edges + testKit + programs + examples
+  targets: systemLibraries + cTargets + pure + io + certificates + plugins + edges + testKit + programs
+    + examples
     + tests
 )

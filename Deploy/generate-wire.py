@@ -19,6 +19,7 @@ from pathlib import Path
 PREFIXES = {
     "skein.v1": ("", ""),
     "skein.internal.v1": ("", ""),
+    "skein.plugin.v1": ("Plugin", ""),
     "grpc.health.v1": ("", ""),
     "grpc.reflection.v1": ("", ""),
     "google.rpc": ("", ""),
@@ -39,6 +40,7 @@ SLICED = {
 PAYLOADS = {("skein.v1.ReadResponse", "batches"), ("skein.v1.PartitionRecords", "batches")}
 # Packages whose `bytes` are slices (SharedBytes); elsewhere they are small and copied ([UInt8]).
 SHARED = {"skein.v1"}
+# (InstallPluginRequest.chunk and AssignRequest.keys are slices as every `bytes` there.)
 
 SCALARS = {3: ("int64", "Int64"), 4: ("uint64", "UInt64"), 5: ("int32", "Int32"),
            8: ("bool", "Bool"), 13: ("uint32", "UInt32")}

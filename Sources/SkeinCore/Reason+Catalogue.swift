@@ -185,6 +185,73 @@ extension Reason {
     "INTERNAL", .internal, .unknown, retriable: false,
     "A defect of Skein. Please report it with the request id and the broker's log.")
 
+  // MARK: Plug-ins
+
+  public static let partitionerUnavailable = Reason(
+    "PARTITIONER_UNAVAILABLE", .unavailable, .definite, retriable: true,
+    "The topic's partitioner plug-in does not answer (crashed, hanging, quarantined) and its fallback is `reject`; nothing was published and no sequence was consumed. Try again; `skein plugin info` says what is wrong with it."
+  )
+  public static let swapInProgress = Reason(
+    "SWAP_IN_PROGRESS", .aborted, .definite, retriable: true,
+    "The topic is getting another partitioner right now. For a publisher: the fence holds the batch up, send it again shortly. For an operator: wait for the end, or look at `skein topic describe`."
+  )
+  public static let reorderNotAccepted = Reason(
+    "REORDER_NOT_ACCEPTED", .failedPrecondition, .definite, retriable: false,
+    "With the new partitioner keys move to other partitions, so that their records could be read out of order; the message says how many. Use --fence, or say --accept-reorder."
+  )
+  public static let noEarlierGeneration = Reason(
+    "NO_EARLIER_GENERATION", .failedPrecondition, .definite, retriable: false,
+    "The topic never had another partitioner that it could go back to."
+  )
+  public static let pluginNotFound = Reason(
+    "PLUGIN_NOT_FOUND", .notFound, .definite, retriable: false,
+    "No plug-in of this id and version is installed. `skein plugin list` shows those that are; install the package first."
+  )
+  public static let pluginRefused = Reason(
+    "PLUGIN_REFUSED", .failedPrecondition, .definite, retriable: false,
+    "A check before the load failed: policy, signature, manifest, platform, hash, ABI or symbols (metadata: check, file, cure). Nothing was stored, nothing of it was run."
+  )
+  public static let pluginProbeFailed = Reason(
+    "PLUGIN_PROBE_FAILED", .failedPrecondition, .definite, retriable: false,
+    "The plug-in was run in a child process to try it, and crashed, hung, or answered wrongly there. Nothing was installed or bound; ask its author, with the message."
+  )
+  public static let pluginExists = Reason(
+    "PLUGIN_EXISTS", .alreadyExists, .definite, retriable: false,
+    "This version is installed with other bytes. Versions never change: give the new one another version."
+  )
+  public static let pluginInUse = Reason(
+    "PLUGIN_IN_USE", .failedPrecondition, .definite, retriable: false,
+    "Topics or listeners use the plug-in (metadata: used_by). Give them another one first."
+  )
+  public static let pluginWrongKind = Reason(
+    "PLUGIN_WRONG_KIND", .failedPrecondition, .definite, retriable: false,
+    "The plug-in is of another kind than what is needed here, e.g. an authenticator where a partitioner is asked for."
+  )
+  public static let pluginConfigInvalid = Reason(
+    "PLUGIN_CONFIG_INVALID", .invalidArgument, .definite, retriable: false,
+    "The configuration does not fit the plug-in's schema, or the plug-in refused it; BadRequest lists every field. Nothing was changed."
+  )
+  public static let pluginDisabled = Reason(
+    "PLUGIN_DISABLED", .failedPrecondition, .definite, retriable: false,
+    "An operator has disabled this version. `skein plugin enable` lets it be used again."
+  )
+  public static let pluginQuarantined = Reason(
+    "PLUGIN_QUARANTINED", .failedPrecondition, .definite, retriable: false,
+    "The plug-in crashed or misbehaved too often and is not run any more; `skein plugin info` shows the faults. Fix it with a new version, or `skein plugin release` it."
+  )
+  public static let pluginFault = Reason(
+    "PLUGIN_FAULT", .unavailable, .definite, retriable: true,
+    "The plug-in crashed, hung, or gave an answer that no plug-in may give while it served this request."
+  )
+  public static let pluginLimit = Reason(
+    "PLUGIN_LIMIT", .resourceExhausted, .definite, retriable: false,
+    "A limit on plug-ins is reached (metadata: limit). Remove versions that nothing uses."
+  )
+  public static let pluginKeyNotFound = Reason(
+    "PLUGIN_KEY_NOT_FOUND", .notFound, .definite, retriable: false,
+    "No trusted key has this id. `skein plugin trust list` shows them."
+  )
+
   // MARK: Access
 
   public static let unauthenticated = Reason(
@@ -193,6 +260,23 @@ extension Reason {
   public static let permissionDenied = Reason(
     "PERMISSION_DENIED", .permissionDenied, .definite, retriable: false,
     "The principal may not do this. Ask the tenant's administrator.")
+
+  public static let authenticatorUnavailable = Reason(
+    "AUTHENTICATOR_UNAVAILABLE", .unavailable, .definite, retriable: true,
+    "The listener's authenticator plug-in is absent, crashed or too slow. Nobody is let in without it (fail closed). Try again; `skein plugin info` says what is wrong."
+  )
+  public static let tokenInvalid = Reason(
+    "TOKEN_INVALID", .unauthenticated, .definite, retriable: false,
+    "The bearer token is missing, malformed, unknown, revoked or expired; which of them is not told. Make a new one with `skein token create`."
+  )
+  public static let tokenNotFound = Reason(
+    "TOKEN_NOT_FOUND", .notFound, .definite, retriable: false,
+    "No token of this tenant has this id. `skein token list` shows them."
+  )
+  public static let tokenLimit = Reason(
+    "TOKEN_LIMIT", .resourceExhausted, .definite, retriable: false,
+    "The principal has two live tokens already, or the tenant its most (metadata: limit). Revoke one first."
+  )
 
   /// Every reason, in the order of Docs/errors.md.
   public static let catalogue: [Reason] = [
@@ -206,6 +290,9 @@ extension Reason {
     overloaded, diskFull, logOffline, dataCorrupt, partitionOnline, batchUndecodable, draining,
     notReady, metadataUnavailable, conflict, connectionLost,
     unreachable, internalError,
-    unauthenticated, permissionDenied,
+    partitionerUnavailable, swapInProgress, reorderNotAccepted, noEarlierGeneration, pluginNotFound,
+    pluginRefused, pluginProbeFailed, pluginExists, pluginInUse, pluginWrongKind, pluginConfigInvalid,
+    pluginDisabled, pluginQuarantined, pluginFault, pluginLimit, pluginKeyNotFound,
+    unauthenticated, permissionDenied, authenticatorUnavailable, tokenInvalid, tokenNotFound, tokenLimit,
   ]
 }

@@ -26,6 +26,7 @@ enum ModuleTable {
     "CSkeinShims": ModuleRow(uses: []),
     "COpenSSLShims": ModuleRow(uses: ["COpenSSL"]),
     "CSQLiteShims": ModuleRow(uses: ["CSQLite"]),
+    "CSkeinPlugin": ModuleRow(uses: []),
 
     // Pure
     "SkeinCore": ModuleRow(uses: ["CSkeinShims"], toolchain: ["Synchronization"], isPure: true),
@@ -46,6 +47,24 @@ enum ModuleTable {
     // The development CA of `skeind --dev`: X.509 only, no SSL_*.
     "Certificates": ModuleRow(uses: ["SkeinCore", "COpenSSL"]),
 
+    // Plug-ins. The kit sees the ABI and nothing else: an author builds it alone.
+    "SkeinPluginKit": ModuleRow(
+      uses: ["CSkeinPlugin"], toolchain: ["Foundation", "Glibc", "Synchronization"]),
+    "PluginPackage": ModuleRow(
+      uses: ["SkeinCore", "COpenSSL"], toolchain: ["Foundation", "Glibc", "Synchronization"]),
+    "PluginABI": ModuleRow(
+      uses: ["SkeinCore", "CSkeinPlugin", "CSkeinShims", "PluginPackage"],
+      toolchain: ["Foundation", "Glibc", "Synchronization"]),
+    "PluginRegistry": ModuleRow(
+      uses: ["SkeinCore", "CommitLog", "MetadataStore", "PluginPackage", "Wire"],
+      toolchain: ["Foundation", "Synchronization"]),
+    "PluginHost": ModuleRow(
+      uses: ["SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims", "Logging"] + nio,
+      toolchain: ["Foundation", "Glibc", "Synchronization"]),
+    "PluginConformance": ModuleRow(
+      uses: ["SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims"],
+      toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
+
     // Edges
     "SkeinClient": ModuleRow(
       uses: [
@@ -58,7 +77,7 @@ enum ModuleTable {
     "Broker": ModuleRow(
       uses: [
         "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport", "Gateway",
-        "Logging", "NIOHTTP1",
+        "PluginPackage", "PluginRegistry", "PluginHost", "Logging", "NIOHTTP1",
       ] + nio,
       toolchain: ["Foundation", "Glibc", "Synchronization"]),
 
@@ -74,8 +93,18 @@ enum ModuleTable {
       ],
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
     "skein": ModuleRow(
-      uses: ["SkeinCore", "SkeinClient", "Certificates", "ArgumentParser", "Yams", "Histogram"],
+      uses: [
+        "SkeinCore", "SkeinClient", "Certificates", "PluginPackage", "PluginConformance", "ArgumentParser",
+        "Yams",
+        "Histogram",
+      ],
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
+
+    "skein-plugin-host": ModuleRow(
+      uses: [
+        "SkeinCore", "CSkeinPlugin", "CSkeinShims", "PluginPackage", "PluginABI", "PluginHost",
+        "PluginConformance",
+      ], toolchain: ["Foundation", "Glibc", "Synchronization"]),
 
     // Deploy/examples see the SDK only, as a user would.
     "OrderService": ModuleRow(uses: ["SkeinClient", "Configuration"], toolchain: ["Foundation"]),
@@ -109,7 +138,8 @@ enum ModuleTable {
 
   /// C modules with one owner: nobody else imports them, whatever the table of edges says.
   static let soleUser: [String: Set<String>] = [
-    "COpenSSL": ["Transport", "COpenSSLShims", "Certificates"],
+    "COpenSSL": ["Transport", "COpenSSLShims", "Certificates", "PluginPackage"],
+    "CSkeinPlugin": ["SkeinPluginKit", "PluginABI", "PluginHost", "PluginConformance", "skein-plugin-host"],
     "COpenSSLShims": ["Transport"],
     "CNGHTTP2": ["Transport"],
     "CSkeinProto": ["Wire"],
@@ -122,7 +152,9 @@ enum ModuleTable {
   ]
 
   /// What a client must never see (SkeinClient, skein): the broker's side of the house.
-  static let brokerModules: Set<String> = ["Broker", "CommitLog", "DiskIO", "MetadataStore"]
+  static let brokerModules: Set<String> = [
+    "Broker", "CommitLog", "DiskIO", "MetadataStore", "PluginRegistry",
+  ]
 
   /// Parts of the toolchain that no pure module imports: clocks, files, threads, randomness.
   static let impure: Set<String> = [

@@ -11,9 +11,13 @@
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "skein/internal/v1/metadata.pb-c.h"
+#include "skein/plugin/v1/authenticator.pb-c.h"
+#include "skein/plugin/v1/offset_store.pb-c.h"
+#include "skein/v1/access.pb-c.h"
 #include "skein/v1/cluster.pb-c.h"
 #include "skein/v1/consumer.pb-c.h"
 #include "skein/v1/groups.pb-c.h"
+#include "skein/v1/plugins.pb-c.h"
 #include "skein/v1/producer.pb-c.h"
 #include "skein/v1/records.pb-c.h"
 #include "skein/v1/topics.pb-c.h"
@@ -195,6 +199,69 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__interna
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__internal__v1__topic_record__settings_entry(void) {
   return &skein__internal__v1__topic_record__settings_entry__descriptor;
 }
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__internal__v1__generation_record(void) {
+  return &skein__internal__v1__generation_record__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__internal__v1__plugin_record(void) {
+  return &skein__internal__v1__plugin_record__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__internal__v1__plugin_record__artifacts_entry(void) {
+  return &skein__internal__v1__plugin_record__artifacts_entry__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__internal__v1__plugin_key_record(void) {
+  return &skein__internal__v1__plugin_key_record__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__internal__v1__token_record(void) {
+  return &skein__internal__v1__token_record__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__plugin__v1__authenticate_result(void) {
+  return &skein__plugin__v1__authenticate_result__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__plugin__v1__stored_offset(void) {
+  return &skein__plugin__v1__stored_offset__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__plugin__v1__commit_offsets(void) {
+  return &skein__plugin__v1__commit_offsets__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__plugin__v1__fetch_offsets(void) {
+  return &skein__plugin__v1__fetch_offsets__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__plugin__v1__topic_partition_name(void) {
+  return &skein__plugin__v1__topic_partition_name__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__plugin__v1__scan_offsets(void) {
+  return &skein__plugin__v1__scan_offsets__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__plugin__v1__remove_offsets(void) {
+  return &skein__plugin__v1__remove_offsets__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__plugin__v1__group_offsets(void) {
+  return &skein__plugin__v1__group_offsets__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__plugin__v1__offset_page(void) {
+  return &skein__plugin__v1__offset_page__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__token_description(void) {
+  return &skein__v1__token_description__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__create_token_request(void) {
+  return &skein__v1__create_token_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__create_token_response(void) {
+  return &skein__v1__create_token_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_tokens_request(void) {
+  return &skein__v1__list_tokens_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_tokens_response(void) {
+  return &skein__v1__list_tokens_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__revoke_token_request(void) {
+  return &skein__v1__revoke_token_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__revoke_token_response(void) {
+  return &skein__v1__revoke_token_response__descriptor;
+}
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__describe_cluster_request(void) {
   return &skein__v1__describe_cluster_request__descriptor;
 }
@@ -279,6 +346,102 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__rea
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__commit_request(void) {
   return &skein__v1__commit_request__descriptor;
 }
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__plugin_summary(void) {
+  return &skein__v1__plugin_summary__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_plugins_request(void) {
+  return &skein__v1__list_plugins_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_plugins_response(void) {
+  return &skein__v1__list_plugins_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__describe_plugin_request(void) {
+  return &skein__v1__describe_plugin_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__plugin_fault(void) {
+  return &skein__v1__plugin_fault__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__describe_plugin_response(void) {
+  return &skein__v1__describe_plugin_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__install_plugin_request(void) {
+  return &skein__v1__install_plugin_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__install_plugin_response(void) {
+  return &skein__v1__install_plugin_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__plugin_check(void) {
+  return &skein__v1__plugin_check__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__enable_plugin_request(void) {
+  return &skein__v1__enable_plugin_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__enable_plugin_response(void) {
+  return &skein__v1__enable_plugin_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__disable_plugin_request(void) {
+  return &skein__v1__disable_plugin_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__disable_plugin_response(void) {
+  return &skein__v1__disable_plugin_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__remove_plugin_request(void) {
+  return &skein__v1__remove_plugin_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__remove_plugin_response(void) {
+  return &skein__v1__remove_plugin_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__grant_plugin_request(void) {
+  return &skein__v1__grant_plugin_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__grant_plugin_response(void) {
+  return &skein__v1__grant_plugin_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__release_plugin_request(void) {
+  return &skein__v1__release_plugin_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__release_plugin_response(void) {
+  return &skein__v1__release_plugin_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__plugin_key(void) {
+  return &skein__v1__plugin_key__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_plugin_keys_request(void) {
+  return &skein__v1__list_plugin_keys_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_plugin_keys_response(void) {
+  return &skein__v1__list_plugin_keys_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__add_plugin_key_request(void) {
+  return &skein__v1__add_plugin_key_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__add_plugin_key_response(void) {
+  return &skein__v1__add_plugin_key_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__remove_plugin_key_request(void) {
+  return &skein__v1__remove_plugin_key_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__remove_plugin_key_response(void) {
+  return &skein__v1__remove_plugin_key_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__partitioner_binding(void) {
+  return &skein__v1__partitioner_binding__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__diff_partitioner_request(void) {
+  return &skein__v1__diff_partitioner_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__diff_partitioner_response(void) {
+  return &skein__v1__diff_partitioner_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__bind_partitioner_request(void) {
+  return &skein__v1__bind_partitioner_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__bind_progress(void) {
+  return &skein__v1__bind_progress__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__rollback_partitioner_request(void) {
+  return &skein__v1__rollback_partitioner_request__descriptor;
+}
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__publish_request(void) {
   return &skein__v1__publish_request__descriptor;
 }
@@ -296,6 +459,12 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__pub
 }
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__batch_target(void) {
   return &skein__v1__batch_target__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__assign_request(void) {
+  return &skein__v1__assign_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__assign_answer(void) {
+  return &skein__v1__assign_answer__descriptor;
 }
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__publish_stream_request(void) {
   return &skein__v1__publish_stream_request__descriptor;
@@ -347,6 +516,9 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__lis
 }
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__topic_summary(void) {
   return &skein__v1__topic_summary__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__partitioner_generation(void) {
+  return &skein__v1__partitioner_generation__descriptor;
 }
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_topics_response(void) {
   return &skein__v1__list_topics_response__descriptor;
@@ -407,7 +579,7 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__del
 }
 
 // Every message, for the tests that hold all of them to a rule.
-enum { skein_descriptor_count = 129 };
+enum { skein_descriptor_count = 185 };
 static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
   const ProtobufCMessageDescriptor *const all[] = {
     &mvccpb__key_value__descriptor,
@@ -469,6 +641,27 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
     &grpc__reflection__v1__error_response__descriptor,
     &skein__internal__v1__topic_record__descriptor,
     &skein__internal__v1__topic_record__settings_entry__descriptor,
+    &skein__internal__v1__generation_record__descriptor,
+    &skein__internal__v1__plugin_record__descriptor,
+    &skein__internal__v1__plugin_record__artifacts_entry__descriptor,
+    &skein__internal__v1__plugin_key_record__descriptor,
+    &skein__internal__v1__token_record__descriptor,
+    &skein__plugin__v1__authenticate_result__descriptor,
+    &skein__plugin__v1__stored_offset__descriptor,
+    &skein__plugin__v1__commit_offsets__descriptor,
+    &skein__plugin__v1__fetch_offsets__descriptor,
+    &skein__plugin__v1__topic_partition_name__descriptor,
+    &skein__plugin__v1__scan_offsets__descriptor,
+    &skein__plugin__v1__remove_offsets__descriptor,
+    &skein__plugin__v1__group_offsets__descriptor,
+    &skein__plugin__v1__offset_page__descriptor,
+    &skein__v1__token_description__descriptor,
+    &skein__v1__create_token_request__descriptor,
+    &skein__v1__create_token_response__descriptor,
+    &skein__v1__list_tokens_request__descriptor,
+    &skein__v1__list_tokens_response__descriptor,
+    &skein__v1__revoke_token_request__descriptor,
+    &skein__v1__revoke_token_response__descriptor,
     &skein__v1__describe_cluster_request__descriptor,
     &skein__v1__broker_description__descriptor,
     &skein__v1__describe_cluster_response__descriptor,
@@ -497,12 +690,46 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
     &skein__v1__read_batches__descriptor,
     &skein__v1__read_response__descriptor,
     &skein__v1__commit_request__descriptor,
+    &skein__v1__plugin_summary__descriptor,
+    &skein__v1__list_plugins_request__descriptor,
+    &skein__v1__list_plugins_response__descriptor,
+    &skein__v1__describe_plugin_request__descriptor,
+    &skein__v1__plugin_fault__descriptor,
+    &skein__v1__describe_plugin_response__descriptor,
+    &skein__v1__install_plugin_request__descriptor,
+    &skein__v1__install_plugin_response__descriptor,
+    &skein__v1__plugin_check__descriptor,
+    &skein__v1__enable_plugin_request__descriptor,
+    &skein__v1__enable_plugin_response__descriptor,
+    &skein__v1__disable_plugin_request__descriptor,
+    &skein__v1__disable_plugin_response__descriptor,
+    &skein__v1__remove_plugin_request__descriptor,
+    &skein__v1__remove_plugin_response__descriptor,
+    &skein__v1__grant_plugin_request__descriptor,
+    &skein__v1__grant_plugin_response__descriptor,
+    &skein__v1__release_plugin_request__descriptor,
+    &skein__v1__release_plugin_response__descriptor,
+    &skein__v1__plugin_key__descriptor,
+    &skein__v1__list_plugin_keys_request__descriptor,
+    &skein__v1__list_plugin_keys_response__descriptor,
+    &skein__v1__add_plugin_key_request__descriptor,
+    &skein__v1__add_plugin_key_response__descriptor,
+    &skein__v1__remove_plugin_key_request__descriptor,
+    &skein__v1__remove_plugin_key_response__descriptor,
+    &skein__v1__partitioner_binding__descriptor,
+    &skein__v1__diff_partitioner_request__descriptor,
+    &skein__v1__diff_partitioner_response__descriptor,
+    &skein__v1__bind_partitioner_request__descriptor,
+    &skein__v1__bind_progress__descriptor,
+    &skein__v1__rollback_partitioner_request__descriptor,
     &skein__v1__publish_request__descriptor,
     &skein__v1__record_result__descriptor,
     &skein__v1__publish_response__descriptor,
     &skein__v1__publish_open__descriptor,
     &skein__v1__publish_opened__descriptor,
     &skein__v1__batch_target__descriptor,
+    &skein__v1__assign_request__descriptor,
+    &skein__v1__assign_answer__descriptor,
     &skein__v1__publish_stream_request__descriptor,
     &skein__v1__batch_ack__descriptor,
     &skein__v1__publish_stream_response__descriptor,
@@ -520,6 +747,7 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
     &skein__v1__create_topic_response__descriptor,
     &skein__v1__list_topics_request__descriptor,
     &skein__v1__topic_summary__descriptor,
+    &skein__v1__partitioner_generation__descriptor,
     &skein__v1__list_topics_response__descriptor,
     &skein__v1__describe_topic_request__descriptor,
     &skein__v1__traffic__descriptor,

@@ -19,10 +19,13 @@ package struct TopicRecord: WireMessage {
   package var settings: [String: String]
   /// Milliseconds since 1970-01-01 UTC.
   package var createdMs: Int64
+  /// The generations, the one in force last, at most 16; empty: {partitioner, generation} is the only one.
+  package var generations: [GenerationRecord]
 
   package init(
     format: UInt32 = 0, topicID: String = "", partitions: Int32 = 0, partitioner: String = "",
-    generation: UInt32 = 0, settings: [String: String] = [:], createdMs: Int64 = 0
+    generation: UInt32 = 0, settings: [String: String] = [:], createdMs: Int64 = 0,
+    generations: [GenerationRecord] = []
   ) {
     self.format = format
     self.topicID = topicID
@@ -31,6 +34,7 @@ package struct TopicRecord: WireMessage {
     self.generation = generation
     self.settings = settings
     self.createdMs = createdMs
+    self.generations = generations
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -50,6 +54,202 @@ package struct TopicRecord: WireMessage {
     sink.uint32(5, generation)
     sink.map(6, settings)
     sink.int64(7, createdMs)
+    sink.messages(8, generations)
+  }
+}
+
+/// One partitioner generation of a topic.
+package struct GenerationRecord: WireMessage {
+  package var generation: UInt32
+  /// A built-in's name or "ID@VERSION".
+  package var partitioner: String
+  package var config: String
+  package var weights: [UInt32]
+  package var fallback: String
+  package var partitions: Int32
+  package var sha256: String
+  package var sinceMs: Int64
+  package var fenced: Bool
+  package var cuts: [Int64]
+  package var rollsBackTo: UInt32
+  package var reason: String
+  /// Until when it is watched, milliseconds since 1970-01-01 UTC; 0 = no longer.
+  package var watchedUntilMs: Int64
+
+  package init(
+    generation: UInt32 = 0, partitioner: String = "", config: String = "", weights: [UInt32] = [],
+    fallback: String = "", partitions: Int32 = 0, sha256: String = "", sinceMs: Int64 = 0,
+    fenced: Bool = false, cuts: [Int64] = [], rollsBackTo: UInt32 = 0, reason: String = "",
+    watchedUntilMs: Int64 = 0
+  ) {
+    self.generation = generation
+    self.partitioner = partitioner
+    self.config = config
+    self.weights = weights
+    self.fallback = fallback
+    self.partitions = partitions
+    self.sha256 = sha256
+    self.sinceMs = sinceMs
+    self.fenced = fenced
+    self.cuts = cuts
+    self.rollsBackTo = rollsBackTo
+    self.reason = reason
+    self.watchedUntilMs = watchedUntilMs
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint32(1, generation)
+    sink.string(2, partitioner)
+    sink.string(3, config)
+    sink.uint32s(4, weights)
+    sink.string(5, fallback)
+    sink.int32(6, partitions)
+    sink.string(7, sha256)
+    sink.int64(8, sinceMs)
+    sink.bool(9, fenced)
+    sink.int64s(10, cuts)
+    sink.uint32(11, rollsBackTo)
+    sink.string(12, reason)
+    sink.int64(13, watchedUntilMs)
+  }
+}
+
+/// The value of /skein/<cluster>/sys/plugins/catalog/<id>@<version>.
+package struct PluginRecord: WireMessage {
+  /// 1.
+  package var format: UInt32
+  /// Of the file for each platform that was in the package: "linux/amd64" -> sha256, hexadecimal.
+  package var artifacts: [String: String]
+  /// sha256 of the manifest's bytes, hexadecimal.
+  package var manifestSha256: String
+  /// Of the key that signed it; empty = not signed.
+  package var keyID: String
+  package var enabled: Bool
+  package var grants: [String]
+  package var installedMs: Int64
+  package var installedBy: String
+
+  package init(
+    format: UInt32 = 0, artifacts: [String: String] = [:], manifestSha256: String = "", keyID: String = "",
+    enabled: Bool = false, grants: [String] = [], installedMs: Int64 = 0, installedBy: String = ""
+  ) {
+    self.format = format
+    self.artifacts = artifacts
+    self.manifestSha256 = manifestSha256
+    self.keyID = keyID
+    self.enabled = enabled
+    self.grants = grants
+    self.installedMs = installedMs
+    self.installedBy = installedBy
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint32(1, format)
+    sink.map(2, artifacts)
+    sink.string(3, manifestSha256)
+    sink.string(4, keyID)
+    sink.bool(5, enabled)
+    sink.strings(6, grants)
+    sink.int64(7, installedMs)
+    sink.string(8, installedBy)
+  }
+}
+
+/// The value of /skein/<cluster>/sys/plugins/keys/<key id>.
+package struct PluginKeyRecord: WireMessage {
+  package var format: UInt32
+  package var name: String
+  package var pem: String
+  package var addedMs: Int64
+  package var addedBy: String
+
+  package init(
+    format: UInt32 = 0, name: String = "", pem: String = "", addedMs: Int64 = 0, addedBy: String = ""
+  ) {
+    self.format = format
+    self.name = name
+    self.pem = pem
+    self.addedMs = addedMs
+    self.addedBy = addedBy
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint32(1, format)
+    sink.string(2, name)
+    sink.string(3, pem)
+    sink.int64(4, addedMs)
+    sink.string(5, addedBy)
+  }
+}
+
+/// The value of /skein/<cluster>/t/<tenant>/tokens/<token id>.
+package struct TokenRecord: WireMessage {
+  package var format: UInt32
+  package var principal: String
+  /// sha256 of the secret part (256 random bits, so no slow hash is needed).
+  package var secretSha256: [UInt8]
+  package var createdMs: Int64
+  package var expiresMs: Int64
+  package var createdBy: String
+  package var note: String
+
+  package init(
+    format: UInt32 = 0, principal: String = "", secretSha256: [UInt8] = [], createdMs: Int64 = 0,
+    expiresMs: Int64 = 0, createdBy: String = "", note: String = ""
+  ) {
+    self.format = format
+    self.principal = principal
+    self.secretSha256 = secretSha256
+    self.createdMs = createdMs
+    self.expiresMs = expiresMs
+    self.createdBy = createdBy
+    self.note = note
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint32(1, format)
+    sink.string(2, principal)
+    sink.bytes(3, secretSha256)
+    sink.int64(4, createdMs)
+    sink.int64(5, expiresMs)
+    sink.string(6, createdBy)
+    sink.string(7, note)
   }
 }
 
@@ -70,5 +270,85 @@ extension TopicRecord: CMessage {
       settings[arena.string(entry.pointee.key)] = arena.string(entry.pointee.value)
     }
     createdMs = c.pointee.created_ms
+    generations.reserveCapacity(c.pointee.n_generations)
+    for i in 0..<c.pointee.n_generations {
+      if let item = c.pointee.generations[i] { generations.append(GenerationRecord(item, arena)) }
+    }
+  }
+}
+
+extension GenerationRecord: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__internal__v1__generation_record()
+  }
+
+  init(_ c: UnsafePointer<Skein__Internal__V1__GenerationRecord>, _ arena: Arena) {
+    self.init()
+    generation = c.pointee.generation
+    partitioner = arena.string(c.pointee.partitioner)
+    config = arena.string(c.pointee.config)
+    weights = (0..<c.pointee.n_weights).map { i in c.pointee.weights[i] }
+    fallback = arena.string(c.pointee.fallback)
+    partitions = c.pointee.partitions
+    sha256 = arena.string(c.pointee.sha256)
+    sinceMs = c.pointee.since_ms
+    fenced = (c.pointee.fenced != 0)
+    cuts = (0..<c.pointee.n_cuts).map { i in c.pointee.cuts[i] }
+    rollsBackTo = c.pointee.rolls_back_to
+    reason = arena.string(c.pointee.reason)
+    watchedUntilMs = c.pointee.watched_until_ms
+  }
+}
+
+extension PluginRecord: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__internal__v1__plugin_record()
+  }
+
+  init(_ c: UnsafePointer<Skein__Internal__V1__PluginRecord>, _ arena: Arena) {
+    self.init()
+    format = c.pointee.format
+    for i in 0..<c.pointee.n_artifacts {
+      guard let entry = c.pointee.artifacts[i] else { continue }
+      artifacts[arena.string(entry.pointee.key)] = arena.string(entry.pointee.value)
+    }
+    manifestSha256 = arena.string(c.pointee.manifest_sha256)
+    keyID = arena.string(c.pointee.key_id)
+    enabled = (c.pointee.enabled != 0)
+    grants = (0..<c.pointee.n_grants).map { i in arena.string(c.pointee.grants[i]) }
+    installedMs = c.pointee.installed_ms
+    installedBy = arena.string(c.pointee.installed_by)
+  }
+}
+
+extension PluginKeyRecord: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__internal__v1__plugin_key_record()
+  }
+
+  init(_ c: UnsafePointer<Skein__Internal__V1__PluginKeyRecord>, _ arena: Arena) {
+    self.init()
+    format = c.pointee.format
+    name = arena.string(c.pointee.name)
+    pem = arena.string(c.pointee.pem)
+    addedMs = c.pointee.added_ms
+    addedBy = arena.string(c.pointee.added_by)
+  }
+}
+
+extension TokenRecord: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__internal__v1__token_record()
+  }
+
+  init(_ c: UnsafePointer<Skein__Internal__V1__TokenRecord>, _ arena: Arena) {
+    self.init()
+    format = c.pointee.format
+    principal = arena.string(c.pointee.principal)
+    secretSha256 = arena.copy(c.pointee.secret_sha256)
+    createdMs = c.pointee.created_ms
+    expiresMs = c.pointee.expires_ms
+    createdBy = arena.string(c.pointee.created_by)
+    note = arena.string(c.pointee.note)
   }
 }

@@ -176,21 +176,110 @@ package struct BatchTarget: WireMessage {
   }
 }
 
-/// Exactly one of `open`, `target`+`batch`, `heartbeat`.
+/// Asks which partitions records go to, by the topic's partitioner. Nothing is published by it.
+package struct AssignRequest: WireMessage {
+  /// Chosen by the client, echoed in the answer; rising within a stream.
+  package var requestID: UInt64
+  package var topic: String
+  /// The generation that the client knows; another one in force is answered with PARTITIONER_CHANGED.
+  package var generation: UInt32
+  /// One per record, 1 to 10,000: the length of its key plus 1; 0 = the record has no key.
+  package var keyLengths: [UInt32]
+  /// One per record and name of TopicSummary.partitioner_headers, row by row: the value's length plus 1; 0 = no such header.
+  package var headerLengths: [UInt32]
+  /// One per record, or none: milliseconds since 1970-01-01 UTC. Only for partitioners that ask for them.
+  package var timestampsMs: [Int64]
+  /// The values, one after another.
+  package var headerValues: SharedBytes
+  /// The keys, one after another.
+  package var keys: SharedBytes
+
+  package init(
+    requestID: UInt64 = 0, topic: String = "", generation: UInt32 = 0, keyLengths: [UInt32] = [],
+    headerLengths: [UInt32] = [], timestampsMs: [Int64] = [], headerValues: SharedBytes = .empty,
+    keys: SharedBytes = .empty
+  ) {
+    self.requestID = requestID
+    self.topic = topic
+    self.generation = generation
+    self.keyLengths = keyLengths
+    self.headerLengths = headerLengths
+    self.timestampsMs = timestampsMs
+    self.headerValues = headerValues
+    self.keys = keys
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint64(1, requestID)
+    sink.string(2, topic)
+    sink.uint32(3, generation)
+    sink.uint32s(4, keyLengths)
+    sink.uint32s(5, headerLengths)
+    sink.int64s(6, timestampsMs)
+    sink.bytes(7, headerValues)
+    sink.bytes(15, keys)
+  }
+}
+
+package struct AssignAnswer: WireMessage {
+  package var requestID: UInt64
+  package var generation: UInt32
+  /// One per record: a partition, or -1 = any (spread such records round robin per batch). Empty with `error`.
+  package var partitions: [Int32]
+  /// PARTITIONER_CHANGED, PARTITIONER_UNAVAILABLE (definite, retriable), TOPIC_NOT_FOUND.
+  package var error: Status?
+
+  package init(requestID: UInt64 = 0, generation: UInt32 = 0, partitions: [Int32] = [], error: Status? = nil)
+  {
+    self.requestID = requestID
+    self.generation = generation
+    self.partitions = partitions
+    self.error = error
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint64(1, requestID)
+    sink.uint32(2, generation)
+    sink.int32s(3, partitions)
+    sink.message(4, error)
+  }
+}
+
+/// Exactly one of `open`, `target`+`batch`, `heartbeat`, `assign`.
 package struct PublishStreamRequest: WireMessage {
   package var open: PublishOpen?
   package var target: BatchTarget?
   package var heartbeat: Heartbeat?
+  package var assign: AssignRequest?
   /// One record batch, byte for byte in the Kafka v2 format. Last, so that it is sliced, not copied.
   package var batch: SharedBytes
 
   package init(
     open: PublishOpen? = nil, target: BatchTarget? = nil, heartbeat: Heartbeat? = nil,
-    batch: SharedBytes = .empty
+    assign: AssignRequest? = nil, batch: SharedBytes = .empty
   ) {
     self.open = open
     self.target = target
     self.heartbeat = heartbeat
+    self.assign = assign
     self.batch = batch
   }
 
@@ -207,6 +296,7 @@ package struct PublishStreamRequest: WireMessage {
     sink.message(1, open)
     sink.message(2, target)
     sink.message(3, heartbeat)
+    sink.message(4, assign)
     sink.payload(15, batch)
   }
 }
@@ -255,14 +345,17 @@ package struct PublishStreamResponse: WireMessage {
   package var acks: [BatchAck]
   package var heartbeat: Heartbeat?
   package var goAway: GoAway?
+  package var assigned: [AssignAnswer]
 
   package init(
-    opened: PublishOpened? = nil, acks: [BatchAck] = [], heartbeat: Heartbeat? = nil, goAway: GoAway? = nil
+    opened: PublishOpened? = nil, acks: [BatchAck] = [], heartbeat: Heartbeat? = nil, goAway: GoAway? = nil,
+    assigned: [AssignAnswer] = []
   ) {
     self.opened = opened
     self.acks = acks
     self.heartbeat = heartbeat
     self.goAway = goAway
+    self.assigned = assigned
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -279,6 +372,7 @@ package struct PublishStreamResponse: WireMessage {
     sink.messages(2, acks)
     sink.message(3, heartbeat)
     sink.message(4, goAway)
+    sink.messages(5, assigned)
   }
 }
 
@@ -388,6 +482,38 @@ extension BatchTarget: CMessage {
   }
 }
 
+extension AssignRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__assign_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__AssignRequest>, _ arena: Arena) {
+    self.init()
+    requestID = c.pointee.request_id
+    topic = arena.string(c.pointee.topic)
+    generation = c.pointee.generation
+    keyLengths = (0..<c.pointee.n_key_lengths).map { i in c.pointee.key_lengths[i] }
+    headerLengths = (0..<c.pointee.n_header_lengths).map { i in c.pointee.header_lengths[i] }
+    timestampsMs = (0..<c.pointee.n_timestamps_ms).map { i in c.pointee.timestamps_ms[i] }
+    headerValues = arena.shared(c.pointee.header_values)
+    keys = arena.shared(c.pointee.keys)
+  }
+}
+
+extension AssignAnswer: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__assign_answer()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__AssignAnswer>, _ arena: Arena) {
+    self.init()
+    requestID = c.pointee.request_id
+    generation = c.pointee.generation
+    partitions = (0..<c.pointee.n_partitions).map { i in c.pointee.partitions[i] }
+    if let item = c.pointee.error { error = Status(item, arena) }
+  }
+}
+
 extension PublishStreamRequest: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__skein__v1__publish_stream_request()
@@ -399,6 +525,7 @@ extension PublishStreamRequest: CMessage {
     if let item = c.pointee.open { open = PublishOpen(item, arena) }
     if let item = c.pointee.target { target = BatchTarget(item, arena) }
     if let item = c.pointee.heartbeat { heartbeat = Heartbeat(item, arena) }
+    if let item = c.pointee.assign { assign = AssignRequest(item, arena) }
     batch = arena.shared(c.pointee.batch)
   }
 
@@ -439,5 +566,9 @@ extension PublishStreamResponse: CMessage {
     }
     if let item = c.pointee.heartbeat { heartbeat = Heartbeat(item, arena) }
     if let item = c.pointee.go_away { goAway = GoAway(item, arena) }
+    assigned.reserveCapacity(c.pointee.n_assigned)
+    for i in 0..<c.pointee.n_assigned {
+      if let item = c.pointee.assigned[i] { assigned.append(AssignAnswer(item, arena)) }
+    }
   }
 }

@@ -31,18 +31,26 @@ package struct CreateTopicRequest: WireMessage {
   package var name: String
   /// 1 to 10,000; 0 = the broker's default.
   package var partitions: Int32
-  /// "murmur2" (default), "sticky" or "round-robin".
+  /// "murmur2" (default), "sticky", "round-robin", or a plug-in as "ID@VERSION".
   package var partitioner: String
   /// See Docs/settings.md, e.g. {"retention.ms": "86400000", "durability": "memory"}.
   package var settings: [String: String]
+  /// For a plug-in: as in PartitionerBinding.
+  package var partitionerConfig: String
+  package var partitionerWeights: [UInt32]
+  package var partitionerFallback: String
 
   package init(
-    name: String = "", partitions: Int32 = 0, partitioner: String = "", settings: [String: String] = [:]
+    name: String = "", partitions: Int32 = 0, partitioner: String = "", settings: [String: String] = [:],
+    partitionerConfig: String = "", partitionerWeights: [UInt32] = [], partitionerFallback: String = ""
   ) {
     self.name = name
     self.partitions = partitions
     self.partitioner = partitioner
     self.settings = settings
+    self.partitionerConfig = partitionerConfig
+    self.partitionerWeights = partitionerWeights
+    self.partitionerFallback = partitionerFallback
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -59,6 +67,9 @@ package struct CreateTopicRequest: WireMessage {
     sink.int32(2, partitions)
     sink.string(3, partitioner)
     sink.map(4, settings)
+    sink.string(5, partitionerConfig)
+    sink.uint32s(6, partitionerWeights)
+    sink.string(7, partitionerFallback)
   }
 }
 
@@ -124,10 +135,16 @@ package struct TopicSummary: WireMessage {
   /// The setting `compression.type`: "producer" (the client's choice), "none", "gzip", "lz4" or
   /// "zstd". SDKs that were told nothing else compress with it.
   package var compression: String
+  /// The partitioner is a plug-in: ask with AssignRequest, or publish with explicit partitions, or with Publish.
+  package var brokerAssigns: Bool
+  /// What AssignRequest carries of each record, besides its key.
+  package var partitionerHeaders: [String]
+  package var partitionerTimestamps: Bool
 
   package init(
     name: String = "", topicID: String = "", partitions: Int32 = 0, partitioner: String = "",
-    generation: UInt32 = 0, revision: Int64 = 0, createdMs: Int64 = 0, compression: String = ""
+    generation: UInt32 = 0, revision: Int64 = 0, createdMs: Int64 = 0, compression: String = "",
+    brokerAssigns: Bool = false, partitionerHeaders: [String] = [], partitionerTimestamps: Bool = false
   ) {
     self.name = name
     self.topicID = topicID
@@ -137,6 +154,9 @@ package struct TopicSummary: WireMessage {
     self.revision = revision
     self.createdMs = createdMs
     self.compression = compression
+    self.brokerAssigns = brokerAssigns
+    self.partitionerHeaders = partitionerHeaders
+    self.partitionerTimestamps = partitionerTimestamps
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -157,6 +177,75 @@ package struct TopicSummary: WireMessage {
     sink.int64(6, revision)
     sink.int64(7, createdMs)
     sink.string(8, compression)
+    sink.bool(9, brokerAssigns)
+    sink.strings(10, partitionerHeaders)
+    sink.bool(11, partitionerTimestamps)
+  }
+}
+
+/// One partitioner generation of a topic.
+package struct PartitionerGeneration: WireMessage {
+  package var generation: UInt32
+  package var partitioner: String
+  package var config: String
+  package var weights: [UInt32]
+  package var fallback: String
+  package var partitions: Int32
+  /// sha256 of the plug-in's file; empty for a built-in.
+  package var sha256: String
+  /// Milliseconds since 1970-01-01 UTC.
+  package var sinceMs: Int64
+  /// It came with a fence: every record of the generations before stands below `cuts`, which has the first offset of this
+  /// generation per partition; so a reader that reads all partitions up to their cuts, before it goes on in any, sees the
+  /// records of each key in their order.
+  package var fenced: Bool
+  package var cuts: [Int64]
+  /// Non-zero: it restores that generation, by `skein topic partitioner rollback` or by itself.
+  package var rollsBackTo: UInt32
+  /// Why it rolled back by itself; empty otherwise.
+  package var reason: String
+
+  package init(
+    generation: UInt32 = 0, partitioner: String = "", config: String = "", weights: [UInt32] = [],
+    fallback: String = "", partitions: Int32 = 0, sha256: String = "", sinceMs: Int64 = 0,
+    fenced: Bool = false, cuts: [Int64] = [], rollsBackTo: UInt32 = 0, reason: String = ""
+  ) {
+    self.generation = generation
+    self.partitioner = partitioner
+    self.config = config
+    self.weights = weights
+    self.fallback = fallback
+    self.partitions = partitions
+    self.sha256 = sha256
+    self.sinceMs = sinceMs
+    self.fenced = fenced
+    self.cuts = cuts
+    self.rollsBackTo = rollsBackTo
+    self.reason = reason
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint32(1, generation)
+    sink.string(2, partitioner)
+    sink.string(3, config)
+    sink.uint32s(4, weights)
+    sink.string(5, fallback)
+    sink.int32(6, partitions)
+    sink.string(7, sha256)
+    sink.int64(8, sinceMs)
+    sink.bool(9, fenced)
+    sink.int64s(10, cuts)
+    sink.uint32(11, rollsBackTo)
+    sink.string(12, reason)
   }
 }
 
@@ -369,13 +458,17 @@ package struct DescribeTopicResponse: WireMessage {
   package var topic: TopicSummary?
   package var partitions: [PartitionDescription]
   package var settings: [SettingDescription]
+  /// The newest last, at most 16.
+  package var generations: [PartitionerGeneration]
 
   package init(
-    topic: TopicSummary? = nil, partitions: [PartitionDescription] = [], settings: [SettingDescription] = []
+    topic: TopicSummary? = nil, partitions: [PartitionDescription] = [], settings: [SettingDescription] = [],
+    generations: [PartitionerGeneration] = []
   ) {
     self.topic = topic
     self.partitions = partitions
     self.settings = settings
+    self.generations = generations
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -391,6 +484,7 @@ package struct DescribeTopicResponse: WireMessage {
     sink.message(1, topic)
     sink.messages(2, partitions)
     sink.messages(3, settings)
+    sink.messages(4, generations)
   }
 }
 
@@ -740,6 +834,9 @@ extension CreateTopicRequest: CMessage {
       guard let entry = c.pointee.settings[i] else { continue }
       settings[arena.string(entry.pointee.key)] = arena.string(entry.pointee.value)
     }
+    partitionerConfig = arena.string(c.pointee.partitioner_config)
+    partitionerWeights = (0..<c.pointee.n_partitioner_weights).map { i in c.pointee.partitioner_weights[i] }
+    partitionerFallback = arena.string(c.pointee.partitioner_fallback)
   }
 }
 
@@ -781,6 +878,33 @@ extension TopicSummary: CMessage {
     revision = c.pointee.revision
     createdMs = c.pointee.created_ms
     compression = arena.string(c.pointee.compression)
+    brokerAssigns = (c.pointee.broker_assigns != 0)
+    partitionerHeaders = (0..<c.pointee.n_partitioner_headers).map { i in
+      arena.string(c.pointee.partitioner_headers[i])
+    }
+    partitionerTimestamps = (c.pointee.partitioner_timestamps != 0)
+  }
+}
+
+extension PartitionerGeneration: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__partitioner_generation()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__PartitionerGeneration>, _ arena: Arena) {
+    self.init()
+    generation = c.pointee.generation
+    partitioner = arena.string(c.pointee.partitioner)
+    config = arena.string(c.pointee.config)
+    weights = (0..<c.pointee.n_weights).map { i in c.pointee.weights[i] }
+    fallback = arena.string(c.pointee.fallback)
+    partitions = c.pointee.partitions
+    sha256 = arena.string(c.pointee.sha256)
+    sinceMs = c.pointee.since_ms
+    fenced = (c.pointee.fenced != 0)
+    cuts = (0..<c.pointee.n_cuts).map { i in c.pointee.cuts[i] }
+    rollsBackTo = c.pointee.rolls_back_to
+    reason = arena.string(c.pointee.reason)
   }
 }
 
@@ -879,6 +1003,10 @@ extension DescribeTopicResponse: CMessage {
     settings.reserveCapacity(c.pointee.n_settings)
     for i in 0..<c.pointee.n_settings {
       if let item = c.pointee.settings[i] { settings.append(SettingDescription(item, arena)) }
+    }
+    generations.reserveCapacity(c.pointee.n_generations)
+    for i in 0..<c.pointee.n_generations {
+      if let item = c.pointee.generations[i] { generations.append(PartitionerGeneration(item, arena)) }
     }
   }
 }

@@ -277,6 +277,96 @@ void   skein__v1__batch_target__free_unpacked
   assert(message->base.descriptor == &skein__v1__batch_target__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   skein__v1__assign_request__init
+                     (Skein__V1__AssignRequest         *message)
+{
+  static const Skein__V1__AssignRequest init_value = SKEIN__V1__ASSIGN_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__assign_request__get_packed_size
+                     (const Skein__V1__AssignRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__assign_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__assign_request__pack
+                     (const Skein__V1__AssignRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__assign_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__assign_request__pack_to_buffer
+                     (const Skein__V1__AssignRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__assign_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__AssignRequest *
+       skein__v1__assign_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__AssignRequest *)
+     protobuf_c_message_unpack (&skein__v1__assign_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__assign_request__free_unpacked
+                     (Skein__V1__AssignRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__assign_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__assign_answer__init
+                     (Skein__V1__AssignAnswer         *message)
+{
+  static const Skein__V1__AssignAnswer init_value = SKEIN__V1__ASSIGN_ANSWER__INIT;
+  *message = init_value;
+}
+size_t skein__v1__assign_answer__get_packed_size
+                     (const Skein__V1__AssignAnswer *message)
+{
+  assert(message->base.descriptor == &skein__v1__assign_answer__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__assign_answer__pack
+                     (const Skein__V1__AssignAnswer *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__assign_answer__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__assign_answer__pack_to_buffer
+                     (const Skein__V1__AssignAnswer *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__assign_answer__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__AssignAnswer *
+       skein__v1__assign_answer__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__AssignAnswer *)
+     protobuf_c_message_unpack (&skein__v1__assign_answer__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__assign_answer__free_unpacked
+                     (Skein__V1__AssignAnswer *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__assign_answer__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   skein__v1__publish_stream_request__init
                      (Skein__V1__PublishStreamRequest         *message)
 {
@@ -796,7 +886,214 @@ const ProtobufCMessageDescriptor skein__v1__batch_target__descriptor =
   (ProtobufCMessageInit) skein__v1__batch_target__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__publish_stream_request__field_descriptors[4] =
+static const ProtobufCFieldDescriptor skein__v1__assign_request__field_descriptors[8] =
+{
+  {
+    "request_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AssignRequest, request_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topic",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AssignRequest, topic),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "generation",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AssignRequest, generation),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "key_lengths",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Skein__V1__AssignRequest, n_key_lengths),
+    offsetof(Skein__V1__AssignRequest, key_lengths),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "header_lengths",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Skein__V1__AssignRequest, n_header_lengths),
+    offsetof(Skein__V1__AssignRequest, header_lengths),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "timestamps_ms",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_INT64,
+    offsetof(Skein__V1__AssignRequest, n_timestamps_ms),
+    offsetof(Skein__V1__AssignRequest, timestamps_ms),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "header_values",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AssignRequest, header_values),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "keys",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AssignRequest, keys),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__assign_request__field_indices_by_name[] = {
+  2,   /* field[2] = generation */
+  4,   /* field[4] = header_lengths */
+  6,   /* field[6] = header_values */
+  3,   /* field[3] = key_lengths */
+  7,   /* field[7] = keys */
+  0,   /* field[0] = request_id */
+  5,   /* field[5] = timestamps_ms */
+  1,   /* field[1] = topic */
+};
+static const ProtobufCIntRange skein__v1__assign_request__number_ranges[2 + 1] =
+{
+  { 1, 0 },
+  { 15, 7 },
+  { 0, 8 }
+};
+const ProtobufCMessageDescriptor skein__v1__assign_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.AssignRequest",
+  "AssignRequest",
+  "Skein__V1__AssignRequest",
+  "skein.v1",
+  sizeof(Skein__V1__AssignRequest),
+  8,
+  skein__v1__assign_request__field_descriptors,
+  skein__v1__assign_request__field_indices_by_name,
+  2,  skein__v1__assign_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__assign_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__assign_answer__field_descriptors[4] =
+{
+  {
+    "request_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AssignAnswer, request_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "generation",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AssignAnswer, generation),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_INT32,
+    offsetof(Skein__V1__AssignAnswer, n_partitions),
+    offsetof(Skein__V1__AssignAnswer, partitions),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "error",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AssignAnswer, error),
+    &google__rpc__status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__assign_answer__field_indices_by_name[] = {
+  3,   /* field[3] = error */
+  1,   /* field[1] = generation */
+  2,   /* field[2] = partitions */
+  0,   /* field[0] = request_id */
+};
+static const ProtobufCIntRange skein__v1__assign_answer__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor skein__v1__assign_answer__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.AssignAnswer",
+  "AssignAnswer",
+  "Skein__V1__AssignAnswer",
+  "skein.v1",
+  sizeof(Skein__V1__AssignAnswer),
+  4,
+  skein__v1__assign_answer__field_descriptors,
+  skein__v1__assign_answer__field_indices_by_name,
+  1,  skein__v1__assign_answer__number_ranges,
+  (ProtobufCMessageInit) skein__v1__assign_answer__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__publish_stream_request__field_descriptors[5] =
 {
   {
     "open",
@@ -835,6 +1132,18 @@ static const ProtobufCFieldDescriptor skein__v1__publish_stream_request__field_d
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "assign",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PublishStreamRequest, assign),
+    &skein__v1__assign_request__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "batch",
     15,
     PROTOBUF_C_LABEL_NONE,
@@ -848,7 +1157,8 @@ static const ProtobufCFieldDescriptor skein__v1__publish_stream_request__field_d
   },
 };
 static const unsigned skein__v1__publish_stream_request__field_indices_by_name[] = {
-  3,   /* field[3] = batch */
+  3,   /* field[3] = assign */
+  4,   /* field[4] = batch */
   2,   /* field[2] = heartbeat */
   0,   /* field[0] = open */
   1,   /* field[1] = target */
@@ -856,8 +1166,8 @@ static const unsigned skein__v1__publish_stream_request__field_indices_by_name[]
 static const ProtobufCIntRange skein__v1__publish_stream_request__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 15, 3 },
-  { 0, 4 }
+  { 15, 4 },
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor skein__v1__publish_stream_request__descriptor =
 {
@@ -867,7 +1177,7 @@ const ProtobufCMessageDescriptor skein__v1__publish_stream_request__descriptor =
   "Skein__V1__PublishStreamRequest",
   "skein.v1",
   sizeof(Skein__V1__PublishStreamRequest),
-  4,
+  5,
   skein__v1__publish_stream_request__field_descriptors,
   skein__v1__publish_stream_request__field_indices_by_name,
   2,  skein__v1__publish_stream_request__number_ranges,
@@ -964,7 +1274,7 @@ const ProtobufCMessageDescriptor skein__v1__batch_ack__descriptor =
   (ProtobufCMessageInit) skein__v1__batch_ack__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__publish_stream_response__field_descriptors[4] =
+static const ProtobufCFieldDescriptor skein__v1__publish_stream_response__field_descriptors[5] =
 {
   {
     "opened",
@@ -1014,9 +1324,22 @@ static const ProtobufCFieldDescriptor skein__v1__publish_stream_response__field_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "assigned",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__PublishStreamResponse, n_assigned),
+    offsetof(Skein__V1__PublishStreamResponse, assigned),
+    &skein__v1__assign_answer__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__publish_stream_response__field_indices_by_name[] = {
   1,   /* field[1] = acks */
+  4,   /* field[4] = assigned */
   3,   /* field[3] = go_away */
   2,   /* field[2] = heartbeat */
   0,   /* field[0] = opened */
@@ -1024,7 +1347,7 @@ static const unsigned skein__v1__publish_stream_response__field_indices_by_name[
 static const ProtobufCIntRange skein__v1__publish_stream_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor skein__v1__publish_stream_response__descriptor =
 {
@@ -1034,7 +1357,7 @@ const ProtobufCMessageDescriptor skein__v1__publish_stream_response__descriptor 
   "Skein__V1__PublishStreamResponse",
   "skein.v1",
   sizeof(Skein__V1__PublishStreamResponse),
-  4,
+  5,
   skein__v1__publish_stream_response__field_descriptors,
   skein__v1__publish_stream_response__field_indices_by_name,
   1,  skein__v1__publish_stream_response__number_ranges,

@@ -193,6 +193,51 @@ void   skein__v1__topic_summary__free_unpacked
   assert(message->base.descriptor == &skein__v1__topic_summary__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   skein__v1__partitioner_generation__init
+                     (Skein__V1__PartitionerGeneration         *message)
+{
+  static const Skein__V1__PartitionerGeneration init_value = SKEIN__V1__PARTITIONER_GENERATION__INIT;
+  *message = init_value;
+}
+size_t skein__v1__partitioner_generation__get_packed_size
+                     (const Skein__V1__PartitionerGeneration *message)
+{
+  assert(message->base.descriptor == &skein__v1__partitioner_generation__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__partitioner_generation__pack
+                     (const Skein__V1__PartitionerGeneration *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__partitioner_generation__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__partitioner_generation__pack_to_buffer
+                     (const Skein__V1__PartitionerGeneration *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__partitioner_generation__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__PartitionerGeneration *
+       skein__v1__partitioner_generation__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__PartitionerGeneration *)
+     protobuf_c_message_unpack (&skein__v1__partitioner_generation__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__partitioner_generation__free_unpacked
+                     (Skein__V1__PartitionerGeneration *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__partitioner_generation__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   skein__v1__list_topics_response__init
                      (Skein__V1__ListTopicsResponse         *message)
 {
@@ -1060,7 +1105,7 @@ const ProtobufCMessageDescriptor skein__v1__create_topic_request__settings_entry
   (ProtobufCMessageInit) skein__v1__create_topic_request__settings_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__create_topic_request__field_descriptors[4] =
+static const ProtobufCFieldDescriptor skein__v1__create_topic_request__field_descriptors[7] =
 {
   {
     "name",
@@ -1110,17 +1155,56 @@ static const ProtobufCFieldDescriptor skein__v1__create_topic_request__field_des
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "partitioner_config",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__CreateTopicRequest, partitioner_config),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitioner_weights",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Skein__V1__CreateTopicRequest, n_partitioner_weights),
+    offsetof(Skein__V1__CreateTopicRequest, partitioner_weights),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitioner_fallback",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__CreateTopicRequest, partitioner_fallback),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__create_topic_request__field_indices_by_name[] = {
   0,   /* field[0] = name */
   2,   /* field[2] = partitioner */
+  4,   /* field[4] = partitioner_config */
+  6,   /* field[6] = partitioner_fallback */
+  5,   /* field[5] = partitioner_weights */
   1,   /* field[1] = partitions */
   3,   /* field[3] = settings */
 };
 static const ProtobufCIntRange skein__v1__create_topic_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor skein__v1__create_topic_request__descriptor =
 {
@@ -1130,7 +1214,7 @@ const ProtobufCMessageDescriptor skein__v1__create_topic_request__descriptor =
   "Skein__V1__CreateTopicRequest",
   "skein.v1",
   sizeof(Skein__V1__CreateTopicRequest),
-  4,
+  7,
   skein__v1__create_topic_request__field_descriptors,
   skein__v1__create_topic_request__field_indices_by_name,
   1,  skein__v1__create_topic_request__number_ranges,
@@ -1226,7 +1310,7 @@ const ProtobufCMessageDescriptor skein__v1__list_topics_request__descriptor =
   (ProtobufCMessageInit) skein__v1__list_topics_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__topic_summary__field_descriptors[8] =
+static const ProtobufCFieldDescriptor skein__v1__topic_summary__field_descriptors[11] =
 {
   {
     "name",
@@ -1324,13 +1408,52 @@ static const ProtobufCFieldDescriptor skein__v1__topic_summary__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "broker_assigns",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__TopicSummary, broker_assigns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitioner_headers",
+    10,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Skein__V1__TopicSummary, n_partitioner_headers),
+    offsetof(Skein__V1__TopicSummary, partitioner_headers),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitioner_timestamps",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__TopicSummary, partitioner_timestamps),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__topic_summary__field_indices_by_name[] = {
+  8,   /* field[8] = broker_assigns */
   7,   /* field[7] = compression */
   6,   /* field[6] = created_ms */
   4,   /* field[4] = generation */
   0,   /* field[0] = name */
   3,   /* field[3] = partitioner */
+  9,   /* field[9] = partitioner_headers */
+  10,   /* field[10] = partitioner_timestamps */
   2,   /* field[2] = partitions */
   5,   /* field[5] = revision */
   1,   /* field[1] = topic_id */
@@ -1338,7 +1461,7 @@ static const unsigned skein__v1__topic_summary__field_indices_by_name[] = {
 static const ProtobufCIntRange skein__v1__topic_summary__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 8 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor skein__v1__topic_summary__descriptor =
 {
@@ -1348,11 +1471,192 @@ const ProtobufCMessageDescriptor skein__v1__topic_summary__descriptor =
   "Skein__V1__TopicSummary",
   "skein.v1",
   sizeof(Skein__V1__TopicSummary),
-  8,
+  11,
   skein__v1__topic_summary__field_descriptors,
   skein__v1__topic_summary__field_indices_by_name,
   1,  skein__v1__topic_summary__number_ranges,
   (ProtobufCMessageInit) skein__v1__topic_summary__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__partitioner_generation__field_descriptors[12] =
+{
+  {
+    "generation",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionerGeneration, generation),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitioner",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionerGeneration, partitioner),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "config",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionerGeneration, config),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "weights",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Skein__V1__PartitionerGeneration, n_weights),
+    offsetof(Skein__V1__PartitionerGeneration, weights),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "fallback",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionerGeneration, fallback),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionerGeneration, partitions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "sha256",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionerGeneration, sha256),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "since_ms",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionerGeneration, since_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "fenced",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionerGeneration, fenced),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cuts",
+    10,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_INT64,
+    offsetof(Skein__V1__PartitionerGeneration, n_cuts),
+    offsetof(Skein__V1__PartitionerGeneration, cuts),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rolls_back_to",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionerGeneration, rolls_back_to),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionerGeneration, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__partitioner_generation__field_indices_by_name[] = {
+  2,   /* field[2] = config */
+  9,   /* field[9] = cuts */
+  4,   /* field[4] = fallback */
+  8,   /* field[8] = fenced */
+  0,   /* field[0] = generation */
+  1,   /* field[1] = partitioner */
+  5,   /* field[5] = partitions */
+  11,   /* field[11] = reason */
+  10,   /* field[10] = rolls_back_to */
+  6,   /* field[6] = sha256 */
+  7,   /* field[7] = since_ms */
+  3,   /* field[3] = weights */
+};
+static const ProtobufCIntRange skein__v1__partitioner_generation__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 12 }
+};
+const ProtobufCMessageDescriptor skein__v1__partitioner_generation__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.PartitionerGeneration",
+  "PartitionerGeneration",
+  "Skein__V1__PartitionerGeneration",
+  "skein.v1",
+  sizeof(Skein__V1__PartitionerGeneration),
+  12,
+  skein__v1__partitioner_generation__field_descriptors,
+  skein__v1__partitioner_generation__field_indices_by_name,
+  1,  skein__v1__partitioner_generation__number_ranges,
+  (ProtobufCMessageInit) skein__v1__partitioner_generation__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor skein__v1__list_topics_response__field_descriptors[2] =
@@ -1857,7 +2161,7 @@ const ProtobufCMessageDescriptor skein__v1__setting_description__descriptor =
   (ProtobufCMessageInit) skein__v1__setting_description__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__describe_topic_response__field_descriptors[3] =
+static const ProtobufCFieldDescriptor skein__v1__describe_topic_response__field_descriptors[4] =
 {
   {
     "topic",
@@ -1895,8 +2199,21 @@ static const ProtobufCFieldDescriptor skein__v1__describe_topic_response__field_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "generations",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__DescribeTopicResponse, n_generations),
+    offsetof(Skein__V1__DescribeTopicResponse, generations),
+    &skein__v1__partitioner_generation__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__describe_topic_response__field_indices_by_name[] = {
+  3,   /* field[3] = generations */
   1,   /* field[1] = partitions */
   2,   /* field[2] = settings */
   0,   /* field[0] = topic */
@@ -1904,7 +2221,7 @@ static const unsigned skein__v1__describe_topic_response__field_indices_by_name[
 static const ProtobufCIntRange skein__v1__describe_topic_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor skein__v1__describe_topic_response__descriptor =
 {
@@ -1914,7 +2231,7 @@ const ProtobufCMessageDescriptor skein__v1__describe_topic_response__descriptor 
   "Skein__V1__DescribeTopicResponse",
   "skein.v1",
   sizeof(Skein__V1__DescribeTopicResponse),
-  3,
+  4,
   skein__v1__describe_topic_response__field_descriptors,
   skein__v1__describe_topic_response__field_indices_by_name,
   1,  skein__v1__describe_topic_response__number_ranges,

@@ -23,6 +23,8 @@ typedef struct Skein__V1__PublishResponse Skein__V1__PublishResponse;
 typedef struct Skein__V1__PublishOpen Skein__V1__PublishOpen;
 typedef struct Skein__V1__PublishOpened Skein__V1__PublishOpened;
 typedef struct Skein__V1__BatchTarget Skein__V1__BatchTarget;
+typedef struct Skein__V1__AssignRequest Skein__V1__AssignRequest;
+typedef struct Skein__V1__AssignAnswer Skein__V1__AssignAnswer;
 typedef struct Skein__V1__PublishStreamRequest Skein__V1__PublishStreamRequest;
 typedef struct Skein__V1__BatchAck Skein__V1__BatchAck;
 typedef struct Skein__V1__PublishStreamResponse Skein__V1__PublishStreamResponse;
@@ -134,7 +136,71 @@ struct  Skein__V1__BatchTarget
 
 
 /*
- * Exactly one of `open`, `target`+`batch`, `heartbeat`.
+ * Asks which partitions records go to, by the topic's partitioner. Nothing is published by it.
+ */
+struct  Skein__V1__AssignRequest
+{
+  ProtobufCMessage base;
+  /*
+   * Chosen by the client, echoed in the answer; rising within a stream.
+   */
+  uint64_t request_id;
+  char *topic;
+  /*
+   * The generation that the client knows; another one in force is answered with PARTITIONER_CHANGED.
+   */
+  uint32_t generation;
+  /*
+   * One per record, 1 to 10,000: the length of its key plus 1; 0 = the record has no key.
+   */
+  size_t n_key_lengths;
+  uint32_t *key_lengths;
+  /*
+   * One per record and name of TopicSummary.partitioner_headers, row by row: the value's length plus 1; 0 = no such header.
+   */
+  size_t n_header_lengths;
+  uint32_t *header_lengths;
+  /*
+   * One per record, or none: milliseconds since 1970-01-01 UTC. Only for partitioners that ask for them.
+   */
+  size_t n_timestamps_ms;
+  int64_t *timestamps_ms;
+  /*
+   * The values, one after another.
+   */
+  ProtobufCBinaryData header_values;
+  /*
+   * The keys, one after another.
+   */
+  ProtobufCBinaryData keys;
+};
+#define SKEIN__V1__ASSIGN_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__assign_request__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, {0,NULL} }
+
+
+struct  Skein__V1__AssignAnswer
+{
+  ProtobufCMessage base;
+  uint64_t request_id;
+  uint32_t generation;
+  /*
+   * One per record: a partition, or -1 = any (spread such records round robin per batch). Empty with `error`.
+   */
+  size_t n_partitions;
+  int32_t *partitions;
+  /*
+   * PARTITIONER_CHANGED, PARTITIONER_UNAVAILABLE (definite, retriable), TOPIC_NOT_FOUND.
+   */
+  Google__Rpc__Status *error;
+};
+#define SKEIN__V1__ASSIGN_ANSWER__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__assign_answer__descriptor) \
+    , 0, 0, 0,NULL, NULL }
+
+
+/*
+ * Exactly one of `open`, `target`+`batch`, `heartbeat`, `assign`.
  */
 struct  Skein__V1__PublishStreamRequest
 {
@@ -142,6 +208,7 @@ struct  Skein__V1__PublishStreamRequest
   Skein__V1__PublishOpen *open;
   Skein__V1__BatchTarget *target;
   Skein__V1__Heartbeat *heartbeat;
+  Skein__V1__AssignRequest *assign;
   /*
    * One record batch, byte for byte in the Kafka v2 format. Last, so that it is sliced, not copied.
    */
@@ -149,7 +216,7 @@ struct  Skein__V1__PublishStreamRequest
 };
 #define SKEIN__V1__PUBLISH_STREAM_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__publish_stream_request__descriptor) \
-    , NULL, NULL, NULL, {0,NULL} }
+    , NULL, NULL, NULL, NULL, {0,NULL} }
 
 
 struct  Skein__V1__BatchAck
@@ -181,10 +248,12 @@ struct  Skein__V1__PublishStreamResponse
   Skein__V1__BatchAck **acks;
   Skein__V1__Heartbeat *heartbeat;
   Skein__V1__GoAway *go_away;
+  size_t n_assigned;
+  Skein__V1__AssignAnswer **assigned;
 };
 #define SKEIN__V1__PUBLISH_STREAM_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__publish_stream_response__descriptor) \
-    , NULL, 0,NULL, NULL, NULL }
+    , NULL, 0,NULL, NULL, NULL, 0,NULL }
 
 
 /* Skein__V1__PublishRequest methods */
@@ -301,6 +370,44 @@ Skein__V1__BatchTarget *
 void   skein__v1__batch_target__free_unpacked
                      (Skein__V1__BatchTarget *message,
                       ProtobufCAllocator *allocator);
+/* Skein__V1__AssignRequest methods */
+void   skein__v1__assign_request__init
+                     (Skein__V1__AssignRequest         *message);
+size_t skein__v1__assign_request__get_packed_size
+                     (const Skein__V1__AssignRequest   *message);
+size_t skein__v1__assign_request__pack
+                     (const Skein__V1__AssignRequest   *message,
+                      uint8_t             *out);
+size_t skein__v1__assign_request__pack_to_buffer
+                     (const Skein__V1__AssignRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__AssignRequest *
+       skein__v1__assign_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__assign_request__free_unpacked
+                     (Skein__V1__AssignRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__AssignAnswer methods */
+void   skein__v1__assign_answer__init
+                     (Skein__V1__AssignAnswer         *message);
+size_t skein__v1__assign_answer__get_packed_size
+                     (const Skein__V1__AssignAnswer   *message);
+size_t skein__v1__assign_answer__pack
+                     (const Skein__V1__AssignAnswer   *message,
+                      uint8_t             *out);
+size_t skein__v1__assign_answer__pack_to_buffer
+                     (const Skein__V1__AssignAnswer   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__AssignAnswer *
+       skein__v1__assign_answer__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__assign_answer__free_unpacked
+                     (Skein__V1__AssignAnswer *message,
+                      ProtobufCAllocator *allocator);
 /* Skein__V1__PublishStreamRequest methods */
 void   skein__v1__publish_stream_request__init
                      (Skein__V1__PublishStreamRequest         *message);
@@ -378,6 +485,12 @@ typedef void (*Skein__V1__PublishOpened_Closure)
 typedef void (*Skein__V1__BatchTarget_Closure)
                  (const Skein__V1__BatchTarget *message,
                   void *closure_data);
+typedef void (*Skein__V1__AssignRequest_Closure)
+                 (const Skein__V1__AssignRequest *message,
+                  void *closure_data);
+typedef void (*Skein__V1__AssignAnswer_Closure)
+                 (const Skein__V1__AssignAnswer *message,
+                  void *closure_data);
 typedef void (*Skein__V1__PublishStreamRequest_Closure)
                  (const Skein__V1__PublishStreamRequest *message,
                   void *closure_data);
@@ -429,6 +542,8 @@ extern const ProtobufCMessageDescriptor skein__v1__publish_response__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__publish_open__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__publish_opened__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__batch_target__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__assign_request__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__assign_answer__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__publish_stream_request__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__batch_ack__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__publish_stream_response__descriptor;

@@ -21,6 +21,7 @@ typedef struct Skein__V1__CreateTopicRequest__SettingsEntry Skein__V1__CreateTop
 typedef struct Skein__V1__CreateTopicResponse Skein__V1__CreateTopicResponse;
 typedef struct Skein__V1__ListTopicsRequest Skein__V1__ListTopicsRequest;
 typedef struct Skein__V1__TopicSummary Skein__V1__TopicSummary;
+typedef struct Skein__V1__PartitionerGeneration Skein__V1__PartitionerGeneration;
 typedef struct Skein__V1__ListTopicsResponse Skein__V1__ListTopicsResponse;
 typedef struct Skein__V1__DescribeTopicRequest Skein__V1__DescribeTopicRequest;
 typedef struct Skein__V1__Traffic Skein__V1__Traffic;
@@ -98,7 +99,7 @@ struct  Skein__V1__CreateTopicRequest
    */
   int32_t partitions;
   /*
-   * "murmur2" (default), "sticky" or "round-robin".
+   * "murmur2" (default), "sticky", "round-robin", or a plug-in as "ID@VERSION".
    */
   char *partitioner;
   /*
@@ -106,10 +107,17 @@ struct  Skein__V1__CreateTopicRequest
    */
   size_t n_settings;
   Skein__V1__CreateTopicRequest__SettingsEntry **settings;
+  /*
+   * For a plug-in: as in PartitionerBinding.
+   */
+  char *partitioner_config;
+  size_t n_partitioner_weights;
+  uint32_t *partitioner_weights;
+  char *partitioner_fallback;
 };
 #define SKEIN__V1__CREATE_TOPIC_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__create_topic_request__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0,NULL }
+    , (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string }
 
 
 struct  Skein__V1__CreateTopicResponse
@@ -166,10 +174,63 @@ struct  Skein__V1__TopicSummary
    * "zstd". SDKs that were told nothing else compress with it.
    */
   char *compression;
+  /*
+   * The partitioner is a plug-in: ask with AssignRequest, or publish with explicit partitions, or with Publish.
+   */
+  protobuf_c_boolean broker_assigns;
+  /*
+   * What AssignRequest carries of each record, besides its key.
+   */
+  size_t n_partitioner_headers;
+  char **partitioner_headers;
+  protobuf_c_boolean partitioner_timestamps;
 };
 #define SKEIN__V1__TOPIC_SUMMARY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__topic_summary__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0,NULL, 0 }
+
+
+/*
+ * One partitioner generation of a topic.
+ */
+struct  Skein__V1__PartitionerGeneration
+{
+  ProtobufCMessage base;
+  uint32_t generation;
+  char *partitioner;
+  char *config;
+  size_t n_weights;
+  uint32_t *weights;
+  char *fallback;
+  int32_t partitions;
+  /*
+   * sha256 of the plug-in's file; empty for a built-in.
+   */
+  char *sha256;
+  /*
+   * Milliseconds since 1970-01-01 UTC.
+   */
+  int64_t since_ms;
+  /*
+   * It came with a fence: every record of the generations before stands below `cuts`, which has the first offset of this
+   * generation per partition; so a reader that reads all partitions up to their cuts, before it goes on in any, sees the
+   * records of each key in their order.
+   */
+  protobuf_c_boolean fenced;
+  size_t n_cuts;
+  int64_t *cuts;
+  /*
+   * Non-zero: it restores that generation, by `skein topic partitioner rollback` or by itself.
+   */
+  uint32_t rolls_back_to;
+  /*
+   * Why it rolled back by itself; empty otherwise.
+   */
+  char *reason;
+};
+#define SKEIN__V1__PARTITIONER_GENERATION__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__partitioner_generation__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, 0, 0,NULL, 0, (char *)protobuf_c_empty_string }
 
 
 struct  Skein__V1__ListTopicsResponse
@@ -305,10 +366,15 @@ struct  Skein__V1__DescribeTopicResponse
   Skein__V1__PartitionDescription **partitions;
   size_t n_settings;
   Skein__V1__SettingDescription **settings;
+  /*
+   * The newest last, at most 16.
+   */
+  size_t n_generations;
+  Skein__V1__PartitionerGeneration **generations;
 };
 #define SKEIN__V1__DESCRIBE_TOPIC_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__describe_topic_response__descriptor) \
-    , NULL, 0,NULL, 0,NULL }
+    , NULL, 0,NULL, 0,NULL, 0,NULL }
 
 
 struct  Skein__V1__UpdateTopicRequest__SetEntry
@@ -574,6 +640,25 @@ Skein__V1__TopicSummary *
                       const uint8_t       *data);
 void   skein__v1__topic_summary__free_unpacked
                      (Skein__V1__TopicSummary *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__PartitionerGeneration methods */
+void   skein__v1__partitioner_generation__init
+                     (Skein__V1__PartitionerGeneration         *message);
+size_t skein__v1__partitioner_generation__get_packed_size
+                     (const Skein__V1__PartitionerGeneration   *message);
+size_t skein__v1__partitioner_generation__pack
+                     (const Skein__V1__PartitionerGeneration   *message,
+                      uint8_t             *out);
+size_t skein__v1__partitioner_generation__pack_to_buffer
+                     (const Skein__V1__PartitionerGeneration   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__PartitionerGeneration *
+       skein__v1__partitioner_generation__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__partitioner_generation__free_unpacked
+                     (Skein__V1__PartitionerGeneration *message,
                       ProtobufCAllocator *allocator);
 /* Skein__V1__ListTopicsResponse methods */
 void   skein__v1__list_topics_response__init
@@ -937,6 +1022,9 @@ typedef void (*Skein__V1__ListTopicsRequest_Closure)
 typedef void (*Skein__V1__TopicSummary_Closure)
                  (const Skein__V1__TopicSummary *message,
                   void *closure_data);
+typedef void (*Skein__V1__PartitionerGeneration_Closure)
+                 (const Skein__V1__PartitionerGeneration *message,
+                  void *closure_data);
 typedef void (*Skein__V1__ListTopicsResponse_Closure)
                  (const Skein__V1__ListTopicsResponse *message,
                   void *closure_data);
@@ -1091,6 +1179,7 @@ extern const ProtobufCMessageDescriptor skein__v1__create_topic_request__setting
 extern const ProtobufCMessageDescriptor skein__v1__create_topic_response__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__list_topics_request__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__topic_summary__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__partitioner_generation__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__list_topics_response__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__describe_topic_request__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__traffic__descriptor;

@@ -58,6 +58,192 @@ void   skein__internal__v1__topic_record__free_unpacked
   assert(message->base.descriptor == &skein__internal__v1__topic_record__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   skein__internal__v1__generation_record__init
+                     (Skein__Internal__V1__GenerationRecord         *message)
+{
+  static const Skein__Internal__V1__GenerationRecord init_value = SKEIN__INTERNAL__V1__GENERATION_RECORD__INIT;
+  *message = init_value;
+}
+size_t skein__internal__v1__generation_record__get_packed_size
+                     (const Skein__Internal__V1__GenerationRecord *message)
+{
+  assert(message->base.descriptor == &skein__internal__v1__generation_record__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__internal__v1__generation_record__pack
+                     (const Skein__Internal__V1__GenerationRecord *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__internal__v1__generation_record__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__internal__v1__generation_record__pack_to_buffer
+                     (const Skein__Internal__V1__GenerationRecord *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__internal__v1__generation_record__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__Internal__V1__GenerationRecord *
+       skein__internal__v1__generation_record__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__Internal__V1__GenerationRecord *)
+     protobuf_c_message_unpack (&skein__internal__v1__generation_record__descriptor,
+                                allocator, len, data);
+}
+void   skein__internal__v1__generation_record__free_unpacked
+                     (Skein__Internal__V1__GenerationRecord *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__internal__v1__generation_record__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__internal__v1__plugin_record__artifacts_entry__init
+                     (Skein__Internal__V1__PluginRecord__ArtifactsEntry         *message)
+{
+  static const Skein__Internal__V1__PluginRecord__ArtifactsEntry init_value = SKEIN__INTERNAL__V1__PLUGIN_RECORD__ARTIFACTS_ENTRY__INIT;
+  *message = init_value;
+}
+void   skein__internal__v1__plugin_record__init
+                     (Skein__Internal__V1__PluginRecord         *message)
+{
+  static const Skein__Internal__V1__PluginRecord init_value = SKEIN__INTERNAL__V1__PLUGIN_RECORD__INIT;
+  *message = init_value;
+}
+size_t skein__internal__v1__plugin_record__get_packed_size
+                     (const Skein__Internal__V1__PluginRecord *message)
+{
+  assert(message->base.descriptor == &skein__internal__v1__plugin_record__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__internal__v1__plugin_record__pack
+                     (const Skein__Internal__V1__PluginRecord *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__internal__v1__plugin_record__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__internal__v1__plugin_record__pack_to_buffer
+                     (const Skein__Internal__V1__PluginRecord *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__internal__v1__plugin_record__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__Internal__V1__PluginRecord *
+       skein__internal__v1__plugin_record__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__Internal__V1__PluginRecord *)
+     protobuf_c_message_unpack (&skein__internal__v1__plugin_record__descriptor,
+                                allocator, len, data);
+}
+void   skein__internal__v1__plugin_record__free_unpacked
+                     (Skein__Internal__V1__PluginRecord *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__internal__v1__plugin_record__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__internal__v1__plugin_key_record__init
+                     (Skein__Internal__V1__PluginKeyRecord         *message)
+{
+  static const Skein__Internal__V1__PluginKeyRecord init_value = SKEIN__INTERNAL__V1__PLUGIN_KEY_RECORD__INIT;
+  *message = init_value;
+}
+size_t skein__internal__v1__plugin_key_record__get_packed_size
+                     (const Skein__Internal__V1__PluginKeyRecord *message)
+{
+  assert(message->base.descriptor == &skein__internal__v1__plugin_key_record__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__internal__v1__plugin_key_record__pack
+                     (const Skein__Internal__V1__PluginKeyRecord *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__internal__v1__plugin_key_record__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__internal__v1__plugin_key_record__pack_to_buffer
+                     (const Skein__Internal__V1__PluginKeyRecord *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__internal__v1__plugin_key_record__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__Internal__V1__PluginKeyRecord *
+       skein__internal__v1__plugin_key_record__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__Internal__V1__PluginKeyRecord *)
+     protobuf_c_message_unpack (&skein__internal__v1__plugin_key_record__descriptor,
+                                allocator, len, data);
+}
+void   skein__internal__v1__plugin_key_record__free_unpacked
+                     (Skein__Internal__V1__PluginKeyRecord *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__internal__v1__plugin_key_record__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__internal__v1__token_record__init
+                     (Skein__Internal__V1__TokenRecord         *message)
+{
+  static const Skein__Internal__V1__TokenRecord init_value = SKEIN__INTERNAL__V1__TOKEN_RECORD__INIT;
+  *message = init_value;
+}
+size_t skein__internal__v1__token_record__get_packed_size
+                     (const Skein__Internal__V1__TokenRecord *message)
+{
+  assert(message->base.descriptor == &skein__internal__v1__token_record__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__internal__v1__token_record__pack
+                     (const Skein__Internal__V1__TokenRecord *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__internal__v1__token_record__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__internal__v1__token_record__pack_to_buffer
+                     (const Skein__Internal__V1__TokenRecord *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__internal__v1__token_record__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__Internal__V1__TokenRecord *
+       skein__internal__v1__token_record__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__Internal__V1__TokenRecord *)
+     protobuf_c_message_unpack (&skein__internal__v1__token_record__descriptor,
+                                allocator, len, data);
+}
+void   skein__internal__v1__token_record__free_unpacked
+                     (Skein__Internal__V1__TokenRecord *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__internal__v1__token_record__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 static const ProtobufCFieldDescriptor skein__internal__v1__topic_record__settings_entry__field_descriptors[2] =
 {
   {
@@ -109,7 +295,7 @@ const ProtobufCMessageDescriptor skein__internal__v1__topic_record__settings_ent
   (ProtobufCMessageInit) skein__internal__v1__topic_record__settings_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__internal__v1__topic_record__field_descriptors[7] =
+static const ProtobufCFieldDescriptor skein__internal__v1__topic_record__field_descriptors[8] =
 {
   {
     "format",
@@ -195,11 +381,24 @@ static const ProtobufCFieldDescriptor skein__internal__v1__topic_record__field_d
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "generations",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__Internal__V1__TopicRecord, n_generations),
+    offsetof(Skein__Internal__V1__TopicRecord, generations),
+    &skein__internal__v1__generation_record__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__internal__v1__topic_record__field_indices_by_name[] = {
   6,   /* field[6] = created_ms */
   0,   /* field[0] = format */
   4,   /* field[4] = generation */
+  7,   /* field[7] = generations */
   3,   /* field[3] = partitioner */
   2,   /* field[2] = partitions */
   5,   /* field[5] = settings */
@@ -208,7 +407,7 @@ static const unsigned skein__internal__v1__topic_record__field_indices_by_name[]
 static const ProtobufCIntRange skein__internal__v1__topic_record__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor skein__internal__v1__topic_record__descriptor =
 {
@@ -218,10 +417,590 @@ const ProtobufCMessageDescriptor skein__internal__v1__topic_record__descriptor =
   "Skein__Internal__V1__TopicRecord",
   "skein.internal.v1",
   sizeof(Skein__Internal__V1__TopicRecord),
-  7,
+  8,
   skein__internal__v1__topic_record__field_descriptors,
   skein__internal__v1__topic_record__field_indices_by_name,
   1,  skein__internal__v1__topic_record__number_ranges,
   (ProtobufCMessageInit) skein__internal__v1__topic_record__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__internal__v1__generation_record__field_descriptors[13] =
+{
+  {
+    "generation",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, generation),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitioner",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, partitioner),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "config",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, config),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "weights",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Skein__Internal__V1__GenerationRecord, n_weights),
+    offsetof(Skein__Internal__V1__GenerationRecord, weights),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "fallback",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, fallback),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, partitions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "sha256",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, sha256),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "since_ms",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, since_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "fenced",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, fenced),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cuts",
+    10,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_INT64,
+    offsetof(Skein__Internal__V1__GenerationRecord, n_cuts),
+    offsetof(Skein__Internal__V1__GenerationRecord, cuts),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rolls_back_to",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, rolls_back_to),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "watched_until_ms",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, watched_until_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__internal__v1__generation_record__field_indices_by_name[] = {
+  2,   /* field[2] = config */
+  9,   /* field[9] = cuts */
+  4,   /* field[4] = fallback */
+  8,   /* field[8] = fenced */
+  0,   /* field[0] = generation */
+  1,   /* field[1] = partitioner */
+  5,   /* field[5] = partitions */
+  11,   /* field[11] = reason */
+  10,   /* field[10] = rolls_back_to */
+  6,   /* field[6] = sha256 */
+  7,   /* field[7] = since_ms */
+  12,   /* field[12] = watched_until_ms */
+  3,   /* field[3] = weights */
+};
+static const ProtobufCIntRange skein__internal__v1__generation_record__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 13 }
+};
+const ProtobufCMessageDescriptor skein__internal__v1__generation_record__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.internal.v1.GenerationRecord",
+  "GenerationRecord",
+  "Skein__Internal__V1__GenerationRecord",
+  "skein.internal.v1",
+  sizeof(Skein__Internal__V1__GenerationRecord),
+  13,
+  skein__internal__v1__generation_record__field_descriptors,
+  skein__internal__v1__generation_record__field_indices_by_name,
+  1,  skein__internal__v1__generation_record__number_ranges,
+  (ProtobufCMessageInit) skein__internal__v1__generation_record__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__internal__v1__plugin_record__artifacts_entry__field_descriptors[2] =
+{
+  {
+    "key",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginRecord__ArtifactsEntry, key),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginRecord__ArtifactsEntry, value),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__internal__v1__plugin_record__artifacts_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key */
+  1,   /* field[1] = value */
+};
+static const ProtobufCIntRange skein__internal__v1__plugin_record__artifacts_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__internal__v1__plugin_record__artifacts_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.internal.v1.PluginRecord.ArtifactsEntry",
+  "ArtifactsEntry",
+  "Skein__Internal__V1__PluginRecord__ArtifactsEntry",
+  "skein.internal.v1",
+  sizeof(Skein__Internal__V1__PluginRecord__ArtifactsEntry),
+  2,
+  skein__internal__v1__plugin_record__artifacts_entry__field_descriptors,
+  skein__internal__v1__plugin_record__artifacts_entry__field_indices_by_name,
+  1,  skein__internal__v1__plugin_record__artifacts_entry__number_ranges,
+  (ProtobufCMessageInit) skein__internal__v1__plugin_record__artifacts_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__internal__v1__plugin_record__field_descriptors[8] =
+{
+  {
+    "format",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginRecord, format),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "artifacts",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__Internal__V1__PluginRecord, n_artifacts),
+    offsetof(Skein__Internal__V1__PluginRecord, artifacts),
+    &skein__internal__v1__plugin_record__artifacts_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "manifest_sha256",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginRecord, manifest_sha256),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "key_id",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginRecord, key_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "enabled",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginRecord, enabled),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "grants",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Skein__Internal__V1__PluginRecord, n_grants),
+    offsetof(Skein__Internal__V1__PluginRecord, grants),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "installed_ms",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginRecord, installed_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "installed_by",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginRecord, installed_by),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__internal__v1__plugin_record__field_indices_by_name[] = {
+  1,   /* field[1] = artifacts */
+  4,   /* field[4] = enabled */
+  0,   /* field[0] = format */
+  5,   /* field[5] = grants */
+  7,   /* field[7] = installed_by */
+  6,   /* field[6] = installed_ms */
+  3,   /* field[3] = key_id */
+  2,   /* field[2] = manifest_sha256 */
+};
+static const ProtobufCIntRange skein__internal__v1__plugin_record__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 8 }
+};
+const ProtobufCMessageDescriptor skein__internal__v1__plugin_record__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.internal.v1.PluginRecord",
+  "PluginRecord",
+  "Skein__Internal__V1__PluginRecord",
+  "skein.internal.v1",
+  sizeof(Skein__Internal__V1__PluginRecord),
+  8,
+  skein__internal__v1__plugin_record__field_descriptors,
+  skein__internal__v1__plugin_record__field_indices_by_name,
+  1,  skein__internal__v1__plugin_record__number_ranges,
+  (ProtobufCMessageInit) skein__internal__v1__plugin_record__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__internal__v1__plugin_key_record__field_descriptors[5] =
+{
+  {
+    "format",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginKeyRecord, format),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "name",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginKeyRecord, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pem",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginKeyRecord, pem),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "added_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginKeyRecord, added_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "added_by",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__PluginKeyRecord, added_by),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__internal__v1__plugin_key_record__field_indices_by_name[] = {
+  4,   /* field[4] = added_by */
+  3,   /* field[3] = added_ms */
+  0,   /* field[0] = format */
+  1,   /* field[1] = name */
+  2,   /* field[2] = pem */
+};
+static const ProtobufCIntRange skein__internal__v1__plugin_key_record__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor skein__internal__v1__plugin_key_record__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.internal.v1.PluginKeyRecord",
+  "PluginKeyRecord",
+  "Skein__Internal__V1__PluginKeyRecord",
+  "skein.internal.v1",
+  sizeof(Skein__Internal__V1__PluginKeyRecord),
+  5,
+  skein__internal__v1__plugin_key_record__field_descriptors,
+  skein__internal__v1__plugin_key_record__field_indices_by_name,
+  1,  skein__internal__v1__plugin_key_record__number_ranges,
+  (ProtobufCMessageInit) skein__internal__v1__plugin_key_record__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__internal__v1__token_record__field_descriptors[7] =
+{
+  {
+    "format",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__TokenRecord, format),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "principal",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__TokenRecord, principal),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "secret_sha256",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__TokenRecord, secret_sha256),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "created_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__TokenRecord, created_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "expires_ms",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__TokenRecord, expires_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "created_by",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__TokenRecord, created_by),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "note",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__TokenRecord, note),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__internal__v1__token_record__field_indices_by_name[] = {
+  5,   /* field[5] = created_by */
+  3,   /* field[3] = created_ms */
+  4,   /* field[4] = expires_ms */
+  0,   /* field[0] = format */
+  6,   /* field[6] = note */
+  1,   /* field[1] = principal */
+  2,   /* field[2] = secret_sha256 */
+};
+static const ProtobufCIntRange skein__internal__v1__token_record__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor skein__internal__v1__token_record__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.internal.v1.TokenRecord",
+  "TokenRecord",
+  "Skein__Internal__V1__TokenRecord",
+  "skein.internal.v1",
+  sizeof(Skein__Internal__V1__TokenRecord),
+  7,
+  skein__internal__v1__token_record__field_descriptors,
+  skein__internal__v1__token_record__field_indices_by_name,
+  1,  skein__internal__v1__token_record__number_ranges,
+  (ProtobufCMessageInit) skein__internal__v1__token_record__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -17,6 +17,11 @@ PROTOBUF_C__BEGIN_DECLS
 
 typedef struct Skein__Internal__V1__TopicRecord Skein__Internal__V1__TopicRecord;
 typedef struct Skein__Internal__V1__TopicRecord__SettingsEntry Skein__Internal__V1__TopicRecord__SettingsEntry;
+typedef struct Skein__Internal__V1__GenerationRecord Skein__Internal__V1__GenerationRecord;
+typedef struct Skein__Internal__V1__PluginRecord Skein__Internal__V1__PluginRecord;
+typedef struct Skein__Internal__V1__PluginRecord__ArtifactsEntry Skein__Internal__V1__PluginRecord__ArtifactsEntry;
+typedef struct Skein__Internal__V1__PluginKeyRecord Skein__Internal__V1__PluginKeyRecord;
+typedef struct Skein__Internal__V1__TokenRecord Skein__Internal__V1__TokenRecord;
 
 
 /* --- enums --- */
@@ -67,10 +72,132 @@ struct  Skein__Internal__V1__TopicRecord
    * Milliseconds since 1970-01-01 UTC.
    */
   int64_t created_ms;
+  /*
+   * The generations, the one in force last, at most 16; empty: {partitioner, generation} is the only one.
+   */
+  size_t n_generations;
+  Skein__Internal__V1__GenerationRecord **generations;
 };
 #define SKEIN__INTERNAL__V1__TOPIC_RECORD__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__internal__v1__topic_record__descriptor) \
-    , 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, 0,NULL, 0 }
+    , 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, 0,NULL, 0, 0,NULL }
+
+
+/*
+ * One partitioner generation of a topic.
+ */
+struct  Skein__Internal__V1__GenerationRecord
+{
+  ProtobufCMessage base;
+  uint32_t generation;
+  /*
+   * A built-in's name or "ID@VERSION".
+   */
+  char *partitioner;
+  char *config;
+  size_t n_weights;
+  uint32_t *weights;
+  char *fallback;
+  int32_t partitions;
+  char *sha256;
+  int64_t since_ms;
+  protobuf_c_boolean fenced;
+  size_t n_cuts;
+  int64_t *cuts;
+  uint32_t rolls_back_to;
+  char *reason;
+  /*
+   * Until when it is watched, milliseconds since 1970-01-01 UTC; 0 = no longer.
+   */
+  int64_t watched_until_ms;
+};
+#define SKEIN__INTERNAL__V1__GENERATION_RECORD__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__internal__v1__generation_record__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, 0, 0,NULL, 0, (char *)protobuf_c_empty_string, 0 }
+
+
+struct  Skein__Internal__V1__PluginRecord__ArtifactsEntry
+{
+  ProtobufCMessage base;
+  char *key;
+  char *value;
+};
+#define SKEIN__INTERNAL__V1__PLUGIN_RECORD__ARTIFACTS_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__internal__v1__plugin_record__artifacts_entry__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+
+
+/*
+ * The value of /skein/<cluster>/sys/plugins/catalog/<id>@<version>.
+ */
+struct  Skein__Internal__V1__PluginRecord
+{
+  ProtobufCMessage base;
+  /*
+   * 1.
+   */
+  uint32_t format;
+  /*
+   * Of the file for each platform that was in the package: "linux/amd64" -> sha256, hexadecimal.
+   */
+  size_t n_artifacts;
+  Skein__Internal__V1__PluginRecord__ArtifactsEntry **artifacts;
+  /*
+   * sha256 of the manifest's bytes, hexadecimal.
+   */
+  char *manifest_sha256;
+  /*
+   * Of the key that signed it; empty = not signed.
+   */
+  char *key_id;
+  protobuf_c_boolean enabled;
+  size_t n_grants;
+  char **grants;
+  int64_t installed_ms;
+  char *installed_by;
+};
+#define SKEIN__INTERNAL__V1__PLUGIN_RECORD__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__internal__v1__plugin_record__descriptor) \
+    , 0, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, 0, (char *)protobuf_c_empty_string }
+
+
+/*
+ * The value of /skein/<cluster>/sys/plugins/keys/<key id>.
+ */
+struct  Skein__Internal__V1__PluginKeyRecord
+{
+  ProtobufCMessage base;
+  uint32_t format;
+  char *name;
+  char *pem;
+  int64_t added_ms;
+  char *added_by;
+};
+#define SKEIN__INTERNAL__V1__PLUGIN_KEY_RECORD__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__internal__v1__plugin_key_record__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string }
+
+
+/*
+ * The value of /skein/<cluster>/t/<tenant>/tokens/<token id>.
+ */
+struct  Skein__Internal__V1__TokenRecord
+{
+  ProtobufCMessage base;
+  uint32_t format;
+  char *principal;
+  /*
+   * sha256 of the secret part (256 random bits, so no slow hash is needed).
+   */
+  ProtobufCBinaryData secret_sha256;
+  int64_t created_ms;
+  int64_t expires_ms;
+  char *created_by;
+  char *note;
+};
+#define SKEIN__INTERNAL__V1__TOKEN_RECORD__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__internal__v1__token_record__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, {0,NULL}, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
 /* Skein__Internal__V1__TopicRecord__SettingsEntry methods */
@@ -95,6 +222,85 @@ Skein__Internal__V1__TopicRecord *
 void   skein__internal__v1__topic_record__free_unpacked
                      (Skein__Internal__V1__TopicRecord *message,
                       ProtobufCAllocator *allocator);
+/* Skein__Internal__V1__GenerationRecord methods */
+void   skein__internal__v1__generation_record__init
+                     (Skein__Internal__V1__GenerationRecord         *message);
+size_t skein__internal__v1__generation_record__get_packed_size
+                     (const Skein__Internal__V1__GenerationRecord   *message);
+size_t skein__internal__v1__generation_record__pack
+                     (const Skein__Internal__V1__GenerationRecord   *message,
+                      uint8_t             *out);
+size_t skein__internal__v1__generation_record__pack_to_buffer
+                     (const Skein__Internal__V1__GenerationRecord   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__Internal__V1__GenerationRecord *
+       skein__internal__v1__generation_record__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__internal__v1__generation_record__free_unpacked
+                     (Skein__Internal__V1__GenerationRecord *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__Internal__V1__PluginRecord__ArtifactsEntry methods */
+void   skein__internal__v1__plugin_record__artifacts_entry__init
+                     (Skein__Internal__V1__PluginRecord__ArtifactsEntry         *message);
+/* Skein__Internal__V1__PluginRecord methods */
+void   skein__internal__v1__plugin_record__init
+                     (Skein__Internal__V1__PluginRecord         *message);
+size_t skein__internal__v1__plugin_record__get_packed_size
+                     (const Skein__Internal__V1__PluginRecord   *message);
+size_t skein__internal__v1__plugin_record__pack
+                     (const Skein__Internal__V1__PluginRecord   *message,
+                      uint8_t             *out);
+size_t skein__internal__v1__plugin_record__pack_to_buffer
+                     (const Skein__Internal__V1__PluginRecord   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__Internal__V1__PluginRecord *
+       skein__internal__v1__plugin_record__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__internal__v1__plugin_record__free_unpacked
+                     (Skein__Internal__V1__PluginRecord *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__Internal__V1__PluginKeyRecord methods */
+void   skein__internal__v1__plugin_key_record__init
+                     (Skein__Internal__V1__PluginKeyRecord         *message);
+size_t skein__internal__v1__plugin_key_record__get_packed_size
+                     (const Skein__Internal__V1__PluginKeyRecord   *message);
+size_t skein__internal__v1__plugin_key_record__pack
+                     (const Skein__Internal__V1__PluginKeyRecord   *message,
+                      uint8_t             *out);
+size_t skein__internal__v1__plugin_key_record__pack_to_buffer
+                     (const Skein__Internal__V1__PluginKeyRecord   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__Internal__V1__PluginKeyRecord *
+       skein__internal__v1__plugin_key_record__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__internal__v1__plugin_key_record__free_unpacked
+                     (Skein__Internal__V1__PluginKeyRecord *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__Internal__V1__TokenRecord methods */
+void   skein__internal__v1__token_record__init
+                     (Skein__Internal__V1__TokenRecord         *message);
+size_t skein__internal__v1__token_record__get_packed_size
+                     (const Skein__Internal__V1__TokenRecord   *message);
+size_t skein__internal__v1__token_record__pack
+                     (const Skein__Internal__V1__TokenRecord   *message,
+                      uint8_t             *out);
+size_t skein__internal__v1__token_record__pack_to_buffer
+                     (const Skein__Internal__V1__TokenRecord   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__Internal__V1__TokenRecord *
+       skein__internal__v1__token_record__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__internal__v1__token_record__free_unpacked
+                     (Skein__Internal__V1__TokenRecord *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Skein__Internal__V1__TopicRecord__SettingsEntry_Closure)
@@ -102,6 +308,21 @@ typedef void (*Skein__Internal__V1__TopicRecord__SettingsEntry_Closure)
                   void *closure_data);
 typedef void (*Skein__Internal__V1__TopicRecord_Closure)
                  (const Skein__Internal__V1__TopicRecord *message,
+                  void *closure_data);
+typedef void (*Skein__Internal__V1__GenerationRecord_Closure)
+                 (const Skein__Internal__V1__GenerationRecord *message,
+                  void *closure_data);
+typedef void (*Skein__Internal__V1__PluginRecord__ArtifactsEntry_Closure)
+                 (const Skein__Internal__V1__PluginRecord__ArtifactsEntry *message,
+                  void *closure_data);
+typedef void (*Skein__Internal__V1__PluginRecord_Closure)
+                 (const Skein__Internal__V1__PluginRecord *message,
+                  void *closure_data);
+typedef void (*Skein__Internal__V1__PluginKeyRecord_Closure)
+                 (const Skein__Internal__V1__PluginKeyRecord *message,
+                  void *closure_data);
+typedef void (*Skein__Internal__V1__TokenRecord_Closure)
+                 (const Skein__Internal__V1__TokenRecord *message,
                   void *closure_data);
 
 /* --- services --- */
@@ -111,6 +332,11 @@ typedef void (*Skein__Internal__V1__TopicRecord_Closure)
 
 extern const ProtobufCMessageDescriptor skein__internal__v1__topic_record__descriptor;
 extern const ProtobufCMessageDescriptor skein__internal__v1__topic_record__settings_entry__descriptor;
+extern const ProtobufCMessageDescriptor skein__internal__v1__generation_record__descriptor;
+extern const ProtobufCMessageDescriptor skein__internal__v1__plugin_record__descriptor;
+extern const ProtobufCMessageDescriptor skein__internal__v1__plugin_record__artifacts_entry__descriptor;
+extern const ProtobufCMessageDescriptor skein__internal__v1__plugin_key_record__descriptor;
+extern const ProtobufCMessageDescriptor skein__internal__v1__token_record__descriptor;
 
 PROTOBUF_C__END_DECLS
 
