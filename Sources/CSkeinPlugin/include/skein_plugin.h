@@ -233,9 +233,18 @@ typedef struct skein_plugin {
 SKEIN_ENTRY const skein_plugin *skein_plugin_entry(const skein_host *host);
 
 /* Put once into a C or C++ plug-in, outside any function: marks the file with the ABI it was built for, where the
- * host reads it without running anything (ELF section .skein.abi: "SKN1", major, minor, bits of a pointer). */
+ * host reads it without running anything (ELF section .skein.abi: "SKN1", major, minor, bits of a pointer).
+ * A linker that drops unused sections leaves it in. */
+#ifdef __has_attribute
+#if __has_attribute(retain)
+#define SKEIN_RETAIN , retain
+#endif
+#endif
+#ifndef SKEIN_RETAIN
+#define SKEIN_RETAIN
+#endif
 #define SKEIN_PLUGIN_ABI_MARK \
-  __attribute__((section(".skein.abi"), used)) static const uint32_t skein_abi_mark[4] = { \
+  __attribute__((section(".skein.abi"), used SKEIN_RETAIN)) static const uint32_t skein_abi_mark[4] = { \
       0x314e4b53u, 1u, SKEIN_ABI_MINOR, (uint32_t)(8u * sizeof(void *))}
 
 #ifdef __cplusplus
