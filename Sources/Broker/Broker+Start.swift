@@ -115,7 +115,8 @@ extension Broker {
       feed: ClusterFeed(
         startedMilliseconds: time.wallMilliseconds, capacity: configuration.watchedChanges),
       drain: DrainSwitch(
-        health: health, deadlineMilliseconds: configuration.drainMilliseconds, order: onDrain))
+        health: health, deadlineMilliseconds: configuration.drainMilliseconds, order: onDrain),
+      plugins: PluginManager())
     registry.watch { topic, _ in context.feed.changed(topic) }
     _ = health.watch { phase in context.feed.set { $0.phase = phase } }
     try await context.producerIDs.fetchBlock()

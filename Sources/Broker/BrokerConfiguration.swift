@@ -48,6 +48,14 @@ package struct BrokerConfiguration: Sendable {
   package var scrubBytesPerSecond = 4 << 20
   /// Milliseconds from the beginning of one such round to the next.
   package var scrubIntervalMilliseconds: Int64 = 86_400_000
+  /// Plug-ins: whether unsigned ones may be installed and loaded.
+  package var allowsDevelopmentPlugins = false
+  /// File: the public key (PEM, Ed25519) whose signatures make a plug-in `verified`; empty: none.
+  package var pluginReleaseKeyFile = ""
+  /// The program in which plug-ins run; empty: `skein-plugin-host` beside the running program.
+  package var pluginHostProgram = ""
+  /// Milliseconds that a topic's new partitioner is watched unless the operator says otherwise.
+  package var partitionerWatchMilliseconds: Int64 = 300_000
   #if DEBUG
     /// A deliberate defect for the kill test, which must see that it can fail.
     package var acknowledgesBeforeSync = false

@@ -163,6 +163,10 @@ extension BrokerConfiguration {
     maintenanceMilliseconds = settings.integer("maintenance.ms")
     scrubBytesPerSecond = Int(settings.integer("scrub.bytes-per-second"))
     scrubIntervalMilliseconds = settings.integer("scrub.interval-ms")
+    allowsDevelopmentPlugins = settings["plugins.allow-dev"] == "true"
+    pluginReleaseKeyFile = settings["plugins.release-key"]
+    pluginHostProgram = settings["plugins.host-program"]
+    partitionerWatchMilliseconds = settings.integer("plugins.watch-ms")
     #if DEBUG
       // For the kill test, which must see that it can fail.
       acknowledgesBeforeSync = ProcessInfo.processInfo.environment["SKEIN_BREAKAGE"] == "ack-before-sync"

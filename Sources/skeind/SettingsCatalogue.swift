@@ -136,6 +136,26 @@ struct SettingDefinition: Sendable {
       key: "scrub.interval-ms", kind: .integer(1_000...31_536_000_000), standard: "86400000",
       meaning: "Time from the beginning of one round of that to the next, at least, in milliseconds."),
     .init(
+      key: "plugins.allow-dev", kind: .choice(["false", "true"]), standard: "false",
+      meaning:
+        "true: plug-ins that nobody signed may be installed and used, for their authors; they are shown as dev."
+    ),
+    .init(
+      key: "plugins.release-key", kind: .optional, standard: "",
+      meaning:
+        "File: the public key (PEM, Ed25519) of Skein's own plug-ins; what it signed is verified, what an operator's key signed is trusted."
+    ),
+    .init(
+      key: "plugins.host-program", kind: .optional, standard: "",
+      meaning:
+        "File: the program in which plug-ins run outside the broker; empty = skein-plugin-host beside skeind."
+    ),
+    .init(
+      key: "plugins.watch-ms", kind: .integer(0...86_400_000), standard: "300000",
+      meaning:
+        "How long a topic's new partitioner is watched, and rolled back by itself when it is bad, in milliseconds; 0 = not at all."
+    ),
+    .init(
       key: "log.level", kind: .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
       standard: "info", meaning: "The least severe events that are logged."),
   ]

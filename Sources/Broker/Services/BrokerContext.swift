@@ -25,12 +25,14 @@ final class BrokerContext: Sendable {
   let logPath: String
   let feed: ClusterFeed
   let drain: DrainSwitch
+  let plugins: PluginManager
 
   init(
     identity: BrokerIdentity, limits: BrokerLimits, registry: TopicRegistry,
     partitions: PartitionMap, workers: LogWorkers, producerIDs: ProducerIDs, admin: AdminQueue,
     metrics: BrokerMetrics, readBudget: MemoryBudget, health: HealthState, time: any TimeSource,
-    logger: Logger, budget: MemoryBudget, logPath: String, feed: ClusterFeed, drain: DrainSwitch
+    logger: Logger, budget: MemoryBudget, logPath: String, feed: ClusterFeed, drain: DrainSwitch,
+    plugins: PluginManager
   ) {
     self.identity = identity
     self.limits = limits
@@ -48,6 +50,7 @@ final class BrokerContext: Sendable {
     self.logPath = logPath
     self.feed = feed
     self.drain = drain
+    self.plugins = plugins
   }
 }
 
