@@ -29,7 +29,9 @@ let systemLibraries: [Target] = [
 ]
 
 let cTargets: [Target] = [
-  .target(name: "CSkeinProto", dependencies: ["CProtobufC"]),
+  .target(name: "CSkeinProto", dependencies: ["CProtobufC", "CSkeinPluginProto"]),
+  // What plug-ins take along of it: the messages of offset stores and authenticators.
+  .target(name: "CSkeinPluginProto", dependencies: ["CProtobufC"]),
   .target(name: "CSkeinShims"),
   .target(name: "COpenSSLShims", dependencies: ["COpenSSL"]),
   .target(name: "CSQLiteShims", dependencies: ["CSQLite"]),
@@ -79,7 +81,8 @@ let certificates: [Target] = [
 
 let plugins: [Target] = [
   // For authors: Swift protocols over the ABI. Sees nothing else of ours.
-  .target(name: "SkeinPluginKit", dependencies: ["CSkeinPlugin"], swiftSettings: strict),
+  .target(name: "SkeinPluginKit", dependencies: ["CSkeinPlugin", "CSkeinPluginProto", "CProtobufC"],
+    swiftSettings: strict),
   // The package, its manifest, its signature, what an ELF file says of itself; shared by broker and CLI.
   .target(name: "PluginPackage", dependencies: ["SkeinCore", "COpenSSL"], swiftSettings: strict),
   // Loading a file and calling its tables, in whichever process.
@@ -226,7 +229,8 @@ let tests: [Target] = [
     ]
       + nio, swiftSettings: strict),
   .testTarget(
-    name: "SkeinPluginKitTests", dependencies: ["SkeinPluginKit", "CSkeinPlugin"], swiftSettings: strict),
+    name: "SkeinPluginKitTests", dependencies: ["SkeinPluginKit", "CSkeinPlugin", "Wire"],
+    resources: [.copy("Golden")], swiftSettings: strict),
   .testTarget(
     name: "PluginPackageTests", dependencies: ["SkeinCore", "PluginPackage", "COpenSSL"],
     swiftSettings: strict),

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Generates everything that follows from Proto/: protobuf-c's structs and descriptors
-# (Sources/CSkeinProto) and the Swift values over them (Sources/Wire/Generated).
+# Generates everything that follows from Proto/: protobuf-c's structs and descriptors (Sources/CSkeinProto; those
+# of skein/plugin, which plug-ins take along, in Sources/CSkeinPluginProto) and the Swift values over them
+# (Sources/Wire/Generated).
 #
 #   Deploy/generate-proto.sh            writes the generated files
 #   Deploy/generate-proto.sh --check    fails, and shows the difference, when they are not current
@@ -17,7 +18,7 @@ imported="google/protobuf/any.proto google/protobuf/duration.proto"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/proto" "$work/c" "$work/CSkeinProto/include" "$work/Generated"
+mkdir -p "$work/proto" "$work/c" "$work/CSkeinProto/include" "$work/CSkeinPluginProto/include" "$work/Generated"
 
 # protobuf-c 1.4.1 refuses proto3 `optional`. By definition such a field is a synthetic oneof of one
 # member, with the same bytes on the wire, so the C side is generated from that spelling. Python and
@@ -35,9 +36,11 @@ protoc -I proto -I "$system" --include_imports --include_source_info -o descript
 
 for file in $files $imported; do
   stem=${file%.proto}
-  mkdir -p "CSkeinProto/$(dirname "$file")" "CSkeinProto/include/$(dirname "$file")"
-  mv "c/$stem.pb-c.h" "CSkeinProto/include/$stem.pb-c.h"
-  mv "c/$stem.pb-c.c" "CSkeinProto/$stem.pb-c.c"
+  target=CSkeinProto
+  case "$file" in skein/plugin/*) target=CSkeinPluginProto ;; esac
+  mkdir -p "$target/$(dirname "$file")" "$target/include/$(dirname "$file")"
+  mv "c/$stem.pb-c.h" "$target/include/$stem.pb-c.h"
+  mv "c/$stem.pb-c.c" "$target/$stem.pb-c.c"
 done
 python3 "$root/Deploy/generate-wire.py" descriptors.bin CSkeinProto/include Generated $files $imported
 swift format --configuration "$root/.swift-format" -i Generated/*.swift
@@ -58,6 +61,7 @@ if [ "${1:-}" = "--check" ]; then
   diff -u "$root/Docs/openapi.json" openapi.json || failed=1
   diff -u "$root/Docs/json-api.md" json-api.md || failed=1
   diff -ruN "$root/Sources/CSkeinProto" CSkeinProto || failed=1
+  diff -ruN "$root/Sources/CSkeinPluginProto" CSkeinPluginProto || failed=1
   diff -ruN "$root/Sources/Wire/Generated" Generated || failed=1
   if [ $failed = 1 ]; then
     echo "Generated code is not current: run Deploy/generate-proto.sh and commit the result." >&2
@@ -65,8 +69,8 @@ if [ "${1:-}" = "--check" ]; then
   fi
   echo "Generated code is current."
 else
-  rm -rf "$root/Sources/CSkeinProto" "$root/Sources/Wire/Generated"
-  cp -r CSkeinProto "$root/Sources/CSkeinProto"
+  rm -rf "$root/Sources/CSkeinProto" "$root/Sources/CSkeinPluginProto" "$root/Sources/Wire/Generated"
+  cp -r CSkeinProto CSkeinPluginProto "$root/Sources/"
   mkdir -p "$root/Sources/Wire"
   cp -r Generated "$root/Sources/Wire/Generated"
   mkdir -p "$root/Sources/Gateway/Generated"

@@ -22,7 +22,8 @@ enum ModuleTable {
   /// Every target under Sources that holds Swift or C of ours.
   static let rows: [String: ModuleRow] = [
     // C edge
-    "CSkeinProto": ModuleRow(uses: ["CProtobufC"]),
+    "CSkeinProto": ModuleRow(uses: ["CProtobufC", "CSkeinPluginProto"]),
+    "CSkeinPluginProto": ModuleRow(uses: ["CProtobufC"]),
     "CSkeinShims": ModuleRow(uses: []),
     "COpenSSLShims": ModuleRow(uses: ["COpenSSL"]),
     "CSQLiteShims": ModuleRow(uses: ["CSQLite"]),
@@ -47,9 +48,10 @@ enum ModuleTable {
     // The development CA of `skeind --dev`: X.509 only, no SSL_*.
     "Certificates": ModuleRow(uses: ["SkeinCore", "COpenSSL"]),
 
-    // Plug-ins. The kit sees the ABI and nothing else: an author builds it alone.
+    // Plug-ins. The kit sees the ABI and its messages, nothing else: an author builds it alone.
     "SkeinPluginKit": ModuleRow(
-      uses: ["CSkeinPlugin"], toolchain: ["Foundation", "Glibc", "Synchronization"]),
+      uses: ["CSkeinPlugin", "CSkeinPluginProto", "CProtobufC"],
+      toolchain: ["FoundationEssentials", "Glibc", "Synchronization"]),
     "PluginPackage": ModuleRow(
       uses: ["SkeinCore", "COpenSSL"], toolchain: ["Foundation", "Glibc", "Synchronization"]),
     "PluginABI": ModuleRow(
@@ -143,7 +145,8 @@ enum ModuleTable {
     "COpenSSLShims": ["Transport"],
     "CNGHTTP2": ["Transport"],
     "CSkeinProto": ["Wire"],
-    "CProtobufC": ["Wire", "CSkeinProto"],
+    "CSkeinPluginProto": ["CSkeinProto", "SkeinPluginKit"],
+    "CProtobufC": ["Wire", "CSkeinProto", "CSkeinPluginProto", "SkeinPluginKit"],
     "CSQLite": ["MetadataStore", "CSQLiteShims"],
     "CZstd": ["RecordFormat"],
     "CZlib": ["RecordFormat", "Transport"],
