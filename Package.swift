@@ -81,7 +81,8 @@ let certificates: [Target] = [
 
 let plugins: [Target] = [
   // For authors: Swift protocols over the ABI. Sees nothing else of ours.
-  .target(name: "SkeinPluginKit", dependencies: ["CSkeinPlugin", "CSkeinPluginProto", "CProtobufC"],
+  .target(
+    name: "SkeinPluginKit", dependencies: ["CSkeinPlugin", "CSkeinPluginProto", "CProtobufC"],
     swiftSettings: strict),
   // The package, its manifest, its signature, what an ELF file says of itself; shared by broker and CLI.
   .target(name: "PluginPackage", dependencies: ["SkeinCore", "COpenSSL"], swiftSettings: strict),
