@@ -75,12 +75,15 @@ package struct GenerationRecord: WireMessage {
   package var reason: String
   /// Until when it is watched, milliseconds since 1970-01-01 UTC; 0 = no longer.
   package var watchedUntilMs: Int64
+  /// Of the plug-in's manifest: what an AssignRequest carries besides keys.
+  package var headers: [String]
+  package var timestamps: Bool
 
   package init(
     generation: UInt32 = 0, partitioner: String = "", config: String = "", weights: [UInt32] = [],
     fallback: String = "", partitions: Int32 = 0, sha256: String = "", sinceMs: Int64 = 0,
     fenced: Bool = false, cuts: [Int64] = [], rollsBackTo: UInt32 = 0, reason: String = "",
-    watchedUntilMs: Int64 = 0
+    watchedUntilMs: Int64 = 0, headers: [String] = [], timestamps: Bool = false
   ) {
     self.generation = generation
     self.partitioner = partitioner
@@ -95,6 +98,8 @@ package struct GenerationRecord: WireMessage {
     self.rollsBackTo = rollsBackTo
     self.reason = reason
     self.watchedUntilMs = watchedUntilMs
+    self.headers = headers
+    self.timestamps = timestamps
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -120,6 +125,8 @@ package struct GenerationRecord: WireMessage {
     sink.uint32(11, rollsBackTo)
     sink.string(12, reason)
     sink.int64(13, watchedUntilMs)
+    sink.strings(14, headers)
+    sink.bool(15, timestamps)
   }
 }
 
@@ -297,6 +304,8 @@ extension GenerationRecord: CMessage {
     rollsBackTo = c.pointee.rolls_back_to
     reason = arena.string(c.pointee.reason)
     watchedUntilMs = c.pointee.watched_until_ms
+    headers = (0..<c.pointee.n_headers).map { i in arena.string(c.pointee.headers[i]) }
+    timestamps = (c.pointee.timestamps != 0)
   }
 }
 

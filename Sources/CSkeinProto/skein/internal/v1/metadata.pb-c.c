@@ -424,7 +424,7 @@ const ProtobufCMessageDescriptor skein__internal__v1__topic_record__descriptor =
   (ProtobufCMessageInit) skein__internal__v1__topic_record__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__internal__v1__generation_record__field_descriptors[13] =
+static const ProtobufCFieldDescriptor skein__internal__v1__generation_record__field_descriptors[15] =
 {
   {
     "generation",
@@ -582,6 +582,30 @@ static const ProtobufCFieldDescriptor skein__internal__v1__generation_record__fi
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "headers",
+    14,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Skein__Internal__V1__GenerationRecord, n_headers),
+    offsetof(Skein__Internal__V1__GenerationRecord, headers),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "timestamps",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__GenerationRecord, timestamps),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__internal__v1__generation_record__field_indices_by_name[] = {
   2,   /* field[2] = config */
@@ -589,19 +613,21 @@ static const unsigned skein__internal__v1__generation_record__field_indices_by_n
   4,   /* field[4] = fallback */
   8,   /* field[8] = fenced */
   0,   /* field[0] = generation */
+  13,   /* field[13] = headers */
   1,   /* field[1] = partitioner */
   5,   /* field[5] = partitions */
   11,   /* field[11] = reason */
   10,   /* field[10] = rolls_back_to */
   6,   /* field[6] = sha256 */
   7,   /* field[7] = since_ms */
+  14,   /* field[14] = timestamps */
   12,   /* field[12] = watched_until_ms */
   3,   /* field[3] = weights */
 };
 static const ProtobufCIntRange skein__internal__v1__generation_record__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 13 }
+  { 0, 15 }
 };
 const ProtobufCMessageDescriptor skein__internal__v1__generation_record__descriptor =
 {
@@ -611,7 +637,7 @@ const ProtobufCMessageDescriptor skein__internal__v1__generation_record__descrip
   "Skein__Internal__V1__GenerationRecord",
   "skein.internal.v1",
   sizeof(Skein__Internal__V1__GenerationRecord),
-  13,
+  15,
   skein__internal__v1__generation_record__field_descriptors,
   skein__internal__v1__generation_record__field_indices_by_name,
   1,  skein__internal__v1__generation_record__number_ranges,

@@ -110,10 +110,16 @@ struct  Skein__Internal__V1__GenerationRecord
    * Until when it is watched, milliseconds since 1970-01-01 UTC; 0 = no longer.
    */
   int64_t watched_until_ms;
+  /*
+   * Of the plug-in's manifest: what an AssignRequest carries besides keys.
+   */
+  size_t n_headers;
+  char **headers;
+  protobuf_c_boolean timestamps;
 };
 #define SKEIN__INTERNAL__V1__GENERATION_RECORD__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__internal__v1__generation_record__descriptor) \
-    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, 0, 0,NULL, 0, (char *)protobuf_c_empty_string, 0 }
+    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, 0, 0,NULL, 0, (char *)protobuf_c_empty_string, 0, 0,NULL, 0 }
 
 
 struct  Skein__Internal__V1__PluginRecord__ArtifactsEntry
