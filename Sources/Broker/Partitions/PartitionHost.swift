@@ -14,6 +14,10 @@ final class PartitionHost {
   /// loop knew: one that comes late, from a stream that was lost, must not pass by an older generation after
   /// another was refused by a newer one, for the sender has placed those records anew.
   private var generation: UInt32 = 0
+  /// The generation that is not taken any more, because another one is on its way; 0 = none.
+  private var fenced: UInt32 = 0
+  /// Told when the log is durable up to there.
+  private var durabilityWaiters: [(end: Offset, ticket: FenceTicket)] = []
   /// Made with the first traffic: idle partitions, of which there are many, have none.
   private var meter: TrafficMeter?
 
@@ -39,7 +43,8 @@ final class PartitionHost {
     do throws(Fault) {
       generation = max(generation, request.currentGeneration)
       let outcome = try log.append(
-        request.batch, header: request.header, generation: request.generation, currentGeneration: generation)
+        request.batch, header: request.header, generation: request.generation,
+        currentGeneration: generation, isFenced: fenced != 0 && fenced == generation)
       let appendedAt = now
       switch outcome {
       case .appended(let base, let last, let entry):
@@ -90,6 +95,7 @@ final class PartitionHost {
     log.apply(advance)
     answerCommitted(syncedAt: advance.syncedAt, answers: &answers)
     wakeReaders()
+    if !durabilityWaiters.isEmpty { tellDurable() }
   }
 
   private func answerCommitted(syncedAt: Int64, answers: inout ShardOutbox) {
@@ -119,6 +125,39 @@ final class PartitionHost {
     let woken = waiters
     waiters = []
     for waiter in woken { waiter.fire() }
+    for waiter in durabilityWaiters { waiter.ticket.fail(fault) }
+    durabilityWaiters = []
+  }
+
+  // MARK: Another partitioner
+
+  /// Takes no more batches of `generation`; `ticket` hears when all that was appended is durable, which is
+  /// before any batch of the next generation is taken. Batches with an explicit partition (generation 0) go
+  /// on: no partitioner placed them, so none of them can come before an older record of its key.
+  /// - Returns: the end of what was appended under it: the cut.
+  func fence(_ generation: UInt32, _ ticket: FenceTicket) -> Offset {
+    fenced = generation
+    self.generation = max(self.generation, generation)
+    let cut = log.logEnd
+    durabilityWaiters.append((end: cut, ticket: ticket))
+    tellDurable()
+    return cut
+  }
+
+  /// The next generation is committed, or not to be: takes batches of `generation` from now on.
+  /// - Returns: where its first batch will be, or is.
+  func flip(to generation: UInt32) -> Offset {
+    fenced = 0
+    self.generation = max(self.generation, generation)
+    return log.logEnd
+  }
+
+  private func tellDurable() {
+    durabilityWaiters.removeAll { waiter in
+      guard log.durableEnd >= waiter.end else { return false }
+      waiter.ticket.pass()
+      return true
+    }
   }
 
   // MARK: Traffic

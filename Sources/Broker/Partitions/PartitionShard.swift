@@ -47,6 +47,7 @@ final class PartitionShard: @unchecked Sendable {
   }
 
   func log(_ key: TopicPartition) -> PartitionLog? { hosts[key]?.log }
+  func host(_ key: TopicPartition) -> PartitionHost? { hosts[key] }
 
   /// Nil for a partition that is not served here.
   func facts(_ key: TopicPartition) -> PartitionFacts? {

@@ -28,8 +28,10 @@ extension PartitionLog {
   ///   - header: of that batch.
   ///   - generation: the partitioner generation that the batch names; 0 = not checked.
   ///   - currentGeneration: the topic's.
+  ///   - isFenced: what names the current generation is refused too: another one is on its way.
   package func append(
-    _ batch: SharedBytes, header: BatchHeader, generation: UInt32 = 0, currentGeneration: UInt32 = 0
+    _ batch: SharedBytes, header: BatchHeader, generation: UInt32 = 0, currentGeneration: UInt32 = 0,
+    isFenced: Bool = false
   ) throws(Fault) -> AppendOutcome {
     if shared.isOffline { throw shared.offlineFault }
     let stamp = ProducerStamp(header)
@@ -46,7 +48,7 @@ extension PartitionLog {
     case .verdict(let verdict):
       // Appended long ago, under whatever generation: sending it elsewhere would duplicate it.
       if verdict == .olderThanWindow { return .duplicateOutsideWindow }
-      try checkGeneration(generation, current: currentGeneration)
+      try checkGeneration(generation, current: currentGeneration, isFenced: isFenced)
       if let stamp { try accept(verdict, stamp) }
     }
     try checkTimestamps(header, now: now)
@@ -81,8 +83,14 @@ extension PartitionLog {
     return .verdict(state.producers.check(stamp, now: max(now, state.lastAppendTime), durableEnd: durableEnd))
   }
 
-  private func checkGeneration(_ generation: UInt32, current: UInt32) throws(Fault) {
-    guard generation != 0, generation != current else { return }
+  private func checkGeneration(_ generation: UInt32, current: UInt32, isFenced: Bool) throws(Fault) {
+    guard generation != 0, generation != current || isFenced else { return }
+    if generation == current {
+      throw Fault(
+        .swapInProgress,
+        "the topic is getting another partitioner than generation \(generation) right now; send the batch again after 5 ms",
+        metadata: ["generation": String(current)], retryAfterMilliseconds: 5)
+    }
     if generation < current {
       throw Fault(
         .partitionerChanged,
