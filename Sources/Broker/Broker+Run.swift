@@ -15,6 +15,7 @@ extension Broker {
         let pause = Duration.milliseconds(configuration.maintenanceMilliseconds)
         while (try? await Task.sleep(for: pause, clock: .continuous)) != nil {
           await context.workers.maintain()
+          await context.partitioning.recover()
           await context.refreshStatus()
         }
       }
@@ -42,6 +43,7 @@ extension Broker {
   package func stop() async {
     context.health.enter(.draining)
     context.logger.info("draining")
+    context.partitioning.stop()
     context.streams.goAway(deadlineMilliseconds: configuration.drainMilliseconds)
     await server.drain(deadline: .now() + .milliseconds(configuration.drainMilliseconds))
     await server.close()
@@ -58,6 +60,7 @@ extension Broker {
   /// tests in the process (SkeinTestKit).
   package func kill() async {
     context.health.enter(.failed)
+    context.partitioning.stop()
     await context.workers.abandon()
     await server.close()
     await gateway.close()

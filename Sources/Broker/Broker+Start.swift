@@ -104,6 +104,7 @@ extension Broker {
         onFatal(error.fault)
       })
 
+    let plugins = PluginManager()
     let context = BrokerContext(
       identity: BrokerIdentity(
         clusterID: configuration.clusterID, brokerID: configuration.brokerID, version: version,
@@ -116,11 +117,16 @@ extension Broker {
         startedMilliseconds: time.wallMilliseconds, capacity: configuration.watchedChanges),
       drain: DrainSwitch(
         health: health, deadlineMilliseconds: configuration.drainMilliseconds, order: onDrain),
-      plugins: PluginManager())
+      plugins: plugins,
+      partitioning: Partitioning(
+        source: configuration.partitionerSource ?? plugins, time: time, logger: logger),
+      partitionerWatchMilliseconds: configuration.partitionerWatchMilliseconds)
     registry.watch { topic, _ in context.feed.changed(topic) }
+    plugins.addUsers { context.partitioning.uses(of: $0, registry) }
     _ = health.watch { phase in context.feed.set { $0.phase = phase } }
     try await context.producerIDs.fetchBlock()
     try await restore(topics, deleted: deleted, context)
+    await context.restorePartitioners(topics)
 
     let router = Router(
       context: context, health: HealthService(health: health, services: Router.services))

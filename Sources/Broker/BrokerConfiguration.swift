@@ -56,6 +56,8 @@ package struct BrokerConfiguration: Sendable {
   package var pluginHostProgram = ""
   /// Milliseconds that a topic's new partitioner is watched unless the operator says otherwise.
   package var partitionerWatchMilliseconds: Int64 = 300_000
+  /// Where partitioners come from instead of the plug-in manager, for tests.
+  var partitionerSource: (any PartitionerSource)?
   #if DEBUG
     /// A deliberate defect for the kill test, which must see that it can fail.
     package var acknowledgesBeforeSync = false

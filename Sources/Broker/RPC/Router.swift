@@ -9,6 +9,7 @@ struct Router: Sendable {
 
   static let services: Set<String> = [
     "skein.v1.Producer", "skein.v1.Consumer", "skein.v1.Topics", "skein.v1.Cluster",
+    "skein.v1.Plugins",
     "grpc.health.v1.Health",
   ]
 
@@ -37,6 +38,8 @@ struct Router: Sendable {
         return ConsumerService(context: context).handler(method: method, call: call, principal: principal)
       case "skein.v1.Topics":
         return TopicsService(context: context).handler(method: method, call: call, principal: principal)
+      case "skein.v1.Plugins":
+        return PartitionerService(context: context).handler(method: method, call: call, principal: principal)
       case "skein.v1.Cluster":
         return ClusterService(context: context).handler(method: method, call: call, principal: principal)
       default: return ReflectionService(services: Self.services).handler(method: method, call: call)

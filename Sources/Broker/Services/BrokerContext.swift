@@ -26,13 +26,17 @@ final class BrokerContext: Sendable {
   let feed: ClusterFeed
   let drain: DrainSwitch
   let plugins: PluginManager
+  /// Partitioners that are plug-ins, and changes of topics' partitioners.
+  let partitioning: Partitioning
+  /// How long a new partitioner is watched unless its operator says otherwise.
+  let partitionerWatchMilliseconds: Int64
 
   init(
     identity: BrokerIdentity, limits: BrokerLimits, registry: TopicRegistry,
     partitions: PartitionMap, workers: LogWorkers, producerIDs: ProducerIDs, admin: AdminQueue,
     metrics: BrokerMetrics, readBudget: MemoryBudget, health: HealthState, time: any TimeSource,
     logger: Logger, budget: MemoryBudget, logPath: String, feed: ClusterFeed, drain: DrainSwitch,
-    plugins: PluginManager
+    plugins: PluginManager, partitioning: Partitioning, partitionerWatchMilliseconds: Int64
   ) {
     self.identity = identity
     self.limits = limits
@@ -51,6 +55,8 @@ final class BrokerContext: Sendable {
     self.feed = feed
     self.drain = drain
     self.plugins = plugins
+    self.partitioning = partitioning
+    self.partitionerWatchMilliseconds = partitionerWatchMilliseconds
   }
 }
 

@@ -35,7 +35,8 @@ struct ProducerService: Sendable {
             .init(field: "records", description: "1 to \(context.limits.maxRecordsPerPublish) records")
           ])
       }
-      let publish = UnaryPublish(request: request, topic: topic, context: context, reply: reply)
+      let publish = UnaryPublish(
+        request: request, tenant: principal.tenant, topic: topic, context: context, reply: reply)
       publish.start()
     } catch {
       reply.fail(error)

@@ -27,7 +27,7 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
   }
 
   private let call: Call
-  private let context: BrokerContext
+  let context: BrokerContext
   private let principal: Principal
   private var state = State.waiting
   /// Batches decoded in this socket read, by shard: one hop each (style habit 14).
@@ -50,6 +50,9 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
   private var ended = false
   /// The last topic looked up: streams stay with few topics.
   private var cachedTopic: Topic?
+
+  /// What was asked with `assign` and is not answered yet.
+  var assigns = AssignQueue()
 
   private var heartbeat: StreamHeartbeat?
 
@@ -89,7 +92,9 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
       ))
   }
 
-  private var takesMore: Bool { inFlight.count < Self.maximumInFlight && call.isWritable }
+  private var takesMore: Bool {
+    inFlight.count < Self.maximumInFlight && !assigns.isFull && call.isWritable
+  }
 
   /// Goes on with what was parked.
   private func unpark() {
@@ -121,6 +126,8 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
         }
         if let target = request.target {
           publish(request.batch, target, producerID, epoch, acks, messageBytes: message.count)
+        } else if let question = request.assign {
+          assign(question, messageBytes: message.count)
         } else {
           call.release(message.count)
         }
@@ -275,7 +282,7 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
     }
   }
 
-  private func topic(named name: String) throws(Fault) -> Topic {
+  func topic(named name: String) throws(Fault) -> Topic {
     // A cached snapshot may be stale by one turn only: it is dropped with every submission.
     if let cachedTopic, cachedTopic.name == name { return cachedTopic }
     let topic = try context.registry.topic(name, of: principal.tenant)
@@ -333,6 +340,20 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
     finishIfDone()
   }
 
+  /// Sends the answers whose turn it is.
+  func flushAssigned() {
+    if case .closed = state { return }
+    let (answers, bytes) = assigns.takeReady()
+    guard !answers.isEmpty else { return }
+    heldBytes += bytes
+    var response = PublishStreamResponse()
+    response.assigned = answers
+    send(response)
+    unpark()
+    releaseHeld()
+    finishIfDone()
+  }
+
   /// Opens the window again for what was answered, unless acknowledgements pile up.
   private func releaseHeld() {
     if case .closed = state { return }
@@ -342,7 +363,7 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
   }
 
   private func finishIfDone() {
-    guard ended, inFlight.isEmpty else { return }
+    guard ended, inFlight.isEmpty, assigns.isEmpty else { return }
     switch state {
     case .closed, .opening: return
     default: break

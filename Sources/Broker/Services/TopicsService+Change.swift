@@ -97,7 +97,7 @@ extension TopicsService {
               description: "\(request.partitions) is outside \(old.partitions + 1) to \(most)")
           ])
       }
-      let new = old.grown(to: request.partitions)
+      let new = old.grown(to: request.partitions, at: context.time.wallMilliseconds)
       if request.validateOnly { return AddPartitionsResponse(topic: TopicSummary(new)).encoded() }
       let committed = try await context.registry.change(old, to: new)
       context.audit(
@@ -108,7 +108,11 @@ extension TopicsService {
         ])
       // The new generation is announced once the new partitions are served: who partitions under it
       // finds them.
-      defer { context.registry.publish(committed) }
+      context.partitioning.inherit(committed, from: old)
+      defer {
+        context.registry.publish(committed)
+        context.partitioning.retire(before: committed)
+      }
       try await open(committed, from: old.partitions)
       return AddPartitionsResponse(topic: TopicSummary(committed)).encoded()
     }

@@ -28,7 +28,7 @@ extension TopicsService {
     let states = try await context.partitionStates(of: topic, Array(0..<topic.partitions))
     return DescribeTopicResponse(
       topic: TopicSummary(topic), partitions: states.map(PartitionDescription.init),
-      settings: SettingDescription.all(of: topic)
+      settings: SettingDescription.all(of: topic), generations: topic.generations.map(\.description)
     ).encoded()
   }
 }
@@ -50,8 +50,10 @@ extension TopicSummary {
   init(_ topic: Topic) {
     self.init(
       name: topic.name, topicID: topic.id.description, partitions: topic.partitions,
-      partitioner: topic.partitioner.rawValue, generation: topic.generation, revision: topic.revision,
-      createdMs: topic.createdMilliseconds, compression: topic.settings.compressionType.rawValue)
+      partitioner: topic.current.binding.partitioner, generation: topic.generation,
+      revision: topic.revision, createdMs: topic.createdMilliseconds,
+      compression: topic.settings.compressionType.rawValue, brokerAssigns: topic.builtIn == nil,
+      partitionerHeaders: topic.current.headers, partitionerTimestamps: topic.current.needsTimestamps)
   }
 }
 

@@ -42,27 +42,33 @@ struct TopicsService: Sendable {
             "\(request.partitions) is outside \(TopicName.partitionRange.lowerBound) to \(TopicName.partitionRange.upperBound)"
         ))
     }
-    let partitioner = request.partitioner.isEmpty ? "murmur2" : request.partitioner
-    let builtIn = BuiltInPartitioner(rawValue: partitioner)
-    if builtIn == nil {
-      let known = BuiltInPartitioner.allCases.map(\.rawValue).joined(separator: ", ")
-      violations.append(
-        .init(
-          field: "partitioner",
-          description: "\"\(partitioner.displayable)\" is not known; known: \(known)"))
-    }
+    let binding = TopicBinding(
+      checking: PartitionerBinding(
+        partitioner: request.partitioner.isEmpty ? "murmur2" : request.partitioner,
+        config: request.partitionerConfig, weights: request.partitionerWeights,
+        fallback: request.partitionerFallback), partitions: partitions, prefix: "partitioner_",
+      violations: &violations)
     let settings = TopicSettings(explicit: request.settings, violations: &violations)
-    guard violations.isEmpty, let builtIn else {
+    guard violations.isEmpty else {
       throw Fault(
         .invalidRequest,
         "the topic cannot be created: "
           + violations.map { "\($0.field) \($0.description)" }.joined(separator: "; "),
         violations: violations)
     }
+    var first = TopicGeneration(1, binding, partitions: partitions, since: context.time.wallMilliseconds)
     let topic = try await context.registry.alone(request.name, of: principal.tenant) {
+      var loaded: LoadedPartitioner?
+      if binding.builtIn == nil {
+        let made = try await context.partitioning.load(binding, usedBy: request.name)
+        first.sha256 = made.sha256
+        first.headers = made.headers
+        first.needsTimestamps = made.needsTimestamps
+        loaded = made
+      }
       let topic = try await context.registry.create(
-        request.name, tenant: principal.tenant, partitions: partitions, partitioner: builtIn,
-        settings: settings, explicit: request.settings)
+        request.name, tenant: principal.tenant, first: first, settings: settings, explicit: request.settings)
+      if let loaded { context.partitioning.install(topic, .success(loaded)) }
       // Visible only once every partition is served.
       defer { context.registry.publish(topic) }
       try await open(topic, from: 0)
@@ -95,6 +101,7 @@ struct TopicsService: Sendable {
     let topic = try await context.registry.alone(request.name, of: principal.tenant) {
       let topic = try await context.registry.delete(request.name, tenant: principal.tenant)
       try await context.close(topic)
+      context.partitioning.forget(topic.id)
       try await context.registry.forget(topic.id)
       return topic
     }

@@ -9,10 +9,15 @@ import Wire
 /// One unary Publish: partitions and batches its records, appends a batch to each partition, answers
 /// when every one of them is durable or failed. Confined to the connection's loop.
 ///
+/// What a partition refuses because the topic gets, or got, another partitioner was not appended: those
+/// records are placed again, by the partitioner then in force, for `patience`.
+///
 /// `@unchecked Sendable`: state is touched on `eventLoop` only.
 final class UnaryPublish: AppendReceiver, @unchecked Sendable {
   private let request: PublishRequest
-  private let topic: Topic
+  private let tenant: TenantName
+  /// As it was when the records were placed.
+  private var topic: Topic
   private let context: BrokerContext
   private let reply: UnaryReply
   private let receivedAt: Int64
@@ -20,14 +25,23 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
   /// Per batch: which records of the request it holds, in order.
   private var batches: [(partition: Int32, records: [Int], bytes: Int)] = []
   private var open = 0
+  /// Refused by a partition that was under another generation, and by which fault.
+  private var again: [Int] = []
+  private var whyAgain: Fault?
+  /// How long records are placed anew, and the pause before: a fence lasts as long as a sync.
+  private static let patience: Int64 = 2_000_000_000
+  private static let pause = TimeAmount.milliseconds(2)
   private var timings = Timings()
 
   /// Where the next keyless batch of any topic goes: round robin by request (sticky), shared by all
   /// connections.
   private static let turn = Atomic<UInt64>(0)
 
-  init(request: PublishRequest, topic: Topic, context: BrokerContext, reply: UnaryReply) {
+  init(
+    request: PublishRequest, tenant: TenantName, topic: Topic, context: BrokerContext, reply: UnaryReply
+  ) {
     self.request = request
+    self.tenant = tenant
     self.topic = topic
     self.context = context
     self.reply = reply
@@ -37,32 +51,78 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
 
   var eventLoop: any EventLoop { reply.eventLoop }
 
-  func start() {
+  func start() { place(Array(request.records.indices)) }
+
+  // MARK: Partitioning
+
+  /// Finds a partition for each of these records, then appends them: at once, or when the plug-in answers.
+  private func place(_ records: [Int]) {
+    guard topic.builtIn == nil else { return append(records, placed: nil) }
+    let unplaced = records.filter { request.records[$0].partition == nil }
+    guard !unplaced.isEmpty else { return append(records, placed: nil) }
+    var columns = PlacementColumnsBuilder(topic.current)
+    var chunks: [PlacementColumns] = []
+    for index in unplaced {
+      request.records[index].add(to: &columns)
+      if columns.count == PlacementColumns.maximum { chunks.append(columns.take()) }
+    }
+    if columns.count > 0 { chunks.append(columns.take()) }
+    guard let placer = context.partitioning.placer(of: topic) else {
+      // Replaced between the two look-ups.
+      (again, whyAgain) = (records, Self.replaced)
+      return flushAnswers()
+    }
+    place(chunks, from: 0, of: records, by: placer, [])
+  }
+
+  private static let replaced = Fault(
+    .partitionerUnavailable, "the partitioner was replaced while the records were placed; try again",
+    retryAfterMilliseconds: 100)
+
+  /// One call for each 10,000 records, one after the other.
+  private func place(
+    _ chunks: [PlacementColumns], from index: Int, of records: [Int], by placer: TopicPlacer, _ before: [Int32]
+  ) {
+    guard index < chunks.count else { return append(records, placed: before) }
+    placer.place(chunks[index], on: eventLoop) { result in
+      switch result {
+      case .success(let placed):
+        self.place(chunks, from: index + 1, of: records, by: placer, before + placed)
+      case .failure(let fault):
+        let unplaced = records.filter { self.request.records[$0].partition == nil }
+        self.fail(unplaced, with: fault, partition: -1)
+        self.append(records.filter { self.request.records[$0].partition != nil }, placed: nil)
+      }
+    }
+  }
+
+  /// - Parameter placed: of a plug-in, for the records without an explicit partition, in order.
+  private func append(_ records: [Int], placed: [Int32]?) {
     var appends: [(TopicPartition, AppendRequest)] = []
-    for (partition, records) in partitionRecords() {
+    for (partition, records) in partition(records, placed) {
       appends += build(partition: partition, records: records)
     }
-    open = batches.count
-    guard open > 0 else { return finish() }
+    open = appends.count
+    guard open > 0 else { return flushAnswers() }
     for (key, append) in appends {
       context.partitions.append(append, to: key, from: eventLoop)
     }
   }
 
-  // MARK: Partitioning
-
   /// Record numbers by partition, in the order of the request; a record that names a partition that
   /// does not exist gets its error at once.
-  private func partitionRecords() -> [(Int32, [Int])] {
+  private func partition(_ records: [Int], _ placed: [Int32]?) -> [(Int32, [Int])] {
     var order: [Int32] = []
     var groups: [Int32: [Int]] = [:]
-    let perRecord = topic.partitioner.turnsPerRecord
+    let perRecord = topic.builtIn?.turnsPerRecord == true
     let count = UInt64(topic.partitions)
     let begin =
       Self.turn.wrappingAdd(
-        perRecord ? UInt64(request.records.count) : 1, ordering: .relaxed
+        perRecord ? UInt64(records.count) : 1, ordering: .relaxed
       ).oldValue
-    for (index, record) in request.records.enumerated() {
+    var next = 0
+    for (number, index) in records.enumerated() {
+      let record = request.records[index]
       let partition: Int32
       if let explicit = record.partition {
         do throws(Fault) {
@@ -72,10 +132,10 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
           fail([index], with: error, partition: explicit)
           continue
         }
-      } else if let decided = decide(record) {
+      } else if let decided = decide(record, placed, &next) {
         partition = decided
       } else {
-        let step = perRecord ? UInt64(index) : 0
+        let step = perRecord ? UInt64(number) : 0
         partition = Int32((begin &+ step) % count)
       }
       if groups[partition] == nil { order.append(partition) }
@@ -84,11 +144,17 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
     return order.map { ($0, groups[$0] ?? []) }
   }
 
-  private func decide(_ record: Record) -> Int32? {
-    guard let key = record.key else {
-      return topic.partitioner.partition(key: nil, count: topic.partitions)
+  /// Nil: wherever it is the batch's turn.
+  private func decide(_ record: Record, _ placed: [Int32]?, _ next: inout Int) -> Int32? {
+    guard let builtIn = topic.builtIn else {
+      guard let placed, next < placed.count else { return nil }
+      defer { next += 1 }
+      return placed[next] >= 0 ? placed[next] : nil
     }
-    return key.withUnsafeBytes { topic.partitioner.partition(key: $0, count: topic.partitions) }
+    guard let key = record.key else {
+      return builtIn.partition(key: nil, count: topic.partitions)
+    }
+    return key.withUnsafeBytes { builtIn.partition(key: $0, count: topic.partitions) }
   }
 
   // MARK: Batches
@@ -110,11 +176,14 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
           try BatchHeader(parsing: bytes)
         }
         batches.append((partition, inBatch, batch.count))
+        // A partitioner placed something in it; only what names its partition itself is no generation's.
+        let isPlaced = inBatch.contains { request.records[$0].partition == nil }
         out.append(
           (
             key,
             AppendRequest(
-              batch: batch, header: header, generation: 0, currentGeneration: topic.generation,
+              batch: batch, header: header, generation: isPlaced ? topic.generation : 0,
+              currentGeneration: topic.generation,
               waitsForCommit: request.acks != .none, receivedAt: receivedAt, receiver: self,
               tag: UInt64(batches.count - 1))
           ))
@@ -197,6 +266,9 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
       timings.syncedUs = max(timings.syncedUs, synced / 1_000)
       context.metrics.recordsIn.add(batch.records.count)
       context.metrics.bytesIn.add(batch.bytes)
+    case .refused(let fault) where fault.reason == .partitionerChanged || fault.reason == .swapInProgress:
+      again += batch.records
+      whyAgain = fault
     case .refused(let fault):
       fail(batch.records, with: fault, partition: batch.partition)
     }
@@ -204,7 +276,26 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
   }
 
   func flushAnswers() {
-    if open == 0 { finish() }
+    guard open == 0 else { return }
+    guard let fault = whyAgain else { return finish() }
+    // In the order of the request, so that records of a key stay in theirs.
+    let records = again.sorted()
+    (again, whyAgain) = ([], nil)
+    guard context.time.monotonicNanoseconds - receivedAt < Self.patience else {
+      fail(records, with: fault, partition: -1)
+      return finish()
+    }
+    eventLoop.scheduleTask(in: Self.pause) { self.placeAgain(records) }
+  }
+
+  private func placeAgain(_ records: [Int]) {
+    do throws(Fault) {
+      topic = try context.registry.topic(request.topic, of: tenant)
+    } catch {
+      fail(records, with: error, partition: -1)
+      return finish()
+    }
+    place(records)
   }
 
   private func finish() {
@@ -223,6 +314,17 @@ extension TopicSettings.CompressionType {
     case .gzip: .gzip
     case .lz4: .lz4
     case .zstd: .zstd
+    }
+  }
+}
+
+extension Record {
+  /// What a partitioner is told of it.
+  fileprivate func add(to columns: inout PlacementColumnsBuilder) {
+    withOptionalBytes(key) { key in
+      columns.append(key: key, timestamp: timestampMs) { name in
+        headers.first { $0.name == name }?.value.array
+      }
     }
   }
 }

@@ -155,14 +155,13 @@ final class TopicRegistry: Sendable {
 
   /// Commits a new topic. Throws `TOPIC_EXISTS`, `TOPIC_LIMIT`, `METADATA_UNAVAILABLE`.
   func create(
-    _ name: String, tenant: TenantName, partitions: Int32, partitioner: BuiltInPartitioner,
-    settings: TopicSettings, explicit: [String: String]
+    _ name: String, tenant: TenantName, first: TopicGeneration, settings: TopicSettings,
+    explicit: [String: String]
   ) async throws -> Topic {
-    try checkLimits(topics: 1, partitions: Int(partitions))
+    try checkLimits(topics: 1, partitions: Int(first.partitions))
     let topic = Topic(
-      id: random.topicID(), tenant: tenant, name: name, partitions: partitions,
-      partitioner: partitioner, generation: 1, settings: settings, explicitSettings: explicit,
-      createdMilliseconds: time.wallMilliseconds, revision: 0)
+      id: random.topicID(), tenant: tenant, name: name, current: first, settings: settings,
+      explicitSettings: explicit, createdMilliseconds: first.sinceMilliseconds, revision: 0)
     let key = keys.topic(name, of: tenant)
     let result = try await commit(
       Transaction(
@@ -185,6 +184,14 @@ final class TopicRegistry: Sendable {
         then: [.put(key: key, value: Self.encode(new))]))
     guard result.succeeded else { throw Self.conflict(old) }
     return new.at(revision: result.revision.rawValue)
+  }
+
+  /// What the store says of a topic now; nil when it is gone. For changes whose outcome is not known.
+  func stored(_ topic: Topic) async throws -> Topic? {
+    let key = keys.topic(topic.name, of: topic.tenant)
+    guard let pair = try await store.get(key) else { return nil }
+    return try Self.decode(
+      pair.value, tenant: topic.tenant, name: topic.name, revision: pair.modRevision.rawValue)
   }
 
   /// Makes a committed topic visible to lookups.
@@ -272,10 +279,11 @@ final class TopicRegistry: Sendable {
     record.format = recordFormat
     record.topicID = topic.id.description
     record.partitions = topic.partitions
-    record.partitioner = topic.partitioner.rawValue
+    record.partitioner = topic.current.binding.partitioner
     record.generation = topic.generation
     record.settings = topic.explicitSettings
     record.createdMs = topic.createdMilliseconds
+    record.generations = topic.generations.map(\.record)
     return record.encoded()
   }
 
@@ -285,9 +293,10 @@ final class TopicRegistry: Sendable {
     let record = try TopicRecord(decoding: SharedBytes(bytes))
     var violations: [Fault.FieldViolation] = []
     let settings = TopicSettings(explicit: record.settings, violations: &violations)
+    let generations = generations(of: record)
     guard record.format == recordFormat, violations.isEmpty, let id = TopicID(record.topicID),
-      TopicName.partitionRange.contains(record.partitions),
-      let partitioner = BuiltInPartitioner(rawValue: record.partitioner)
+      let current = generations.last, current.number == record.generation,
+      current.partitions == record.partitions
     else {
       throw Fault(
         .internalError,
@@ -295,8 +304,21 @@ final class TopicRegistry: Sendable {
       )
     }
     return Topic(
-      id: id, tenant: tenant, name: name, partitions: record.partitions, partitioner: partitioner,
-      generation: record.generation, settings: settings, explicitSettings: record.settings,
-      createdMilliseconds: record.createdMs, revision: revision)
+      id: id, tenant: tenant, name: name, earlier: Array(generations.dropLast()), current: current,
+      settings: settings, explicitSettings: record.settings, createdMilliseconds: record.createdMs,
+      revision: revision)
+  }
+
+  /// Those of a record, the one in force last; none when one of them cannot be read. Records from before
+  /// there were several name the only one, a built-in, themselves.
+  private static func generations(of record: TopicRecord) -> [TopicGeneration] {
+    guard record.generations.isEmpty else {
+      let read = record.generations.compactMap(TopicGeneration.init)
+      return read.count == record.generations.count ? read : []
+    }
+    guard TopicName.partitionRange.contains(record.partitions),
+      let builtIn = BuiltInPartitioner(rawValue: record.partitioner)
+    else { return [] }
+    return [TopicGeneration(record.generation, TopicBinding(builtIn), partitions: record.partitions)]
   }
 }

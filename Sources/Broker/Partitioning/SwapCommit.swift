@@ -1,0 +1,102 @@
+import Logging
+import SkeinCore
+import Wire
+
+/// The part of a swap that publishers notice: fence, commit, flip; and the draining after it.
+struct SwapCommit: Sendable {
+  let context: BrokerContext
+  let listener: SwapListener
+
+  private var partitioning: Partitioning { context.partitioning }
+
+  static let abandoned = Fault(
+    .cancelled, "the caller left before the new partitioner was committed; nothing was changed")
+
+  /// Makes the prepared generation the one in force.
+  func carryOut(_ prepared: Swap.Prepared) async throws -> Topic {
+    let name = prepared.base.name
+    let (committed, old) = try await context.registry.alone(name, of: prepared.base.tenant) {
+      let now = try context.registry.topic(name, of: prepared.base.tenant)
+      guard now.id == prepared.base.id, now.generation == prepared.base.generation else {
+        throw Fault(
+          .conflict,
+          "topic \"\(name)\" got another generation meanwhile (\(now.generation)); look at it again and repeat",
+          metadata: ["topic": name, "generation": String(now.generation)])
+      }
+      try TopicRegistry.check(expected: prepared.expectedRevision, now)
+      guard !listener.isAbandoned else { throw Self.abandoned }
+      return try await replace(now, prepared)
+    }
+    await old?.drained()
+    listener.tell(.drained, committed.generation)
+    return committed
+  }
+
+  /// Alone in the topic's lane.
+  private func replace(_ now: Topic, _ prepared: Swap.Prepared) async throws -> (Topic, TopicPlacer?) {
+    let partitions = context.partitions
+    var next = prepared.next
+    let begun = context.time.monotonicNanoseconds
+    if prepared.isFenced {
+      do {
+        next.cuts = try await partitions.fence(now.id, partitions: now.partitions, generation: now.generation)
+      } catch {
+        try await partitions.flip(now.id, partitions: now.partitions, to: now.generation)
+        throw error
+      }
+      next.isFenced = true
+      listener.tell(.fenced, now.generation) { $0.cuts = next.cuts }
+    }
+    let wall = context.time.wallMilliseconds
+    next.sinceMilliseconds = wall
+    if prepared.watchMilliseconds > 0 { next.watchedUntilMilliseconds = wall + prepared.watchMilliseconds }
+    let committed: Topic
+    do {
+      committed = try await commit(now, now.succeeded(by: next))
+    } catch {
+      // Definitely not committed: the old one goes on.
+      try await partitions.flip(now.id, partitions: now.partitions, to: now.generation)
+      throw error
+    }
+    partitioning.counts.committed.add(1)
+    listener.tell(.committed, committed.generation)
+    if let loaded = prepared.loaded { partitioning.install(committed, .success(loaded)) }
+    context.registry.publish(committed)
+    let ends = try await partitions.flip(
+      now.id, partitions: now.partitions, to: committed.generation)
+    let pause = context.time.monotonicNanoseconds - begun
+    let old = partitioning.retire(before: committed)
+    partitioning.keepWarm(prepared.watchMilliseconds > 0 ? old : nil, of: committed.id)
+    listener.tell(.flipped, committed.generation) { progress in
+      progress.cuts = prepared.isFenced ? next.cuts : ends
+      progress.pauseUs = UInt64(max(0, pause) / 1_000)
+    }
+    return (committed, old)
+  }
+
+  /// Commits, and finds out what became of it when the store does not say: nothing may go on under either
+  /// generation before that is known.
+  private func commit(_ old: Topic, _ new: Topic) async throws -> Topic {
+    let problem: Fault
+    do {
+      return try await context.registry.change(old, to: new)
+    } catch {
+      problem = Fault(wrapping: error)
+    }
+    guard problem.reason.outcome == .unknown else { throw problem }
+    context.logger.error(
+      "whether the partitioner was changed is not known yet",
+      metadata: ["topic": "\(old.name)", "error": "\(problem)"])
+    while true {
+      do {
+        guard let stored = try await context.registry.stored(old) else { throw TopicRegistry.notFound(old.name) }
+        if stored.generation == new.generation { return stored }
+        throw Fault(
+          .conflict, "the partitioner was not changed: \(problem.message)", metadata: ["topic": old.name])
+      } catch {
+        guard Fault(wrapping: error).reason.outcome == .unknown, !partitioning.isStopping else { throw error }
+        try? await Task.sleep(for: .milliseconds(100))
+      }
+    }
+  }
+}
