@@ -29,7 +29,8 @@ final class FenceTicket: Sendable {
   func fail(_ fault: Fault) { end { _ in .failure(fault) } }
 
   private func end(_ step: (inout State) -> Result<Void, Fault>?) {
-    let woken = state.withLock { state -> (CheckedContinuation<Result<Void, Fault>, Never>, Result<Void, Fault>)? in
+    let woken = state.withLock {
+      state -> (CheckedContinuation<Result<Void, Fault>, Never>, Result<Void, Fault>)? in
       guard state.outcome == nil, let outcome = step(&state) else { return nil }
       state.outcome = outcome
       let waiter = state.waiter

@@ -48,7 +48,8 @@ final class Partitioning: Sendable {
     guard topic.builtIn == nil else { return }
     let loaded =
       placer(of: old)?.loaded
-      ?? .failure(Fault(.partitionerUnavailable, "the partitioner of generation \(old.generation) is not loaded"))
+      ?? .failure(
+        Fault(.partitionerUnavailable, "the partitioner of generation \(old.generation) is not loaded"))
     install(topic, loaded)
   }
 
@@ -118,7 +119,8 @@ final class Partitioning: Sendable {
     if let claim { return claim }
     let isWatching = holder?.isWatching == true
     let advice =
-      isWatching ? "its new partitioner is still watched; wait for the end, or roll it back" : "wait until it is through"
+      isWatching
+      ? "its new partitioner is still watched; wait for the end, or roll it back" : "wait until it is through"
     throw Fault(
       .swapInProgress, "topic \"\(topic.name)\" is getting another partitioner right now: \(advice)",
       metadata: ["topic": topic.name, "phase": isWatching ? "watch" : "swap"], retryAfterMilliseconds: 1_000)

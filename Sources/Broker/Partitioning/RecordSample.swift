@@ -36,7 +36,9 @@ struct RecordSample: Sendable {
       var position = max(state.logStart.rawValue, end - each)
       while position < end, read < Self.maximumRead, taken < limit {
         let key = TopicPartition(topic: topic.id, partition: state.partition)
-        guard let slice = await slice(key, from: Offset(position)), slice.next.rawValue > position else { break }
+        guard let slice = await slice(key, from: Offset(position)), slice.next.rawValue > position else {
+          break
+        }
         read += slice.bytes
         for batch in slice.batches {
           // What does not decode is not placed either; it does not stand in the way of a swap.

@@ -89,7 +89,9 @@ struct SwapCommit: Sendable {
       metadata: ["topic": "\(old.name)", "error": "\(problem)"])
     while true {
       do {
-        guard let stored = try await context.registry.stored(old) else { throw TopicRegistry.notFound(old.name) }
+        guard let stored = try await context.registry.stored(old) else {
+          throw TopicRegistry.notFound(old.name)
+        }
         if stored.generation == new.generation { return stored }
         throw Fault(
           .conflict, "the partitioner was not changed: \(problem.message)", metadata: ["topic": old.name])

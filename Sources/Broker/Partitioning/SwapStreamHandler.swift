@@ -56,7 +56,9 @@ final class SwapStreamHandler: CallHandler, DrainableStream, @unchecked Sendable
   }
 
   func goAway(deadlineMilliseconds: Int64) {
-    finish(Fault(.draining, "the broker is stopping; what was committed stays, and a watch goes on after the start"))
+    finish(
+      Fault(
+        .draining, "the broker is stopping; what was committed stays, and a watch goes on after the start"))
   }
 
   private func send(_ progress: BindProgress) {

@@ -109,7 +109,8 @@ extension TopicBinding {
 
   var wire: PartitionerBinding {
     PartitionerBinding(
-      partitioner: partitioner, config: config, weights: weights, fallback: builtIn == nil ? fallback.text : "")
+      partitioner: partitioner, config: config, weights: weights,
+      fallback: builtIn == nil ? fallback.text : "")
   }
 
   /// For a topic that grew: a new partition weighs as much as the old ones on average.

@@ -38,7 +38,9 @@ extension PublishStreamHandler {
   }
 
   /// A built-in of which the client knows nothing.
-  private func place(_ columns: PlacementColumns, _ builtIn: BuiltInPartitioner, _ partitions: Int32) -> [Int32] {
+  private func place(_ columns: PlacementColumns, _ builtIn: BuiltInPartitioner, _ partitions: Int32)
+    -> [Int32]
+  {
     guard builtIn.turnsPerRecord else { return columns.placed(by: builtIn, partitions: partitions) }
     let begin = Self.turn.wrappingAdd(UInt64(columns.count), ordering: .relaxed).oldValue
     return (0..<UInt64(columns.count)).map { Int32((begin &+ $0) % UInt64(partitions)) }

@@ -81,7 +81,8 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
 
   /// One call for each 10,000 records, one after the other.
   private func place(
-    _ chunks: [PlacementColumns], from index: Int, of records: [Int], by placer: TopicPlacer, _ before: [Int32]
+    _ chunks: [PlacementColumns], from index: Int, of records: [Int], by placer: TopicPlacer,
+    _ before: [Int32]
   ) {
     guard index < chunks.count else { return append(records, placed: before) }
     placer.place(chunks[index], on: eventLoop) { result in
