@@ -24,13 +24,17 @@ extension Manifest {
     if !version.isEmpty, let problem = PluginReference.problem(version: version) {
       members.problem("version", problem)
     }
+    let abi = Self.abi(&members)
+    let needs = Needs(&members)
     self.init(
       reference: PluginReference(checkedID: id, version: version), kinds: Self.kinds(&members),
-      abi: Self.abi(&members), requires: members.texts("requires", count: 0...16, length: 3...64),
+      abiMajor: abi.major, abiMinor: abi.minor,
+      requires: members.texts("requires", count: 0...16, length: 3...64),
       configSchema: Self.configSchema(&members), artifacts: Self.artifacts(&members),
       runtime: Self.runtime(&members), isPure: members.bool("pure", standard: false),
       headers: members.texts("headers", count: 0...8, length: 1...256),
-      needsTimestamps: members.bool("timestamps", standard: false), needs: Needs(&members),
+      needsTimestamps: members.bool("timestamps", standard: false), needsNetwork: needs.network,
+      paths: needs.paths, memoryMegabytes: needs.memory,
       publisher: members.text("publisher", length: 1...200),
       builtFrom: members.text("built_from", length: 0...500, standard: ""))
     members.refuseUnknown()
@@ -39,29 +43,6 @@ extension Manifest {
         members.problems.map { "\($0.field) \($0.description)" }.joined(separator: "; "),
         plugin: id.isEmpty ? "" : "\(id) \(version)".displayable, violations: members.problems)
     }
-  }
-
-  private init(
-    reference: PluginReference, kinds: [PluginKind], abi: (major: UInt32, minor: UInt32),
-    requires: [String], configSchema: String?, artifacts: [Artifact], runtime: String, isPure: Bool,
-    headers: [String], needsTimestamps: Bool, needs: Needs, publisher: String, builtFrom: String
-  ) {
-    self.reference = reference
-    self.kinds = kinds
-    abiMajor = abi.major
-    abiMinor = abi.minor
-    self.requires = requires
-    self.configSchema = configSchema
-    self.artifacts = artifacts
-    self.runtime = runtime
-    self.isPure = isPure
-    self.headers = headers
-    self.needsTimestamps = needsTimestamps
-    needsNetwork = needs.network
-    paths = needs.paths
-    memoryMegabytes = needs.memory
-    self.publisher = publisher
-    self.builtFrom = builtFrom
   }
 
   /// As text, members in the order of their names; `init(parsing:)` gives the same manifest back.

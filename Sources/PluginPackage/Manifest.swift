@@ -28,6 +28,30 @@ package struct Manifest: Sendable, Hashable {
   /// Where the source is: a URL and a revision. May be empty.
   package var builtFrom: String
 
+  package init(
+    reference: PluginReference, kinds: [PluginKind], abiMajor: UInt32 = 1, abiMinor: UInt32 = 0,
+    requires: [String] = [], configSchema: String? = nil, artifacts: [Artifact], runtime: String,
+    isPure: Bool = false, headers: [String] = [], needsTimestamps: Bool = false, needsNetwork: Bool = false,
+    paths: [String] = [], memoryMegabytes: Int = 64, publisher: String, builtFrom: String = ""
+  ) {
+    self.reference = reference
+    self.kinds = kinds
+    self.abiMajor = abiMajor
+    self.abiMinor = abiMinor
+    self.requires = requires
+    self.configSchema = configSchema
+    self.artifacts = artifacts
+    self.runtime = runtime
+    self.isPure = isPure
+    self.headers = headers
+    self.needsTimestamps = needsTimestamps
+    self.needsNetwork = needsNetwork
+    self.paths = paths
+    self.memoryMegabytes = memoryMegabytes
+    self.publisher = publisher
+    self.builtFrom = builtFrom
+  }
+
   /// The file for one platform.
   package struct Artifact: Sendable, Hashable {
     /// "linux".
