@@ -199,3 +199,30 @@ int skein_error_take(char *into, size_t capacity) {
   ERR_clear_error();
   return ERR_GET_REASON(code);
 }
+
+static void each_der(X509 *certificate, void *context,
+                     void (*each)(void *context, const uint8_t *bytes, size_t length)) {
+  uint8_t *der = NULL;
+  int length = i2d_X509(certificate, &der);
+  if (length > 0) each(context, der, (size_t)length);
+  OPENSSL_free(der);
+}
+
+void skein_ssl_each_certificate(SSL *ssl, void *context,
+                                void (*each)(void *context, const uint8_t *bytes, size_t length)) {
+  X509 *own = SSL_get1_peer_certificate(ssl);
+  if (own == NULL) return;
+  each_der(own, context, each);
+  X509_free(own);
+  /* On a server the chain is without the peer's own. */
+  STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
+  for (int i = 0; i < sk_X509_num(chain); i++) each_der(sk_X509_value(chain, i), context, each);
+}
+
+int skein_ssl_exporter(SSL *ssl, uint8_t *into, size_t length) {
+  static const char label[] = "EXPORTER-Channel-Binding";
+  ERR_clear_error();
+  int done = SSL_export_keying_material(ssl, into, length, label, sizeof label - 1, NULL, 0, 0);
+  ERR_clear_error();
+  return done == 1;
+}

@@ -6,6 +6,10 @@ extension Call {
   /// DATA of the peer, in order. Returns the bytes that found no room in the memory budget: the
   /// connection must stop reading and give them again later.
   func receive(_ bytes: UnsafeRawBufferPointer, budget: MemoryBudget?) -> UnsafeRawBufferPointer? {
+    if let gate, !gate.isOpen {
+      hold(bytes, gate)
+      return nil
+    }
     if let http { return receiveBody(bytes, http, budget) }
     var input = bytes
     repeat {
@@ -35,6 +39,10 @@ extension Call {
   /// The peer's END_STREAM without a reset.
   func receiveEnd() {
     guard !isClosed, !endReceived else { return }
+    if let gate, !gate.isOpen {
+      gate.endHeld = true
+      return
+    }
     endReceived = true
     if let http { return receiveBodyEnd(http) }
     if inbound.isInsideMessage, isServer {
@@ -46,6 +54,8 @@ extension Call {
 
   /// Swallows what still arrives and returns its credit at once.
   func stopReceiving() {
+    // Nothing is waited for any more: not for a token either.
+    if isHeld { gate = nil }
     inbound.stop()
     http?.body.stop()
     if unreleased > 0 { returnCredit(unreleased) }

@@ -23,7 +23,8 @@ package final class Call: @unchecked Sendable {
   package let metadata: Metadata
   package let deadline: NIODeadline?
   /// The verified peer of the connection. On a client empty until the call has a connection.
-  package let peer: PeerIdentity
+  /// On a listener with tokens its `bearer` is set before the call has a handler.
+  package internal(set) var peer: PeerIdentity
 
   let isServer: Bool
   let limits: TransportLimits
@@ -34,6 +35,8 @@ package final class Call: @unchecked Sendable {
 
   /// Set while the call is an HTTP request behind a door.
   var http: HTTPExchange?
+  /// Only on a listener with tokens: which one the call came with, and what waits for the answer about it.
+  var gate: CallGate?
   var inbound: MessageDeframer
   var outbound = OutboundQueue()
   var ending = Ending.none

@@ -28,6 +28,8 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
 
   // MARK: Life of the connection
 
+  func openingLimits(_ limits: TransportLimits) -> TransportLimits { limits }
+
   func opened(_ connection: Connection) {}
 
   func settingsReceived(_ connection: Connection) {

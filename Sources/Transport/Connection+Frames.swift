@@ -95,7 +95,7 @@ extension Connection {
 
   /// Returns the connection's credit for received bytes at once, unless its calls hold too much.
   private func creditConnection(_ bytes: Int) {
-    if unreleased <= limits.maxUnreleasedBytes {
+    if unreleased <= unreleasedLimit {
       session?.consumeConnection(bytes)
     } else {
       owedCredit += bytes
@@ -112,7 +112,7 @@ extension Connection {
   }
 
   func repayCredit() {
-    guard owedCredit > 0, unreleased <= limits.maxUnreleasedBytes else { return }
+    guard owedCredit > 0, unreleased <= unreleasedLimit else { return }
     session?.consumeConnection(owedCredit)
     owedCredit = 0
   }

@@ -5,6 +5,8 @@ import SkeinCore
 /// What server and client do differently on a connection. Called on its loop.
 protocol ConnectionRole: AnyObject {
   var isServer: Bool { get }
+  /// What the connection begins with, of its limits.
+  func openingLimits(_ limits: TransportLimits) -> TransportLimits
   /// TLS is up, h2 was agreed, SETTINGS are queued.
   func opened(_ connection: Connection)
   /// A header block is complete in `connection.head`.
@@ -61,7 +63,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   var context: ChannelHandlerContext?
   var session: HTTP2Session?
   var phase = Phase.handshaking
-  private(set) var peer: PeerIdentity
+  var peer: PeerIdentity
   /// Why the connection closes, in words, for the calls that it takes with it.
   var closeReason = "connection lost"
 
@@ -74,6 +76,8 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   var touched: [Call] = []
   var relievedCalls: [Call] = []
   var unreleased = 0
+  /// Of `unreleased`: at more the connection's own window is not returned.
+  var unreleasedLimit: Int
   var owedCredit = 0
   var isDraining = false
   private var hasAnnounced = false
@@ -115,6 +119,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
   ) {
     self.role = role
     self.limits = limits
+    unreleasedLimit = limits.maxUnreleasedBytes
     self.budget = budget
     self.log = log
     self.eventLoop = eventLoop
@@ -285,7 +290,7 @@ final class Connection: ChannelInboundHandler, @unchecked Sendable {
     }
     self.session = session
     phase = .open
-    session.submitSettings(limits, isServer: role.isServer)
+    session.submitSettings(role.openingLimits(limits), isServer: role.isServer)
     armLiveness()
     role.opened(self)
     return true

@@ -20,6 +20,9 @@ package struct ServerConfiguration: Sendable {
   /// Takes the requests that are not gRPC. nil: they are answered with 405 or 415.
   package var http: (any HTTPDoor)?
 
+  /// Calls carry bearer tokens, and `tls` should leave client certificates optional. nil: the certificate is all.
+  package var authentication: ServerAuthentication?
+
   package init(
     tls: ServerTLS, limits: TransportLimits = TransportLimits(), budget: MemoryBudget? = nil,
     log: TransportLog? = nil, explain: (@Sendable (GRPCStatus) -> GRPCStatus)? = nil,
@@ -50,6 +53,10 @@ package final class GRPCServer: Sendable {
     configuration: ServerConfiguration, group: any EventLoopGroup,
     router: @escaping @Sendable (Call) -> (any CallHandler)?
   ) throws {
+    guard configuration.tls.requiresClientCertificate || configuration.authentication != nil else {
+      throw TLSConfigurationError(
+        description: "a listener without client certificates needs an authenticator; nobody would be asked who he is")
+    }
     let context = try TLSContext.server(configuration.tls)
     self.state = ServerState(configuration: configuration, context: context, router: router)
     self.group = group
@@ -88,6 +95,12 @@ package final class GRPCServer: Sendable {
     }
   }
 
+  /// What was granted to these identities may not hold any more: their tokens are judged anew, at once where calls
+  /// run, and those calls end when the answer is no. A server without `authentication` ignores it. Any thread.
+  package func credentialsChanged(concerning: @escaping @Sendable (CallIdentity) -> Bool) {
+    state.credentialsChanged(concerning)
+  }
+
   /// Connections that are open or in the handshake.
   package var connectionCount: Int { state.connectionCount }
 
@@ -119,7 +132,7 @@ package final class GRPCServer: Sendable {
       configuration.log?(TransportEvent(kind: .connectionRefused, remoteAddress: address, detail: reason))
       throw ChannelError.operationUnsupported
     }
-    let role = ServerRole(server: state)
+    let role = ServerRole(server: state, now: channel.eventLoop.now)
     guard
       let connection = Connection(
         role: role, security: .tls(context, serverName: nil), limits: configuration.limits,

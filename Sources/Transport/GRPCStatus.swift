@@ -26,6 +26,9 @@ package struct GRPCStatus: Error, Sendable, Hashable, CustomStringConvertible {
     /// A header of gRPC's own, or metadata, that cannot be read.
     case malformedRequest(header: String)
     case deadlinePassed
+    /// A token that is missing, malformed, or ended.
+    case credentialInvalid
+    case authenticatorUnavailable
     /// It sends or reads below the least rate.
     case peerTooSlow
   }

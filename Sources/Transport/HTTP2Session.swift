@@ -71,6 +71,21 @@ final class HTTP2Session {
     nghttp2_session_set_local_window_size(pointer, 0, 0, max(limits.connectionWindowBytes, 65_535))
   }
 
+  /// The peer has become known: windows and calls up to these limits.
+  func raise(to limits: TransportLimits) {
+    var entry = nghttp2_settings_entry(
+      settings_id: Int32(bitPattern: NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS.rawValue),
+      value: limits.maxConcurrentCalls)
+    nghttp2_submit_settings(pointer, 0, &entry, 1)
+    nghttp2_session_set_local_window_size(pointer, 0, 0, max(limits.connectionWindowBytes, 65_535))
+  }
+
+  /// The same for one call, unless its peer has ended its side.
+  func raise(_ stream: Int32, to limits: TransportLimits) {
+    guard !isRemoteClosed(stream) else { return }
+    nghttp2_session_set_local_window_size(pointer, 0, stream, max(limits.streamWindowBytes, 65_535))
+  }
+
   func ping() { nghttp2_submit_ping(pointer, 0, nil) }
 
   /// GOAWAY that lets every call that the peer has begun run to its end.

@@ -36,6 +36,13 @@ package struct Metadata: Sendable, Hashable, ExpressibleByDictionaryLiteral {
     entries.first { $0.name == name }?.value
   }
 
+  /// Removes all values of that name (given in lower case) and returns them.
+  package mutating func take(_ name: String) -> [[UInt8]] {
+    let found = entries.filter { $0.name == name }.map(\.value)
+    if !found.isEmpty { entries.removeAll { $0.name == name } }
+    return found
+  }
+
   /// The first value of that name as text.
   package func text(_ name: String) -> String? {
     entries.first { $0.name == name }?.text

@@ -10,6 +10,9 @@ package struct PeerIdentity: Sendable, Hashable {
   package var remoteAddress: String
   /// The certificate's notAfter in seconds since 1970 UTC.
   package var certificateNotAfter: Int64?
+  /// Whom the listener's authenticator found behind the call's token. Set on listeners with tokens only, where
+  /// nothing else names the caller: the two fields of the certificate above are empty there.
+  package var bearer: CallIdentity?
 
   package init(
     subjectAlternativeURIs: [String] = [], commonName: String? = nil, remoteAddress: String = "",

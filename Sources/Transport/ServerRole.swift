@@ -13,12 +13,21 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
   var drainReason = "the server is stopping"
   private var holdsHandshake = true
 
-  init(server: ServerState) { self.server = server }
+  /// Where calls show their tokens; nil where the certificate says it all.
+  let desk: AuthenticationDesk?
+
+  init(server: ServerState, now: NIODeadline) {
+    self.server = server
+    desk = server.configuration.authentication.map { AuthenticationDesk($0, server: server, now: now) }
+  }
 
   // MARK: Life of the connection
 
+  func openingLimits(_ limits: TransportLimits) -> TransportLimits { desk?.openingLimits(limits) ?? limits }
+
   func opened(_ connection: Connection) {
-    handshakeEnded()
+    // With tokens the place is kept until the first one was found good.
+    if let desk { desk.opened(connection) } else { handshakeEnded() }
     if server.isDraining { drain(connection) }
     watchEnd(connection)
   }
@@ -35,11 +44,13 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
 
   func ended(_ connection: Connection) {
     endTask?.cancel()
+    desk?.ended()
     handshakeEnded()
     server.remove(connection)
   }
 
-  private func handshakeEnded() {
+  /// The peer is known, or gone.
+  func handshakeEnded() {
     guard holdsHandshake else { return }
     holdsHandshake = false
     server.handshakeEnded()
@@ -71,14 +82,22 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
     if openHTTP(connection, stream: stream, endStream: endStream) { return }
     let head = connection.head
     if let refusal = refusal(of: head) { return refuse(connection, stream, refusal) }
+    var metadata = head.metadata
+    let authorization = desk == nil ? [] : metadata.take("authorization")
     let call = Call(
-      connection: connection, eventLoop: connection.eventLoop, path: head.path, metadata: head.metadata,
+      connection: connection, eventLoop: connection.eventLoop, path: head.path, metadata: metadata,
       deadline: Self.deadline(head.timeout, connection.eventLoop), peer: connection.peer, isServer: true,
       limits: connection.limits)
     call.stream = stream
     call.opened = connection.lastRead
     call.inbound.acceptsGzip = head.isGzip
     call.peerAcceptsGzip = head.acceptsGzip
+    if let desk {
+      attach(call, to: stream, of: connection)
+      desk.admit(call, authorization: authorization, on: connection)
+      if endStream { call.receiveEnd() }
+      return
+    }
     guard let handler = server.router(call) else {
       var block = HeaderBlock.announcing
       let status = GRPCStatus(.unimplemented, "unknown method \(head.path)", cause: .methodUnknown)
@@ -86,13 +105,27 @@ final class ServerRole: ConnectionRole, @unchecked Sendable {
       connection.session?.submitResponse(stream, block, isLast: true)
       return
     }
-    connection.calls[stream] = call
-    connection.session?.attach(call, to: stream)
+    attach(call, to: stream, of: connection)
     call.handler = handler
     // A router may have ended the call at once.
     if case .trailers = call.ending { call.handler = nil }
-    connection.watchDeadline(call)
     if endStream { call.receiveEnd() }
+  }
+
+  private func attach(_ call: Call, to stream: Int32, of connection: Connection) {
+    connection.calls[stream] = call
+    connection.session?.attach(call, to: stream)
+    connection.watchDeadline(call)
+  }
+
+  /// Gives a call that was admitted its handler.
+  func begin(_ call: Call, on connection: Connection) {
+    guard let handler = server.router(call) else {
+      return call.finish(
+        explained(GRPCStatus(.unimplemented, "unknown method \(call.path)", cause: .methodUnknown)))
+    }
+    // A router may have ended the call at once.
+    if case .none = call.ending, call.http?.isAnswered != true { call.handler = handler }
   }
 
   func dataEnded(_ connection: Connection, _ call: Call) { call.receiveEnd() }

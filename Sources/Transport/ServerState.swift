@@ -1,6 +1,6 @@
-import Synchronization
 import NIOCore
 import SkeinCore
+import Synchronization
 
 /// What all connections of a server share: the router, the bounds on connections, and who is open.
 ///
@@ -8,6 +8,11 @@ import SkeinCore
 final class ServerState: @unchecked Sendable {
   let configuration: ServerConfiguration
   let router: @Sendable (Call) -> (any CallHandler)?
+
+  /// What is held for calls whose token is being judged.
+  let heldBudget: MemoryBudget
+  /// Rises whenever answers of the authenticator may not hold any more.
+  private let epoch = Atomic<Int>(0)
 
   private struct Guarded {
     var accepted = 0
@@ -24,6 +29,7 @@ final class ServerState: @unchecked Sendable {
     router: @escaping @Sendable (Call) -> (any CallHandler)?
   ) {
     self.configuration = configuration
+    heldBudget = MemoryBudget(limit: configuration.authentication?.limits.heldBytes ?? 0)
     guarded = Mutex(Guarded(context: context))
     self.router = router
   }
@@ -74,6 +80,19 @@ final class ServerState: @unchecked Sendable {
       return state.whenEmpty
     }
     promise?.succeed()
+  }
+
+  var credentialEpoch: Int { epoch.load(ordering: .acquiring) }
+
+  /// Any thread.
+  func credentialsChanged(_ concerns: @escaping @Sendable (CallIdentity) -> Bool) {
+    guard configuration.authentication != nil else { return }
+    epoch.add(1, ordering: .acquiringAndReleasing)
+    for connection in guarded.withLock({ Array($0.open.values) }) {
+      connection.eventLoop.execute {
+        (connection.role as? ServerRole)?.desk?.credentialsChanged(concerns, connection)
+      }
+    }
   }
 
   var isDraining: Bool { guarded.withLock { $0.isDraining } }

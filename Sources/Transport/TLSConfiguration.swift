@@ -4,7 +4,7 @@ package enum PEMSource: Sendable {
   case bytes([UInt8])
 }
 
-/// What a server shows and whom it trusts. Client certificates are always required.
+/// What a server shows and whom it trusts. Client certificates are required unless it says otherwise.
 package struct ServerTLS: Sendable {
   /// The server's certificate, then intermediates.
   package var certificateChain: PEMSource
@@ -12,6 +12,9 @@ package struct ServerTLS: Sendable {
   package var privateKey: PEMSource
   /// The authorities that sign client certificates.
   package var clientAuthorities: PEMSource
+  /// False: a client may come without a certificate; one that it shows must still be good. Only for a listener
+  /// that finds out otherwise who calls (`ServerConfiguration.authentication`).
+  package var requiresClientCertificate = true
   /// Further certificates: a client that asks for a name (SNI) which one of them carries gets that one, in
   /// this order, after the first certificate above has been asked. A client that asks for no name, or for an
   /// unknown one, gets the first.

@@ -43,7 +43,8 @@ final class TLSContext: @unchecked Sendable {
     }
     try context.trust(tls.clientAuthorities, what: "client authorities", announce: true)
     if let revocations = tls.revocations { try context.revoke(revocations) }
-    SSL_CTX_set_verify(context.pointer, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
+    let required = tls.requiresClientCertificate ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0
+    SSL_CTX_set_verify(context.pointer, SSL_VERIFY_PEER | required, nil)
     SSL_CTX_set_alpn_select_cb(context.pointer, selectH2, nil)
     if context.identities.count > 1 {
       // Unretained: every `TLSStream` keeps its context as long as its SSL.

@@ -212,6 +212,26 @@ final class TLSStream {
     return context.revokes(certificate)
   }
 
+  /// What is known of the peer beside its name; call it after the handshake.
+  func evidence(remoteAddress: String) -> ConnectionEvidence {
+    var evidence = ConnectionEvidence()
+    evidence.address = remoteAddress
+    guard let ssl else { return evidence }
+    withUnsafeMutablePointer(to: &evidence.certificates) { list in
+      skein_ssl_each_certificate(ssl, list) { context, bytes, length in
+        guard let context, let bytes else { return }
+        context.assumingMemoryBound(to: [[UInt8]].self).pointee.append(
+          Array(UnsafeRawBufferPointer(start: bytes, count: length)))
+      }
+    }
+    if let name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) {
+      evidence.serverName = String(cString: name)
+    }
+    var exporter = [UInt8](repeating: 0, count: 32)
+    if skein_ssl_exporter(ssl, &exporter, exporter.count) == 1 { evidence.tlsExporter = exporter }
+    return evidence
+  }
+
   /// The verified peer; call it after the handshake.
   func peerIdentity(remoteAddress: String) -> PeerIdentity {
     if let memoryPeer { return memoryPeer }

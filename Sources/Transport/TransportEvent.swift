@@ -17,6 +17,8 @@ package struct TransportEvent: Sendable, CustomStringConvertible {
     case idle
     /// The client certificate of an open connection has run out or was revoked; it is being closed.
     case certificateEnded
+    /// A call came without a valid token, or the last one of a connection has ended.
+    case authenticationRefused
     /// The peer sends or reads too slowly; the connection was closed.
     case tooSlow
   }

@@ -204,7 +204,7 @@ final class ServerCell {
       return TestServer.route(call, log)
     }
     _ = server.admit()
-    let role = ServerRole(server: server)
+    let role = ServerRole(server: server, now: .now())
     let connection = try #require(
       Connection(
         role: role, security: .memory(PeerIdentity()), limits: limits, budget: budget,

@@ -125,7 +125,7 @@ import Testing
 }
 
 /// `/v1/NAME` is `/t.T/NAME`; `/v1/nothing` is nothing.
-private struct StubDoor: HTTPDoor {
+struct StubDoor: HTTPDoor {
   let timeout: TimeAmount?
   /// Counts the requests.
   let opened: CallLog

@@ -122,6 +122,9 @@ extension GRPCStatus {
           .invalidRequest, status.message,
           violations: [Fault.FieldViolation(field: header, description: status.message)]))
     case .deadlinePassed: GRPCStatus(Fault(.deadlineExceeded, status.message))
+    case .credentialInvalid: GRPCStatus(Fault(.tokenInvalid, status.message))
+    case .authenticatorUnavailable:
+      GRPCStatus(Fault(.authenticatorUnavailable, status.message, retryAfterMilliseconds: 1_000))
     case nil: status
     }
   }

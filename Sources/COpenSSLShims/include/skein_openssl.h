@@ -57,3 +57,8 @@ int skein_error_is_end_of_pem(unsigned long error);
 /// The reason code of the oldest error in this thread's queue; its text and library into `into`.
 /// 0 when the queue is empty. Clears the queue.
 int skein_error_take(char *into, size_t capacity);
+/// Calls `each` for every certificate that the peer of a server has shown, its own first, in DER.
+void skein_ssl_each_certificate(SSL *ssl, void *context,
+                                void (*each)(void *context, const uint8_t *bytes, size_t length));
+/// The tls-exporter channel binding (RFC 9266) into `into`. 1 on success.
+int skein_ssl_exporter(SSL *ssl, uint8_t *into, size_t length);

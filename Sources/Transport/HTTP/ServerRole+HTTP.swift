@@ -9,13 +9,20 @@ extension ServerRole {
     guard !head.contentTypeIsGRPC, let door = server.configuration.http, door.owns(head.path) else {
       return false
     }
-    let request = HTTPRequest(head, hasNoBody: endStream)
+    var request = HTTPRequest(head, hasNoBody: endStream)
+    let authorization = desk == nil ? [] : request.headers.take("authorization")
     switch door.open(request) {
     case .answer(let response):
       let call = attach(connection, stream, head.path, request, plan: nil)
       call.respond(response)
     case .call(let plan):
       let call = attach(connection, stream, plan.path, request, plan: plan)
+      if let desk {
+        connection.watchDeadline(call)
+        desk.admit(call, authorization: authorization, on: connection)
+        if endStream { call.receiveEnd() }
+        break
+      }
       guard let http = call.http else { break }
       if let handler = server.router(call) {
         call.handler = http.isAnswered ? nil : handler

@@ -26,6 +26,7 @@ package final class InProcessServer: Sendable {
     on loop: any EventLoop, limits: TransportLimits = TransportLimits(), budget: MemoryBudget? = nil,
     log: TransportLog? = nil, explain: (@Sendable (GRPCStatus) -> GRPCStatus)? = nil,
     wallSeconds: (@Sendable () -> Int64)? = nil, random: (any RandomSource)? = nil,
+    authentication: ServerAuthentication? = nil,
     router: @escaping @Sendable (Call) -> (any CallHandler)?
   ) {
     let nothing = PEMSource.bytes([])
@@ -34,8 +35,14 @@ package final class InProcessServer: Sendable {
       limits: limits, budget: budget, log: log, explain: explain)
     if let wallSeconds { configuration.wallSeconds = wallSeconds }
     if let random { configuration.random = random }
+    configuration.authentication = authentication
     eventLoop = loop
     state = ServerState(configuration: configuration, context: nil, router: router)
+  }
+
+  /// As `GRPCServer.credentialsChanged`.
+  package func credentialsChanged(concerning: @escaping @Sendable (CallIdentity) -> Bool) {
+    state.credentialsChanged(concerning)
   }
 
   package var connectionCount: Int { state.connectionCount }
@@ -67,7 +74,7 @@ package final class InProcessServer: Sendable {
     if caller.remoteAddress.isEmpty { caller.remoteAddress = "in-process" }
     guard
       let there = Connection(
-        role: ServerRole(server: state), security: .memory(caller), limits: configuration.limits,
+        role: ServerRole(server: state, now: eventLoop.now), security: .memory(caller), limits: configuration.limits,
         budget: configuration.budget, log: configuration.log, eventLoop: eventLoop,
         remoteAddress: caller.remoteAddress),
       let here = Connection(
