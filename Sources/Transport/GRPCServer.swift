@@ -55,7 +55,8 @@ package final class GRPCServer: Sendable {
   ) throws {
     guard configuration.tls.requiresClientCertificate || configuration.authentication != nil else {
       throw TLSConfigurationError(
-        description: "a listener without client certificates needs an authenticator; nobody would be asked who he is")
+        description:
+          "a listener without client certificates needs an authenticator; nobody would be asked who he is")
     }
     let context = try TLSContext.server(configuration.tls)
     self.state = ServerState(configuration: configuration, context: context, router: router)

@@ -198,7 +198,8 @@ import Testing
     #expect(world.stub.asked == ["good"])
     world.stub.answerAll()
     world.loop.run()
-    #expect(calls.allSatisfy { $0.1.code == .ok }, "those beyond wait at the client or are told to come again")
+    #expect(
+      calls.allSatisfy { $0.1.code == .ok }, "those beyond wait at the client or are told to come again")
   }
 
   @Test func nobodyAnswers() throws {
@@ -338,7 +339,9 @@ import Testing
     let credential = try #require(CallCredential(authorization: [Array("Bearer canary-5f1d".utf8)]))
     var dumped = ""
     dump(credential, to: &dumped)
-    for text in ["\(credential)", String(reflecting: credential), dumped, String(describing: Optional(credential))] {
+    for text in [
+      "\(credential)", String(reflecting: credential), dumped, String(describing: Optional(credential)),
+    ] {
       #expect(!text.contains("canary") && !text.contains("99"), "\(text)")
     }
   }

@@ -206,7 +206,8 @@ final class AuthenticationDesk: @unchecked Sendable {
   private func begin(_ call: Call, _ identity: CallIdentity, _ connection: Connection) {
     guard !call.isClosed, let role = connection.role as? ServerRole else { return }
     call.peer.bearer = identity
-    if let end = identity.expiresMilliseconds, end - graceMilliseconds(connection) <= configuration.wallMilliseconds()
+    if let end = identity.expiresMilliseconds,
+      end - graceMilliseconds(connection) <= configuration.wallMilliseconds()
     {
       // So near the end nobody is asked to come back with the same token.
       call.gate?.wasAskedToEnd = true

@@ -3,7 +3,8 @@ import COpenSSL
 /// The bearer token of a call, as it was sent. It prints as a placeholder wherever it is shown.
 ///
 /// A plain value; any thread.
-package struct CallCredential: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable
+package struct CallCredential: Sendable, CustomStringConvertible, CustomDebugStringConvertible,
+  CustomReflectable
 {
   /// Names a credential without holding it: the SHA-256 of its bytes.
   struct Key: Hashable, Sendable { fileprivate let digest: [UInt8] }

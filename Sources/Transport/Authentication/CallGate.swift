@@ -60,7 +60,8 @@ extension Call {
       connection?.session?.consumeStream(stream, bytes.count)
       return abandon(
         GRPCStatus(
-          .resourceExhausted, "too much is held for calls that wait for their authentication; try again later",
+          .resourceExhausted,
+          "too much is held for calls that wait for their authentication; try again later",
           cause: .noMemory))
     }
     receivedBytes &+= bytes.count

@@ -74,7 +74,8 @@ package final class InProcessServer: Sendable {
     if caller.remoteAddress.isEmpty { caller.remoteAddress = "in-process" }
     guard
       let there = Connection(
-        role: ServerRole(server: state, now: eventLoop.now), security: .memory(caller), limits: configuration.limits,
+        role: ServerRole(server: state, now: eventLoop.now), security: .memory(caller),
+        limits: configuration.limits,
         budget: configuration.budget, log: configuration.log, eventLoop: eventLoop,
         remoteAddress: caller.remoteAddress),
       let here = Connection(
