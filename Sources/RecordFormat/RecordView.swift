@@ -47,11 +47,15 @@ public struct HeaderSequence: Sequence {
   /// How many there are.
   public let count: Int
 
+  /// - Parameter bytes: encoded headers that were checked before, e.g. another sequence's `encoded`.
   @inlinable
-  init(bytes: UnsafeRawBufferPointer, count: Int) {
+  package init(bytes: UnsafeRawBufferPointer, count: Int) {
     self.bytes = bytes
     self.count = count
   }
+
+  /// As they stand in a batch, without their count.
+  @inlinable package var encoded: UnsafeRawBufferPointer { bytes }
 
   /// No headers.
   @inlinable public static var none: HeaderSequence {

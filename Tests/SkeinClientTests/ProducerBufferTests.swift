@@ -22,7 +22,7 @@ import Testing
       change(&configuration)
       core = ProducerCore(configuration: try configuration.validated(), random: SeededRandom(3))
       topic = core.register(
-        "t", partitioner: partitioner, generation: 4, partitions: partitions)
+        "t", partitioner: .builtIn(partitioner), generation: 4, partitions: partitions)
     }
 
     func open(window: Int = 5) {

@@ -68,11 +68,34 @@ import Testing
     #expect(refusals > 100 && growths > 50, "\(refusals) refusals, \(growths) growths")
   }
 
-  @Test func aFlushWaitsForRecordsThatWerePlacedAnew() async throws {
-    let world = try RepartitionWorld(seed: 1)
+  @Test(arguments: [Codec.none, .zstd])
+  func swapsOfPluginsLoseRepeatAndReorderNothing(_ codec: Codec) throws {
+    var (refusals, plugins, builtIns, fenced) = (0, 0, 0, 0)
+    var questions: [String: Int] = [:]
+    for seed in 1...(codec == .none ? 300 : 20) as ClosedRange<UInt64> {
+      let world = try RepartitionWorld(seed: seed, codec: codec, swaps: true)
+      for _ in 0..<700 where world.core.failure == nil { try world.step() }
+      try world.settle()
+      Self.check(world, seed: seed)
+      #expect(world.misplaced.isEmpty, "seed \(seed): \(world.misplaced)")
+      refusals += world.refusals
+      plugins += world.pluginSwaps
+      builtIns += world.builtInSwaps
+      fenced += world.fenced
+      questions.merge(world.questionRefusals, uniquingKeysWith: +)
+      questions["asked", default: 0] += world.questions
+    }
+    let met = min(
+      refusals, plugins, builtIns, fenced, questions["PARTITIONER_CHANGED"] ?? 0,
+      questions["PARTITIONER_UNAVAILABLE"] ?? 0, questions["SWAP_IN_PROGRESS"] ?? 0)
+    #expect(met > (codec == .none ? 100 : 10), "\(refusals) \(plugins) \(builtIns) \(fenced) \(questions)")
+  }
+
+  @Test(arguments: [false, true]) func aFlushWaitsForRecordsThatWerePlacedAnew(_ swaps: Bool) async throws {
+    let world = try RepartitionWorld(seed: 1, swaps: swaps)
     for _ in 0..<50 { try world.produce() }
     world.connect()
-    world.grow()
+    if swaps { while world.pluginSwaps == 0 { world.swap() } } else { world.grow() }
     let core = world.core
     let isOver = Mutex(false)
     let flush = Task {
@@ -88,7 +111,7 @@ import Testing
     }
     #expect(world.refusals > 0 && !isOver.withLock { $0 })
     try world.settle()
-    #expect(await flush.value == nil)
+    #expect(await flush.value == nil && world.isFlushed == true)
     Self.check(world, seed: 1)
   }
 

@@ -4,10 +4,12 @@ import Synchronization
 
 @testable import SkeinClient
 
-/// A producer with real batches, a broker whose topic grows, and a network that loses streams and delivers late.
+/// A producer with real batches, a broker whose topic grows and gets other partitioners, and a network that loses
+/// streams and delivers late.
 ///
 /// The broker follows the protocol's order of checks: duplicate window, generation, sequences. It shares no code
-/// with the producer's placing of records but murmur2.
+/// with the producer's placing of records but murmur2. Its plug-ins are known to it alone; they put a key where
+/// their generation says. Before some changes it has a fence: it takes nothing for a while (SWAP_IN_PROGRESS).
 final class RepartitionWorld {
   struct Entry: Equatable {
     let number: Int
@@ -25,26 +27,49 @@ final class RepartitionWorld {
     let explicit: Int32?
   }
 
+  private enum Message {
+    case batch(ProducerMachine.Sending)
+    case question(AssignmentQuestion)
+  }
+
   static let window = 5
+  /// Ahead of the clock, so that pauses are over at once.
+  private static var later: Int64 { SystemClock().monotonicNanoseconds + 60_000_000_000 }
+  private let swaps: Bool
   let core: ProducerCore
   let topic: Int
   let random: SeededRandom
   private(set) var sent: [Sent] = []
   private var partitions: [Partition] = []
   private var generation: UInt32 = 1
+  private var isPlugin = false
+  private var isFenced = false
   private var time = 0
-  private var wire: [ProducerMachine.Sending] = []
+  private var wire: [Message] = []
+  private var answers: [AssignmentAnswer] = []
   private var replies: [(UInt64, ProducerMachine.Answer)] = []
   private var delayed: [[ProducerMachine.Sending]] = []
   private var isConnected = false
   private(set) var refusals = 0
   private(set) var growths = 0
+  private(set) var pluginSwaps = 0
+  private(set) var builtInSwaps = 0
+  private(set) var questions = 0
+  /// Questions that were not answered with partitions, by reason.
+  private(set) var questionRefusals: [String: Int] = [:]
+  private(set) var fenced = 0
+  /// Nothing was left when the flushes ended.
+  private(set) var isFlushed: Bool?
+  /// What each generation is, for the check: records say nothing of theirs.
+  private(set) var misplaced: [String] = []
 
   /// The handler is wanted before the core exists.
   private final class Box: Sendable { let all = Mutex<[BatchDelivery]>([]) }
   private let box: Box
 
-  init(seed: UInt64, codec: Codec = .none) throws {
+  /// - Parameter swaps: the partitioner changes too, from plug-in to plug-in and to murmur2 and back.
+  init(seed: UInt64, codec: Codec = .none, swaps: Bool = false) throws {
+    self.swaps = swaps
     random = SeededRandom(seed)
     let box = Box()
     self.box = box
@@ -55,7 +80,7 @@ final class RepartitionWorld {
     configuration.compression = codec
     configuration.deliveryHandler = { delivery in box.all.withLock { $0.append(delivery) } }
     core = ProducerCore(configuration: try configuration.validated(), random: random)
-    topic = core.register("t", partitioner: .murmur2, generation: 1, partitions: 2)
+    topic = core.register("t", partitioner: .builtIn(.murmur2), generation: 1, partitions: 2)
     partitions = [Partition(), Partition()]
   }
 
@@ -93,22 +118,53 @@ final class RepartitionWorld {
   func loseStream() {
     guard isConnected else { return }
     isConnected = false
-    if !wire.isEmpty { delayed.append(wire) }
+    // What arrives all the same is appended; nobody hears of it.
+    let batches = wire.compactMap { if case .batch(let sending) = $0 { sending } else { nil } }
+    if !batches.isEmpty { delayed.append(batches) }
     wire = []
     replies = []
+    answers = []
     core.streamLost()
   }
 
   func send() {
     guard isConnected else { return }
-    _ = core.pumpBegins()
-    if let sending = core.nextSending() { wire.append(sending) }
+    let (_, asks) = core.pumpBegins()
+    if asks, let question = core.nextQuestion(now: Self.later) { wire.append(.question(question)) }
+    if let sending = core.nextSending() { wire.append(.batch(sending)) }
   }
 
   func brokerStep() throws {
     guard !wire.isEmpty else { return }
-    let sending = wire.removeFirst()
-    replies.append((sending.requestID, try append(sending)))
+    switch wire.removeFirst() {
+    case .batch(let sending): replies.append((sending.requestID, try append(sending)))
+    case .question(let question): answers.append(answer(question))
+    }
+  }
+
+  private func answer(_ question: AssignmentQuestion) -> AssignmentAnswer {
+    questions += 1
+    func refused(_ reason: Reason) -> AssignmentAnswer {
+      questionRefusals[reason.name, default: 0] += 1
+      return AssignmentAnswer(
+        requestID: question.requestID, generation: generation, error: SkeinError(reason, "model"))
+    }
+    guard question.generation == generation, isPlugin else { return refused(.partitionerChanged) }
+    if isFenced, random.chance(50) { return refused(.swapInProgress) }
+    if random.chance(5) { return refused(.partitionerUnavailable) }
+    var at = 0
+    let keys = question.keys.array
+    let places: [Int32] = question.keyLengths.map { length in
+      guard length > 0 else { return -1 }
+      defer { at += Int(length) - 1 }
+      return place(key: keys[at])
+    }
+    return AssignmentAnswer(requestID: question.requestID, generation: generation, partitions: places)
+  }
+
+  /// Where the plug-in of this generation puts a key.
+  private func place(key: UInt8) -> Int32 {
+    Int32((Int(key) * 7 + Int(generation) * 3) % partitions.count)
   }
 
   func delayedStep() throws {
@@ -120,14 +176,30 @@ final class RepartitionWorld {
   }
 
   func reply() {
-    guard !replies.isEmpty else { return }
-    core.answered([replies.removeFirst()])
+    if !answers.isEmpty, replies.isEmpty || random.chance(50) {
+      // Not even the order of the answers is relied on.
+      core.assigned([answers.remove(at: random.chance(80) ? 0 : random.below(answers.count))])
+    } else if !replies.isEmpty {
+      core.answered([replies.removeFirst()])
+    }
   }
 
   func grow() {
     growths += 1
     generation += 1
     partitions += Array(repeating: Partition(), count: 1 + random.below(2))
+  }
+
+  /// The fence goes up, or the change behind it is committed.
+  func swap() {
+    if !isFenced, random.chance(50) {
+      isFenced = true
+      return
+    }
+    isFenced = false
+    generation += 1
+    isPlugin = random.chance(70)
+    if isPlugin { pluginSwaps += 1 } else { builtInSwaps += 1 }
   }
 
   /// What the housekeeper does: describes what the producer has asked about.
@@ -138,11 +210,13 @@ final class RepartitionWorld {
       } else {
         core.refresh(
           index,
-          TopicChange(partitioner: .murmur2, generation: generation, partitions: Int32(partitions.count)))
+          TopicChange(
+            partitioner: isPlugin ? .asked(AssignmentShape()) : .builtIn(.murmur2), generation: generation,
+            partitions: Int32(partitions.count)))
       }
     }
     // Pauses are over at once, deadlines are far.
-    core.tick(now: SystemClock().monotonicNanoseconds + 60_000_000_000)
+    core.tick(now: Self.later)
   }
 
   private func append(_ sending: ProducerMachine.Sending) throws -> ProducerMachine.Answer {
@@ -163,11 +237,22 @@ final class RepartitionWorld {
       refusals += 1
       return .refused(SkeinError(.partitionerChanged, "the topic is at \(generation)"))
     }
+    if isFenced {
+      fenced += 1
+      return .refused(SkeinError(.swapInProgress, "the fence is up"))
+    }
     guard first == partitions[at].lastSequence + 1 else {
       return .refused(
         SkeinError(partitions[at].lastSequence < 0 ? .unknownProducer : .outOfOrderSequence, "gap"))
     }
     let base = Int64(partitions[at].log.count)
+    for number in numbers where isPlugin {
+      guard sent[number].explicit == nil, let key = sent[number].key, place(key: key) != sending.partition
+      else {
+        continue
+      }
+      misplaced.append("record \(number) of key \(key) in \(sending.partition), generation \(generation)")
+    }
     for number in numbers {
       time += 1
       partitions[at].log.append(Entry(number: number, time: time))
@@ -184,6 +269,7 @@ final class RepartitionWorld {
     if !isConnected, random.chance(30) { connect() }
     if random.chance(1) { loseStream() }
     if random.chance(1) { grow() }
+    if swaps, random.chance(2) { swap() }
     switch random.below(7) {
     case 0, 1: try produce()
     case 2, 3: send()
@@ -196,6 +282,7 @@ final class RepartitionWorld {
   /// The network is sound again: everything is answered.
   func settle() throws {
     var idle = 0
+    if isFenced { swap() }
     while core.hasOutstanding, core.failure == nil, idle < 20_000 {
       idle += 1
       connect()
@@ -203,6 +290,7 @@ final class RepartitionWorld {
       try brokerStep()
       reply()
       keepHouse()
+      if isFlushed == nil, !core.isFlushing { isFlushed = !core.hasOutstanding }
     }
     while !delayed.isEmpty { try delayedStep() }
   }

@@ -8,7 +8,9 @@ extension TopicSummary {
     self.init(
       name: wire.name, id: wire.topicID, partitionCount: wire.partitions,
       partitioner: wire.partitioner, generation: wire.generation, revision: wire.revision,
-      created: wire.createdMs, compression: wire.compression.isEmpty ? "producer" : wire.compression)
+      created: wire.createdMs, compression: wire.compression.isEmpty ? "producer" : wire.compression,
+      brokerAssigns: wire.brokerAssigns, partitionerHeaders: wire.partitionerHeaders,
+      partitionerTimestamps: wire.partitionerTimestamps)
   }
 
   /// What batches are compressed with where the application says nothing; nil: its own default.

@@ -4,7 +4,7 @@ public struct TopicSummary: Sendable, Hashable {
   /// 32 hexadecimal digits; a topic made again under the same name has another id.
   public var id: String
   public var partitionCount: Int32
-  /// `murmur2`, `sticky`, `round-robin`, or a plug-in's name.
+  /// `murmur2`, `sticky`, `round-robin`, or a plug-in as `ID@VERSION`.
   public var partitioner: String
   /// Rises when the partitioner or the partition count changes.
   public var generation: UInt32
@@ -14,6 +14,12 @@ public struct TopicSummary: Sendable, Hashable {
   public var created: Int64
   /// The setting `compression.type`: `producer`, `none`, `gzip`, `lz4` or `zstd`.
   public var compression: String
+  /// The partitioner is a plug-in: only the broker can say where records go.
+  public var brokerAssigns: Bool
+  /// What that plug-in is told of a record besides its key: the values of these headers.
+  public var partitionerHeaders: [String]
+  /// And the record's timestamp.
+  public var partitionerTimestamps: Bool
 }
 
 /// What went through a partition lately.

@@ -63,7 +63,10 @@ public final class Producer: Sendable {
   // MARK: Publishing
 
   /// The handle for a topic; described by the broker the first time, then known. Waits for a broker that restarts.
-  /// - Throws: TOPIC_NOT_FOUND, or INVALID_REQUEST for a partitioner that this SDK does not have.
+  ///
+  /// Where the topic's partitioner is a plug-in, the broker is asked for the partitions of records, in batches
+  /// ahead of their sending; all else is as with a built-in.
+  /// - Throws: TOPIC_NOT_FOUND, or INVALID_REQUEST for a built-in partitioner that this SDK does not have.
   public func topic(_ name: String) async throws(SkeinError) -> ProducerTopic {
     if let known = topics.withLock({ $0[name] }) { return known }
     let admin = client.admin
@@ -124,7 +127,11 @@ public final class Producer: Sendable {
 
   // MARK: Housekeeping
 
-  static func partitioner(_ topic: TopicSummary) throws(SkeinError) -> BuiltInPartitioner {
+  static func partitioner(_ topic: TopicSummary) throws(SkeinError) -> TopicPartitioner {
+    if topic.brokerAssigns {
+      return .asked(
+        AssignmentShape(headers: topic.partitionerHeaders, timestamps: topic.partitionerTimestamps))
+    }
     // A version may follow the name: "murmur2@1".
     let name = topic.partitioner.prefix { $0 != "@" }
     guard let known = BuiltInPartitioner(rawValue: String(name)) else {
@@ -133,7 +140,7 @@ public final class Producer: Sendable {
         "topic \(topic.name) is partitioned by \"\(topic.partitioner)\", which this SDK does not have; give partitions explicitly or use Publish",
         metadata: ["topic": topic.name, "partitioner": topic.partitioner])
     }
-    return known
+    return .builtIn(known)
   }
 
   /// Back-offs, delivery deadlines, and topics that the broker says have changed.

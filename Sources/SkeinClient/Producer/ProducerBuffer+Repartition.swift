@@ -1,9 +1,21 @@
 import RecordFormat
 import SkeinCore
 
+/// Who says where a topic's records go.
+enum TopicPartitioner: Sendable, Hashable {
+  /// We do.
+  case builtIn(BuiltInPartitioner)
+  /// The broker does, told this much of each record.
+  case asked(AssignmentShape)
+
+  /// For records about which nobody is asked, or that the broker leaves to us.
+  var local: BuiltInPartitioner { if case .builtIn(let partitioner) = self { partitioner } else { .sticky } }
+  var asked: AssignmentShape? { if case .asked(let shape) = self { shape } else { nil } }
+}
+
 /// What a topic is after its partitioner or partition count changed.
 struct TopicChange: Sendable {
-  var partitioner: BuiltInPartitioner
+  var partitioner: TopicPartitioner
   var generation: UInt32
   var partitions: Int32
 }
@@ -14,7 +26,8 @@ struct TopicChange: Sendable {
 /// 2. The topic is described again; every lane becomes quiet: what was sent is appended or certainly not.
 /// 3. In one step all that is left, queued and open, is taken out lane by lane and appended again under the
 ///    new partitioner, with its waiters, tags, deadlines and codec. Records with an explicit partition go back
-///    to it.
+///    to it. Where the broker is asked now, "appended" is "staged"; what was staged before comes behind, asked
+///    about anew, or placed here if the new partitioner is a built-in.
 /// Nothing is twice, because nothing taken out was appended; order per key holds, because a key's records were
 /// in one lane and are taken out in order before any later one is accepted.
 extension ProducerBuffer {
@@ -56,13 +69,23 @@ extension ProducerBuffer {
   /// Step 3. All lanes of the topic are quiet.
   mutating func repartition(_ topic: Int, clock: SystemClock, machine: inout ProducerMachine) {
     guard let change = topics[topic].change else { return }
+    topics[topic].staging?.close()
+    let later = topics[topic].staging?.chunks.drain() ?? []
     let moved = takeOut(topic, machine: &machine)
-    topics[topic].partitioner = change.partitioner
+    topics[topic].partitioner = change.partitioner.local
+    topics[topic].staging = change.partitioner.asked.map(Staging.init)
     topics[topic].generation = change.generation
     addLanes(topic: topic, upTo: change.partitions, machine: &machine)
     endChange(topic)
     var reader = BatchReader(limits: limits)
     for batch in moved { place(batch, topic: topic, clock: clock, reader: &reader, machine: &machine) }
+    guard let staging = topics[topic].staging else {
+      for chunk in later { place(chunk, nil, topic: topic, clock: clock, machine: &machine) }
+      return
+    }
+    staging.close()
+    for chunk in later { staging.chunks.append(chunk) }
+    staging.forgetAnswers()
   }
 
   private mutating func takeOut(_ topic: Int, machine: inout ProducerMachine) -> [Moved] {
@@ -128,8 +151,7 @@ extension ProducerBuffer {
   }
 
   /// A record that cannot be placed anew: it ends like a batch that could not be sealed.
-  private mutating func spoil(_ waiter: RecordWaiter?, topic: Int, _ error: SkeinError, _ clock: SystemClock)
-  {
+  mutating func spoil(_ waiter: RecordWaiter?, topic: Int, _ error: SkeinError, _ clock: SystemClock) {
     guard let lane = topics[topic].lanes.first else { return }
     let batch = OpenBatch(
       builder: BatchBuilder(capacity: 0), topic: topic, codec: .none, openedAt: clock.monotonicNanoseconds,

@@ -10,7 +10,10 @@ struct ProducerBuffer: ~Copyable {
   /// One topic as this producer uses it.
   struct Topic {
     let name: String
+    /// Where `staging` is set: `sticky`, for what the broker leaves to us.
     var partitioner: BuiltInPartitioner
+    /// The partitioner is a plug-in: the broker is asked (`ProducerBuffer+Staging.swift`).
+    var staging: Staging?
     var generation: UInt32
     var codec: Codec
     let metrics: SentMetrics
@@ -87,6 +90,8 @@ struct ProducerBuffer: ~Copyable {
   var sizeHints: [Int] = []
   /// Batches that could not be sealed (they compress to more than the limit), for the core to fail.
   var spoiled: [(lane: Int, batch: OpenBatch, error: SkeinError)] = []
+  /// Chunks whose records fail without having had a partition, for the core to tell.
+  var unplaced: [(topic: Int, chunk: StagedChunk, error: SkeinError)] = []
   /// Lanes in the order in which their batches opened: linger is constant, so it expires in order.
   var lingering = FIFO<(lane: Int, batch: OpenBatch)>()
   var ripe = FIFO<Int>()
@@ -94,6 +99,11 @@ struct ProducerBuffer: ~Copyable {
   var used = 0
   /// Number of the batch sealed last; `flush` waits by it.
   var lastNumber: UInt64 = 0
+  /// Number of the chunk staged last; `flush` waits by it, too.
+  var lastChunk: UInt64 = 0
+  var lastQuestion: UInt64 = 0
+  /// Topics of the questions of this stream that are not answered.
+  var questions: [UInt64: Int] = [:]
 
   let configuration: ProducerConfiguration
   /// One for each codec in use.
@@ -103,7 +113,7 @@ struct ProducerBuffer: ~Copyable {
   /// How many topics are changing: what the usual path looks at.
   var changing = 0
   /// Somebody wants the tags back.
-  private let keepsTags: Bool
+  let keepsTags: Bool
   let lingerNanoseconds: Int64
   let deadlineNanoseconds: Int64
   var producerID: Int64 = -1
@@ -125,13 +135,14 @@ struct ProducerBuffer: ~Copyable {
   // MARK: Topics
 
   mutating func addTopic(
-    name: String, partitioner: BuiltInPartitioner, generation: UInt32, partitions: Int32, codec: Codec?,
+    name: String, partitioner: TopicPartitioner, generation: UInt32, partitions: Int32, codec: Codec?,
     machine: inout ProducerMachine
   ) -> Int {
     topics.append(
       Topic(
-        name: name, partitioner: partitioner, generation: generation,
-        codec: configuration.compression ?? codec ?? .none, metrics: SentMetrics(topic: name)))
+        name: name, partitioner: partitioner.local, staging: partitioner.asked.map(Staging.init),
+        generation: generation, codec: configuration.compression ?? codec ?? .none,
+        metrics: SentMetrics(topic: name)))
     addLanes(topic: topics.count - 1, upTo: partitions, machine: &machine)
     return topics.count - 1
   }
@@ -160,6 +171,20 @@ struct ProducerBuffer: ~Copyable {
   ) throws(SkeinError) -> Appended {
     let cost = record.sizeInBytes + Self.recordOverhead
     guard used + cost <= configuration.bufferBytes || used == 0 || takenAt != nil else { return .full }
+    if let staging = topics[topic].staging, record.partition == nil || !staging.isEmpty {
+      return try stage(
+        record, cost: cost, staging: staging, topic: topic, waiter: waiter, clock: clock, takenAt: takenAt)
+    }
+    return try put(
+      record, topic: topic, waiter: waiter, clock: clock, takenAt: takenAt, machine: &machine)
+  }
+
+  /// As `append`, for a record whose partition can be told here and that has its room in the buffer.
+  mutating func put(
+    _ record: RecordInput, topic: Int, waiter: RecordWaiter?, clock: SystemClock, takenAt: Int64?,
+    machine: inout ProducerMachine
+  ) throws(SkeinError) -> Appended {
+    let cost = record.sizeInBytes + Self.recordOverhead
     let codec = record.codec ?? topics[topic].codec
     var lane = try choose(record, topic: topic)
     var sealed = false
@@ -213,7 +238,7 @@ struct ProducerBuffer: ~Copyable {
     return .taken(sealed: sealed, opened: opened)
   }
 
-  private func choose(_ record: RecordInput, topic: Int) throws(SkeinError) -> Int {
+  func choose(_ record: RecordInput, topic: Int) throws(SkeinError) -> Int {
     let count = topics[topic].lanes.count
     if let partition = record.partition {
       guard partition >= 0, Int(partition) < count else {
@@ -224,6 +249,7 @@ struct ProducerBuffer: ~Copyable {
       }
       return topics[topic].lanes[Int(partition)]
     }
+    if record.assigned >= 0 { return topics[topic].lanes[Int(record.assigned)] }
     let chosen = topics[topic].partitioner.partition(key: record.key, count: Int32(count))
     return topics[topic].lanes[chosen.map(Int.init) ?? topics[topic].current]
   }

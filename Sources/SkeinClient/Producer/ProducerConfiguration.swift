@@ -109,6 +109,7 @@ public struct PublishTimings: Sendable, Hashable {
 /// One finished batch, for `ProducerConfiguration.deliveryHandler`.
 public struct BatchDelivery: Sendable {
   public var topic: String
+  /// -1: they failed before the topic's partitioner said where they go.
   public var partition: Int32
   public var recordCount: Int
   /// The `tag` given with each record, in order.

@@ -50,12 +50,20 @@ extension ProducerCore {
     let due = state.buffer.dueChanges(state.machine)
     for topic in due { state.buffer.repartition(topic, clock: SystemClock(), machine: &state.machine) }
     guard !due.isEmpty, !state.flushes.isEmpty else { return }
-    // Their records lie in other batches now: whoever waits, waits for all that is there.
+    // Their records lie in other batches, or are staged, now: whoever waits, waits for all that is there.
+    state.buffer.closeStaged()
+    let staged = state.buffer.hasStaged ? state.buffer.lastChunk : 0
+    for at in state.flushes.indices { state.flushes[at].staged = staged }
+    if staged == 0 { restart(&state) { _ in true } }
+  }
+
+  /// The records of these flushes lie in batches, all of them: they wait for the batches.
+  private static func restart(_ state: inout State, where isMeant: (Flush) -> Bool) {
     state.buffer.sealAll(machine: &state.machine)
-    for at in state.flushes.indices {
-      state.flushes[at] = Flush(
-        id: state.flushes[at].id, number: state.buffer.lastNumber, remaining: state.machine.outstanding,
-        continuation: state.flushes[at].continuation)
+    for at in state.flushes.indices where isMeant(state.flushes[at]) {
+      state.flushes[at].staged = 0
+      state.flushes[at].number = state.buffer.lastNumber
+      state.flushes[at].remaining = state.machine.outstanding
     }
   }
 
@@ -67,7 +75,17 @@ extension ProducerCore {
     if var failure = state.machine.failure {
       failure.outcome = .definite
       lost += state.buffer.abandon().map { ($0.lane, $0.batch, failure) }
+      state.buffer.unplaced += state.buffer.abandonStaged().map { ($0.topic, $0.chunk, failure) }
     }
+    for (topic, chunk, error) in state.buffer.unplaced {
+      state.buffer.release(chunk.charged)
+      let (name, ticket) = (state.buffer.topics[topic].name, chunk.takeTicket())
+      if ticket.unattended > 0 { state.unreported = state.unreported ?? error }
+      if staleReasons.contains(error.reason) { state.staleTopics.insert(name) }
+      // It never had a partition.
+      effects.abandoned.append((name, -1, ticket, error))
+    }
+    state.buffer.unplaced.removeAll()
     for (lane, batch, error) in lost {
       let owner = state.machine.lanes[lane]
       let ticket = batch.takeTicket()
@@ -77,9 +95,15 @@ extension ProducerCore {
   }
 
   private static func settleFlushes(_ state: inout State, _ effects: inout Effects) {
+    if state.flushes.contains(where: { $0.staged > 0 }) {
+      let oldest = state.buffer.oldestStaged ?? .max
+      if state.flushes.contains(where: { $0.staged > 0 && $0.staged < oldest }) {
+        restart(&state) { $0.staged > 0 && $0.staged < oldest }
+      }
+    }
     var waiting: [Flush] = []
     for flush in state.flushes {
-      if flush.remaining > 0, state.machine.failure == nil {
+      if flush.remaining > 0 || flush.staged > 0, state.machine.failure == nil {
         waiting.append(flush)
       } else {
         effects.flushed.append((flush.continuation, state.machine.failure ?? state.unreported))

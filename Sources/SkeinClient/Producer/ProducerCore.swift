@@ -25,8 +25,10 @@ final class ProducerCore: Sendable {
   /// Somebody waits until every batch up to `number` is over.
   struct Flush {
     let id: UInt64
-    let number: UInt64
+    var number: UInt64
     var remaining: Int
+    /// Until every staged chunk up to this number has its partitions, `remaining` means nothing; 0: it has.
+    var staged: UInt64
     let continuation: CheckedContinuation<SkeinError?, Never>
   }
 
@@ -41,9 +43,9 @@ final class ProducerCore: Sendable {
     var pump: (@Sendable () -> Void)?
   }
 
-  private let state: Mutex<State>
+  let state: Mutex<State>
   private let flushIDs = Atomic<UInt64>(0)
-  private let clock = SystemClock()
+  let clock = SystemClock()
   let deliveryHandler: (@Sendable (BatchDelivery) -> Void)?
   /// A tracer was there when the producer was opened.
   let isTraced = !(InstrumentationSystem.instrument is NoOpInstrument)
@@ -105,10 +107,11 @@ final class ProducerCore: Sendable {
         let effects = state.withLock { state in
           // Sealed at once, also behind a full window: `number` must cover everything appended.
           state.buffer.sealAll(machine: &state.machine)
+          state.buffer.closeStaged()
           state.flushes.append(
             Flush(
               id: id, number: state.buffer.lastNumber, remaining: state.machine.outstanding,
-              continuation: continuation))
+              staged: state.buffer.hasStaged ? state.buffer.lastChunk : 0, continuation: continuation))
           return Self.effects(&state, [])
         }
         perform(effects)
@@ -132,7 +135,7 @@ final class ProducerCore: Sendable {
   /// Registers a topic; returns its index.
   /// - Parameter codec: the topic's own, for a producer that was told nothing.
   func register(
-    _ name: String, partitioner: BuiltInPartitioner, generation: UInt32, partitions: Int32,
+    _ name: String, partitioner: TopicPartitioner, generation: UInt32, partitions: Int32,
     codec: Codec? = nil
   ) -> Int {
     state.withLock { state in
@@ -194,7 +197,7 @@ final class ProducerCore: Sendable {
   var isFlushing: Bool { state.withLock { !$0.flushes.isEmpty } }
   var failure: SkeinError? { state.withLock { $0.machine.failure } }
   var hasOutstanding: Bool {
-    state.withLock { $0.machine.outstanding > 0 || $0.buffer.hasOpenBatches }
+    state.withLock { $0.machine.outstanding > 0 || $0.buffer.hasOpenBatches || $0.buffer.hasStaged }
   }
 
   /// - Parameter pump: schedules `pump` on the stream's loop; called from any thread.
@@ -220,6 +223,7 @@ final class ProducerCore: Sendable {
     perform(
       state.withLock { state in
         state.pump = nil
+        state.buffer.questionsLost()
         let completions = state.machine.streamLost()
         return Self.effects(&state, completions)
       })
@@ -238,14 +242,17 @@ final class ProducerCore: Sendable {
     return sending
   }
 
-  /// Begins a run of the pump: marks what has lingered. Returns when to run again for it.
-  func pumpBegins() -> Int64? {
+  /// Begins a run of the pump: marks what has lingered. Returns when to run again for it, and whether anything
+  /// may have to be asked.
+  func pumpBegins() -> (due: Int64?, asks: Bool) {
     let now = clock.monotonicNanoseconds
     return state.withLock { state in
       state.isPumpDue = false
-      let due = state.buffer.ripen(now: now)
+      var due = state.buffer.ripen(now: now)
       state.isTimerDue = due != nil
-      return due
+      let hasStaged = state.buffer.hasStaged
+      if hasStaged, let pause = state.buffer.nextQuestionDue { due = min(due ?? .max, pause) }
+      return (due, hasStaged)
     }
   }
 
@@ -270,6 +277,7 @@ final class ProducerCore: Sendable {
       state.withLock { state in
         // While there is no stream nothing is sealed by the pump; deadlines count all the same.
         if !state.machine.isConnected { state.buffer.sealOverdue(now: now, machine: &state.machine) }
+        state.buffer.expireStaged(now: now)
         let completions = state.machine.tick(now: now)
         // A pause may have ended.
         state.buffer.allLanesMoved()

@@ -27,6 +27,8 @@ final class ProducerStream: SupervisedStream, @unchecked Sendable {
   private let shared = Mutex(Shared())
   private var stream: StreamSession?
   private var timer: Scheduled<Void>?
+  /// When `timer` fires, in monotonic nanoseconds.
+  private var timerDue: Int64 = 0
 
   init(core: ProducerCore, acknowledgement: Acknowledgement) {
     self.core = core
@@ -111,6 +113,7 @@ final class ProducerStream: SupervisedStream, @unchecked Sendable {
     } catch { throw SkeinError(error) }
     if let opened = response.opened { try open(opened, stream) }
     if !response.acks.isEmpty { core.answered(response.acks.map(Self.answer)) }
+    if !response.assigned.isEmpty { core.assigned(response.assigned.map(AssignmentAnswer.init)) }
     // After GoAway the broker answers what it has and ends the stream; the supervisor opens another.
     if response.goAway != nil { stream.sendEnd() }
   }
@@ -161,7 +164,12 @@ final class ProducerStream: SupervisedStream, @unchecked Sendable {
   /// Sends what may leave, then sleeps until something lingered long enough or somebody wakes it.
   private func pump() {
     guard let stream else { return }
-    let due = core.pumpBegins()
+    let (due, asks) = core.pumpBegins()
+    if asks {
+      while stream.isWritable, let question = core.nextQuestion() {
+        stream.send(OutboundMessage(head: PublishStreamRequest(assign: AssignRequest(question)).encoded()))
+      }
+    }
     while stream.isWritable, let sending = core.nextSending() {
       let target = BatchTarget(
         requestID: sending.requestID, topic: sending.topic, partition: sending.partition,
@@ -169,7 +177,12 @@ final class ProducerStream: SupervisedStream, @unchecked Sendable {
       let (head, payload) = PublishStreamRequest(target: target, batch: sending.payload).encodedParts()
       stream.send(OutboundMessage(head: head, parts: payload))
     }
-    guard let due, timer == nil, let loop = stream.eventLoop else { return }
+    guard let due, let loop = stream.eventLoop else { return }
+    if let timer {
+      guard due < timerDue else { return }
+      timer.cancel()
+    }
+    timerDue = due
     let wait = max(0, due - clock.monotonicNanoseconds)
     timer = loop.scheduleTask(in: .nanoseconds(wait)) { [weak self] in
       self?.timer = nil
@@ -195,5 +208,22 @@ final class ProducerStream: SupervisedStream, @unchecked Sendable {
           isDuplicate: ack.duplicate,
           timings: timings))
     )
+  }
+}
+
+extension AssignRequest {
+  init(_ question: AssignmentQuestion) {
+    self.init(
+      requestID: question.requestID, topic: question.topic, generation: question.generation,
+      keyLengths: question.keyLengths, headerLengths: question.headerLengths,
+      timestampsMs: question.timestamps, headerValues: question.headerValues, keys: question.keys)
+  }
+}
+
+extension AssignmentAnswer {
+  init(_ wire: AssignAnswer) {
+    self.init(
+      requestID: wire.requestID, generation: wire.generation, partitions: wire.partitions,
+      error: wire.error.map { SkeinError(Fault($0)) })
   }
 }

@@ -17,6 +17,8 @@ struct RecordInput: @unchecked Sendable {
   var tag: UInt64
   /// Compresses the batch it goes into; nil: the topic's choice.
   var codec: Codec?
+  /// Where the broker's partitioner puts it, a partition of the topic; -1: anywhere, or it was not asked.
+  var assigned: Int32 = -1
 
   /// Key, value and encoded headers, in bytes.
   var sizeInBytes: Int { (key?.count ?? 0) + (value?.count ?? 0) + headerBytes }

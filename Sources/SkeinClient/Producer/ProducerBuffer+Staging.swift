@@ -1,0 +1,240 @@
+import RecordFormat
+import SkeinCore
+
+/// Topics whose partitioner is a plug-in at the broker (`broker_assigns`): records are staged, the broker is asked
+/// where they go, and then they go into ordinary sequenced batches, as if they had been appended only now.
+///
+/// 1. A record without an explicit partition is copied into the topic's open chunk, within the same bound of
+///    bytes. One with a partition is, too, while anything is staged: it must not overtake.
+/// 2. Whenever nothing is on its way, or a chunk is full, the chunk is asked about (`nextQuestion`); up to
+///    `Staging.window` of them at once.
+/// 3. Answers are applied in the order of the records (`place`). -1 is any: the partition that keyless records
+///    stick to now.
+/// Nothing is published by a question, so one whose answer was lost, late or of another generation is asked again.
+extension ProducerBuffer {
+  /// Whether anything waits for a partition.
+  var hasStaged: Bool { topics.contains { $0.staging.map { !$0.isEmpty } ?? false } }
+
+  /// The number of the oldest staged chunk.
+  var oldestStaged: UInt64? {
+    var oldest: UInt64?
+    for case let staging? in topics.lazy.map(\.staging) {
+      for at in 0..<staging.chunks.count { oldest = min(oldest ?? .max, staging.chunks[at].number) }
+      if let filling = staging.filling { oldest = min(oldest ?? .max, filling.number) }
+    }
+    return oldest
+  }
+
+  /// Copies one record into the topic's chunk.
+  mutating func stage(
+    _ record: RecordInput, cost: Int, staging: Staging, topic: Int, waiter: RecordWaiter?, clock: SystemClock,
+    takenAt: Int64?
+  ) throws(SkeinError) -> Appended {
+    try check(record, topic: topic)
+    if let chunk = staging.filling,
+      chunk.charged + cost > Staging.chunkBytes || chunk.count >= Staging.maxRecords
+        || takenAt.map({ abs($0 - chunk.openedAt) > Staging.maxAge }) ?? false
+    {
+      staging.close()
+    }
+    let chunk: StagedChunk
+    var opened = false
+    if let open = staging.filling {
+      chunk = open
+    } else {
+      lastChunk += 1
+      chunk = StagedChunk(
+        number: lastChunk, openedAt: takenAt ?? clock.monotonicNanoseconds, like: staging.hint)
+      staging.filling = chunk
+      opened = true
+    }
+    chunk.append(record, cost: cost, waiter: waiter, keepsTag: keepsTags)
+    used += cost
+    // The pump asks about the first one at once; the next ones go when they are full, or with an answer.
+    let hasTurn = opened && staging.chunks.count < Staging.window
+    return .taken(sealed: hasTurn, opened: false)
+  }
+
+  /// What `BatchBuilder` would refuse is refused before it is taken.
+  private func check(_ record: RecordInput, topic: Int) throws(SkeinError) {
+    let size = (record.key?.count ?? 0) + (record.value?.count ?? 0) + record.headers.sizeInBytes
+    let error: BatchError? =
+      if size > limits.maxRecordBytes {
+        .recordTooLarge(index: 0, size: size, limit: limits.maxRecordBytes)
+      } else if record.headers.count > limits.maxHeaders {
+        .tooManyHeaders(record.headers.count, limit: limits.maxHeaders)
+      } else if record.timestamp < 0 {
+        .timestampInvalid(record.timestamp)
+      } else { nil }
+    if let error { throw SkeinError(error.fault) }
+    if record.partition != nil { _ = try choose(record, topic: topic) }
+  }
+
+  // MARK: Asking
+
+  /// What to ask next, or nil; applies what is answered on the way.
+  mutating func nextQuestion(
+    now: Int64, clock: SystemClock, machine: inout ProducerMachine
+  ) -> AssignmentQuestion? {
+    for topic in topics.indices {
+      guard let staging = topics[topic].staging, !staging.isEmpty, !topics[topic].isChanging else { continue }
+      place(topic, clock: clock, machine: &machine)
+      if let until = staging.pausedUntil {
+        guard until <= now else { continue }
+        staging.pausedUntil = nil
+      }
+      guard let at = staging.nextToAsk() else {
+        place(topic, clock: clock, machine: &machine)
+        continue
+      }
+      lastQuestion += 1
+      let chunk = staging.chunks[at]
+      guard
+        let question = chunk.question(
+          requestID: lastQuestion, topic: topics[topic].name, generation: topics[topic].generation,
+          shape: staging.shape)
+      else { continue }
+      chunk.state = .asked(requestID: lastQuestion)
+      chunk.generation = topics[topic].generation
+      questions[lastQuestion] = topic
+      return question
+    }
+    return nil
+  }
+
+  /// When the first pause of a topic that has something to ask is over, in monotonic nanoseconds.
+  var nextQuestionDue: Int64? {
+    topics.lazy.compactMap { $0.isChanging ? nil : $0.staging?.pausedUntil }.min()
+  }
+
+  /// The stream is gone, and the answers with it.
+  mutating func questionsLost() {
+    questions.removeAll(keepingCapacity: true)
+    for case let staging? in topics.lazy.map(\.staging) { staging.forgetAnswers() }
+  }
+
+  /// The broker answered. Returns the topic if the broker has another generation of it than we asked for.
+  mutating func answered(
+    _ answer: AssignmentAnswer, now: Int64, random: any RandomSource, clock: SystemClock,
+    machine: inout ProducerMachine
+  ) -> Int? {
+    guard let topic = questions.removeValue(forKey: answer.requestID), let staging = topics[topic].staging,
+      let at = staging.asked(answer.requestID)
+    else { return nil }
+    let chunk = staging.chunks[at]
+    chunk.state = .waiting
+    let isOutdated =
+      answer.error.map { $0.reason == Reason.partitionerChanged.name }
+      ?? (answer.generation != chunk.generation)
+    if isOutdated { return topic }
+    if let error = answer.error {
+      refused(chunk, error, topic: topic, now: now, random: random)
+      return nil
+    }
+    let count = Int32(topics[topic].lanes.count)
+    guard answer.partitions.count == chunk.keyLengths.count,
+      answer.partitions.allSatisfy({ $0 >= -1 && $0 < count })
+    else {
+      refused(
+        chunk,
+        SkeinError(
+          .internalError,
+          "the broker answered \(answer.partitions.count) partitions, of 0 to \(count - 1) or -1, for \(chunk.keyLengths.count) records of \(topics[topic].name): this is a defect of the broker; nothing was sent",
+          outcome: .definite), topic: topic, now: now, random: random)
+      return nil
+    }
+    staging.backoff.reset()
+    chunk.state = .answered(answer.partitions)
+    if !topics[topic].isChanging { place(topic, clock: clock, machine: &machine) }
+    return nil
+  }
+
+  private mutating func refused(
+    _ chunk: StagedChunk, _ error: SkeinError, topic: Int, now: Int64, random: any RandomSource
+  ) {
+    guard let staging = topics[topic].staging else { return }
+    guard error.isRetriable else {
+      for chunk in staging.remove(where: { $0 === chunk }) { unplaced.append((topic, chunk, error)) }
+      return
+    }
+    chunk.refusal = error
+    let asked = error.retryAfter?.nanosecondsClamped ?? 0
+    // Several questions may be refused for one cause: they share one pause.
+    guard staging.pausedUntil == nil else { return }
+    staging.pausedUntil = now + max(staging.backoff.next(random), min(asked, staging.backoff.limit))
+  }
+
+  // MARK: Placing
+
+  /// Everything whose answer is there, and all before it, goes into its batches.
+  mutating func place(_ topic: Int, clock: SystemClock, machine: inout ProducerMachine) {
+    guard let staging = topics[topic].staging else { return }
+    while let (chunk, partitions) = staging.takeAnswered() {
+      place(chunk, partitions, topic: topic, clock: clock, machine: &machine)
+    }
+  }
+
+  /// - Parameter partitions: one per record that was asked about; nil: the topic has a built-in partitioner now.
+  mutating func place(
+    _ chunk: StagedChunk, _ partitions: [Int32]?, topic: Int, clock: SystemClock,
+    machine: inout ProducerMachine
+  ) {
+    used -= chunk.charged
+    var next = 0
+    var failures: [(waiter: RecordWaiter?, error: SkeinError)] = []
+    chunk.forEach { record, waiter in
+      var record = record
+      if let partitions, record.partition == nil {
+        record.assigned = partitions[next]
+        next += 1
+      }
+      do throws(SkeinError) {
+        _ = try put(
+          record, topic: topic, waiter: waiter, clock: clock, takenAt: chunk.openedAt, machine: &machine)
+      } catch {
+        failures.append((waiter, error))
+      }
+    }
+    _ = chunk.takeTicket()
+    for (waiter, error) in failures { spoil(waiter, topic: topic, error, clock) }
+  }
+
+  // MARK: Ends
+
+  /// Chunks past their delivery deadline fail: nothing of them was sent. Old open ones are closed, so that a
+  /// deadline takes few younger records along.
+  mutating func expireStaged(now: Int64) {
+    for topic in topics.indices {
+      guard let staging = topics[topic].staging, !staging.isEmpty else { continue }
+      if let filling = staging.filling, now - filling.openedAt > Staging.maxAge { staging.close() }
+      guard let first = staging.chunks.first, first.openedAt + deadlineNanoseconds <= now else { continue }
+      for chunk in staging.remove(where: { $0.openedAt + deadlineNanoseconds <= now }) {
+        unplaced.append((topic, chunk, Self.notPlaced(topics[topic].name, chunk.refusal)))
+      }
+    }
+  }
+
+  private static func notPlaced(_ topic: String, _ refusal: SkeinError?) -> SkeinError {
+    let why = refusal.map { "the last answer was \($0)" } ?? "there was no answer"
+    return SkeinError(
+      .deadlineExceeded,
+      "\(topic): the broker did not say within the delivery deadline to which partitions the records go (\(why)); nothing was stored. Check the topic's partitioner with `skein plugin info`, then send again.",
+      metadata: ["topic": topic], outcome: .definite, cause: refusal)
+  }
+
+  /// The producer failed: everything staged, with its topic.
+  mutating func abandonStaged() -> [(topic: Int, chunk: StagedChunk)] {
+    var all: [(Int, StagedChunk)] = []
+    for topic in topics.indices {
+      guard let staging = topics[topic].staging else { continue }
+      staging.close()
+      for chunk in staging.chunks.drain() { all.append((topic, chunk)) }
+    }
+    return all
+  }
+
+  /// Closes what takes records, so that a flush has a number to wait for.
+  mutating func closeStaged() {
+    for case let staging? in topics.lazy.map(\.staging) { staging.close() }
+  }
+}

@@ -1,0 +1,76 @@
+import SkeinCore
+
+/// The records of one topic whose partitioner only the broker has: a queue of chunks, in the order in which the
+/// records were taken. The first few are asked about at once; answers are applied from the front only, so a key's
+/// records reach their partition in order however the answers come. Confined to the producer's lock.
+final class Staging {
+  /// Chunks at the front that may be asked about at once: one is on its way there, one is being placed, one is on
+  /// its way back, and one waits in each queue between.
+  static let window = 8
+  /// Records of a question, at most (the broker's limit).
+  static let maxRecords = 10_000
+  /// A chunk is closed when its records reach this many bytes: large enough that a question costs little a record,
+  /// small enough that the copy is still in the cache when it is placed.
+  static let chunkBytes = 256 * 1024
+  /// A chunk takes records for at most this long, in nanoseconds: its deadline is that of its first one.
+  static let maxAge: Int64 = 500_000_000
+
+  let shape: AssignmentShape
+  /// Takes records.
+  var filling: StagedChunk?
+  /// Closed, in order.
+  var chunks = FIFO<StagedChunk>()
+  var backoff = Backoff()
+  /// The broker could not say: nothing is asked before, in monotonic nanoseconds.
+  var pausedUntil: Int64?
+  /// Records, bytes of keys and of the rest in the last chunk.
+  var hint = (records: 64, keys: 1024, rest: 4096)
+
+  init(shape: AssignmentShape) { self.shape = shape }
+
+  var isEmpty: Bool { filling == nil && chunks.isEmpty }
+
+  /// No more records go into the one that takes them.
+  func close() {
+    guard let chunk = filling else { return }
+    filling = nil
+    hint = chunk.size
+    if chunk.keyLengths.isEmpty { chunk.state = .answered([]) }
+    chunks.append(chunk)
+  }
+
+  /// The place of the next chunk to ask about.
+  func nextToAsk() -> Int? {
+    for at in 0..<min(Self.window, chunks.count) {
+      if case .waiting = chunks[at].state { return at }
+    }
+    // With nothing on its way, what has gathered goes; else it gathers until the answer, or until it is full.
+    guard chunks.isEmpty, filling != nil else { return nil }
+    close()
+    if case .waiting? = chunks.first?.state { return 0 }
+    return nil
+  }
+
+  /// The first chunk, if its answer is there.
+  func takeAnswered() -> (chunk: StagedChunk, partitions: [Int32])? {
+    guard case .answered(let partitions)? = chunks.first?.state, let chunk = chunks.popFirst() else {
+      return nil
+    }
+    return (chunk, partitions)
+  }
+
+  /// The chunk that was asked about under this id.
+  func asked(_ requestID: UInt64) -> Int? {
+    (0..<min(Self.window, chunks.count)).first {
+      if case .asked(requestID) = chunks[$0].state { true } else { false }
+    }
+  }
+
+  /// Questions and answers of this stream, or of the generation before, count no more.
+  func forgetAnswers() {
+    for at in 0..<chunks.count where !chunks[at].keyLengths.isEmpty { chunks[at].state = .waiting }
+  }
+
+  /// Takes out the chunks for which `isOut` says so.
+  func remove(where isOut: (StagedChunk) -> Bool) -> [StagedChunk] { chunks.partition { !isOut($0) } }
+}
