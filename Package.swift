@@ -273,7 +273,7 @@ let tests: [Target] = [
     name: "BrokerTests",
     dependencies: [
       "SkeinCore", "RecordFormat", "CommitLog", "Wire", "Transport", "MetadataStore", "Broker",
-      "SkeinClient", "Certificates", "Simulation",
+      "SkeinClient", "Certificates", "Simulation", "PluginHost", "PluginPackage",
       .product(name: "NIOEmbedded", package: "swift-nio"),
     ] + nio, swiftSettings: strict),
 ]

@@ -81,6 +81,10 @@ enum ReasonEvidence {
     ),
     "UNKNOWN_PRODUCER": ("BrokerTests/StreamTests.swift", "badBatchesAreRefusedAndTheStreamLives"),
     "TOO_MANY_IN_FLIGHT": ("CommitLogTests/LogProducerTests.swift", "theWindowBoundsBatchesInFlight"),
+    "PARTITIONER_UNAVAILABLE": (
+      "BrokerTests/PartitionerPluginTests.swift", "withoutAnAnswerPublishingIsRefused"
+    ),
+    "PLUGIN_FAULT": ("BrokerTests/PartitionerPluginTests.swift", "withoutAnAnswerPublishingIsRefused"),
     "REORDER_NOT_ACCEPTED": ("BrokerTests/SwapTests.swift", "aSwapIsToldInOrderAndCanBeTakenBack"),
     "NO_EARLIER_GENERATION": ("BrokerTests/SwapTests.swift", "aSwapIsToldInOrderAndCanBeTakenBack"),
     "PLUGIN_NOT_FOUND": ("BrokerTests/SwapTests.swift", "badRequestsSayWhatIsWrong"),

@@ -74,6 +74,7 @@ struct MetricsPage {
       metrics.scrubDamage.value)
     page.add("skein_topics", "gauge", "Topics.", counts.topics)
     page.add("skein_partitions", "gauge", "Partitions.", counts.partitions)
+    page.addPartitioning(context)
     try await page.addPartitions(context)
     return page.text
   }
@@ -100,5 +101,49 @@ struct MetricsPage {
     for row in rows { sample("skein_partition_size_bytes", row.labels, row.state.sizeBytes) }
     describe("skein_partition_offline", "gauge", "1 when the partition is not served.")
     for row in rows where row.state.fault != nil { sample("skein_partition_offline", row.labels, 1) }
+  }
+
+  /// Changes of partitioners, and the plug-ins that place records.
+  private mutating func addPartitioning(_ context: BrokerContext) {
+    let counts = context.partitioning.counts
+    describe("skein_partitioner_swaps_total", "counter", "Changes of a topic's partitioner, by how they went.")
+    for (result, counter) in [
+      ("committed", counts.committed), ("done", counts.done), ("rolled_back", counts.rolledBack),
+      ("failed", counts.failed),
+    ] {
+      sample("skein_partitioner_swaps_total", [("result", result)], counter.value)
+    }
+    add(
+      "skein_partitioner_swaps_open", "gauge", "Topics whose partitioner is being changed or watched.",
+      context.partitioning.swapsInProgress)
+    add(
+      "skein_assign_answers_total", "counter", "AssignRequests answered on PublishStream.", counts.assigns.value)
+    let placers = context.partitioning.placers.sorted { $0.name < $1.name }.prefix(Self.maximumTopics).map {
+      placer in
+      (
+        labels: [
+          ("tenant", placer.tenant.rawValue), ("topic", placer.name),
+          ("plugin", placer.generation.binding.partitioner), ("generation", "\(placer.generation.number)"),
+        ], counts: placer.counts, isLoaded: placer.problem == nil
+      )
+    }
+    guard !placers.isEmpty else { return }
+    describe("skein_partitioner_loaded", "gauge", "0 when the topic's partitioner cannot be loaded.")
+    for row in placers { sample("skein_partitioner_loaded", row.labels, row.isLoaded ? 1 : 0) }
+    for (name, help, value) in [
+      ("skein_partitioner_records_total", "Records that a plug-in was asked about.", \PlacerCounts.records),
+      ("skein_partitioner_faults_total", "Calls of a plug-in without a usable answer.", \.faults),
+      (
+        "skein_partitioner_fallback_records_total", "Records that the fallback placed instead.",
+        \.fallbackRecords
+      ),
+      (
+        "skein_partitioner_rejected_records_total", "Records refused for want of an answer.",
+        \.rejectedRecords
+      ),
+    ] {
+      describe(name, "counter", help)
+      for row in placers { sample(name, row.labels, row.counts[keyPath: value]) }
+    }
   }
 }

@@ -19,8 +19,8 @@ struct LoadedPartitioner: Sendable {
   /// Of the file that runs, hexadecimal.
   let sha256: String
   /// What it looks at besides keys.
-  let headers: [String]
-  let needsTimestamps: Bool
+  var headers: [String]
+  var needsTimestamps: Bool
 }
 
 extension PluginManager: PartitionerSource {

@@ -11,6 +11,7 @@ import Synchronization
 /// has ended, nobody does, and the instance ends. Threading: any thread.
 final class TopicPlacer: Sendable {
   let topic: TopicID
+  let tenant: TenantName
   let name: String
   let generation: TopicGeneration
   private let time: any TimeSource
@@ -39,6 +40,7 @@ final class TopicPlacer: Sendable {
     _ topic: Topic, _ loaded: Result<LoadedPartitioner, Fault>, time: any TimeSource, logger: Logger
   ) {
     self.topic = topic.id
+    self.tenant = topic.tenant
     self.name = topic.name
     self.generation = topic.current
     self.time = time
