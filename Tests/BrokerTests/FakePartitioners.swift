@@ -49,8 +49,12 @@ final class FakePartitioners: PartitionerSource {
     }) { answer() }
   }
 
-  fileprivate func behaviour(_ id: String) -> Behaviour { state.withLock { $0.behaviours[id] ?? .shifted(0) } }
-  fileprivate func hold(_ answer: @escaping @Sendable () -> Void) { state.withLock { $0.held.append(answer) } }
+  fileprivate func behaviour(_ id: String) -> Behaviour {
+    state.withLock { $0.behaviours[id] ?? .shifted(0) }
+  }
+  fileprivate func hold(_ answer: @escaping @Sendable () -> Void) {
+    state.withLock { $0.held.append(answer) }
+  }
   fileprivate func count(_ change: Int) { state.withLock { $0.live += change } }
 
   func load(_ reference: String, config: String, usedBy: String) async throws(Fault) -> LoadedPartitioner {

@@ -37,7 +37,9 @@ import Wire
     func to(_ header: String?, partition: Int32? = nil) -> Record {
       Record(
         value: SharedBytes([1]),
-        headers: header.map { [Header(name: "x", value: .empty), Header(name: "to", value: SharedBytes(Array($0.utf8)))] } ?? [],
+        headers: header.map {
+          [Header(name: "x", value: .empty), Header(name: "to", value: SharedBytes(Array($0.utf8)))]
+        } ?? [],
         partition: partition)
     }
     let results = try await publish(
@@ -128,7 +130,9 @@ import Wire
     }
     #expect(results.map(\.partition) == expected && results.allSatisfy { $0.error == nil })
     fakes.set(Self.id, .shifted(1))
-    #expect(try await publish(connection, SwapTests.keyed(0..<20)).map(\.partition) == expected.map { ($0 + 1) % 4 })
+    #expect(
+      try await publish(connection, SwapTests.keyed(0..<20)).map(\.partition) == expected.map { ($0 + 1) % 4 }
+    )
     let placer = try #require(test.broker.context.partitioning.placers.first)
     #expect(placer.counts == PlacerCounts(calls: 2, records: 40, faults: 1, fallbackRecords: 20))
     await connection.close()
@@ -163,7 +167,8 @@ import Wire
     for (times, reason) in [([], Reason.invalidRequest), ([7], nil)] as [([Int64], Reason?)] {
       try await stream.send(
         PublishStreamRequest(
-          assign: AssignRequest(requestID: 1, topic: "t", generation: 1, keyLengths: [0], timestampsMs: times)))
+          assign: AssignRequest(requestID: 1, topic: "t", generation: 1, keyLengths: [0], timestampsMs: times)
+        ))
       let answer = try #require(try await stream.next()?.assigned.first)
       #expect(answer.error.map { Fault($0).reason } == reason)
     }

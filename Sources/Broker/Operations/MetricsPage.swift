@@ -106,7 +106,8 @@ struct MetricsPage {
   /// Changes of partitioners, and the plug-ins that place records.
   private mutating func addPartitioning(_ context: BrokerContext) {
     let counts = context.partitioning.counts
-    describe("skein_partitioner_swaps_total", "counter", "Changes of a topic's partitioner, by how they went.")
+    describe(
+      "skein_partitioner_swaps_total", "counter", "Changes of a topic's partitioner, by how they went.")
     for (result, counter) in [
       ("committed", counts.committed), ("done", counts.done), ("rolled_back", counts.rolledBack),
       ("failed", counts.failed),
@@ -117,7 +118,8 @@ struct MetricsPage {
       "skein_partitioner_swaps_open", "gauge", "Topics whose partitioner is being changed or watched.",
       context.partitioning.swapsInProgress)
     add(
-      "skein_assign_answers_total", "counter", "AssignRequests answered on PublishStream.", counts.assigns.value)
+      "skein_assign_answers_total", "counter", "AssignRequests answered on PublishStream.",
+      counts.assigns.value)
     let placers = context.partitioning.placers.sorted { $0.name < $1.name }.prefix(Self.maximumTopics).map {
       placer in
       (
