@@ -41,8 +41,12 @@ extension Plugin.Kind {
     table.size = UInt32(MemoryLayout<skein_authenticator>.size)
     table.ops.create = { host, instance, config, out, why in
       Instances.create(host, instance, config, out, why) { context in
-        guard let make = Plugin.Kind.makeAuthenticator else { throw PluginError.unsupported("no authenticator") }
-        guard context.host.canComplete else { throw PluginError.unsupported("the host has no skein.host.async/1") }
+        guard let make = Plugin.Kind.makeAuthenticator else {
+          throw PluginError.unsupported("no authenticator")
+        }
+        guard context.host.canComplete else {
+          throw PluginError.unsupported("the host has no skein.host.async/1")
+        }
         return AuthenticatorBox(try make(context), OpenCalls(host: context.host))
       }
     }

@@ -4,13 +4,17 @@ import CSkeinPluginProto
 /// Calls `unpack` with the bytes, `read` with the message, and frees it.
 private func decode<Message, Value>(
   _ bytes: UnsafeRawBufferPointer,
-  _ unpack: (UnsafeMutablePointer<ProtobufCAllocator>?, Int, UnsafePointer<UInt8>?) -> UnsafeMutablePointer<Message>?,
+  _ unpack: (UnsafeMutablePointer<ProtobufCAllocator>?, Int, UnsafePointer<UInt8>?) -> UnsafeMutablePointer<
+    Message
+  >?,
   _ read: (Message) -> Value
 ) -> Value? {
   let start = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
   guard let message = unpack(nil, bytes.count, start) else { return nil }
   defer {
-    message.withMemoryRebound(to: ProtobufCMessage.self, capacity: 1) { protobuf_c_message_free_unpacked($0, nil) }
+    message.withMemoryRebound(to: ProtobufCMessage.self, capacity: 1) {
+      protobuf_c_message_free_unpacked($0, nil)
+    }
   }
   return read(message.pointee)
 }
@@ -22,7 +26,9 @@ private func text(_ pointer: UnsafeMutablePointer<CChar>?) -> String {
 private func list<Message, Value>(
   _ pointers: UnsafeMutablePointer<UnsafeMutablePointer<Message>?>?, _ count: Int, _ read: (Message) -> Value
 ) -> [Value] {
-  UnsafeBufferPointer(start: pointers, count: pointers == nil ? 0 : count).compactMap { $0.map { read($0.pointee) } }
+  UnsafeBufferPointer(start: pointers, count: pointers == nil ? 0 : count).compactMap {
+    $0.map { read($0.pointee) }
+  }
 }
 
 extension StoredOffset {

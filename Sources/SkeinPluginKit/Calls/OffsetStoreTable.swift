@@ -41,7 +41,9 @@ extension Plugin.Kind {
     table.ops.create = { host, instance, config, out, why in
       Instances.create(host, instance, config, out, why) { context in
         guard let make = Plugin.Kind.makeOffsetStore else { throw PluginError.unsupported("no offset store") }
-        guard context.host.canComplete else { throw PluginError.unsupported("the host has no skein.host.async/1") }
+        guard context.host.canComplete else {
+          throw PluginError.unsupported("the host has no skein.host.async/1")
+        }
         return OffsetStoreBox(try make(context), OpenCalls(host: context.host))
       }
     }

@@ -31,7 +31,9 @@ extension Partitioner {
   @inlinable public static var isPure: Bool { true }
 
   @inlinable
-  public func partition(_ records: Records, of topic: TopicView, into answers: UnsafeMutableBufferPointer<Int32>) {
+  public func partition(
+    _ records: Records, of topic: TopicView, into answers: UnsafeMutableBufferPointer<Int32>
+  ) {
     for index in 0..<records.count { answers[index] = partition(records[index], of: topic) }
   }
 }

@@ -4,7 +4,8 @@ public import CSkeinPlugin
 @usableFromInline
 final class PartitionerBox {
   @usableFromInline
-  typealias Place = (UnsafePointer<skein_topic>, UnsafePointer<skein_records>, UnsafeMutablePointer<Int32>) -> Void
+  typealias Place = (UnsafePointer<skein_topic>, UnsafePointer<skein_records>, UnsafeMutablePointer<Int32>) ->
+    Void
 
   let place: Place
 
@@ -17,7 +18,9 @@ extension Plugin.Kind {
   nonisolated(unsafe) private static var make: ((PluginContext) throws -> PartitionerBox)?
 
   @usableFromInline
-  static func partitioner(isPure: Bool, make: @escaping (PluginContext) throws -> PartitionerBox) -> Plugin.Kind {
+  static func partitioner(isPure: Bool, make: @escaping (PluginContext) throws -> PartitionerBox)
+    -> Plugin.Kind
+  {
     self.make = make
     var table = skein_partitioner()
     table.size = UInt32(MemoryLayout<skein_partitioner>.size)
