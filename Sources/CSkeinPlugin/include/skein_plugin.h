@@ -122,7 +122,8 @@ typedef struct skein_host_async {
 typedef struct skein_instance_ops {
   /* [control] Makes an instance. `instance` names it to the host. `config_json`: one JSON object that fits the
    * manifest's config_schema; "{}" if nothing was configured. On success sets `*self` (may be NULL) and returns
-   * SKEIN_OK; else `*why` may point to static text. Instances share no state. */
+   * SKEIN_OK; else `*why` may point to text, which the host copies before it calls the plug-in again. Instances
+   * share no state. */
   skein_status (*create)(const skein_host *host, uint64_t instance, skein_bytes config_json, void **self,
                          skein_bytes *why);
   /* [control] No new calls come from now on. Call `complete(done, SKEIN_OK, {0})` once none is open. NULL: a

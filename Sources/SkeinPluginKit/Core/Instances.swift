@@ -28,29 +28,29 @@ enum Instances {
   }
 }
 
-/// Texts that are never freed, because the host may read `why` at any time. Bounded: the same sentence is kept once,
-/// and after 64 different ones a general one stands for all others.
+/// Texts that `why` points to. The host copies one before it calls the plug-in again; each stays for 63 more refusals,
+/// which is more than there are threads that create instances.
 private enum Texts {
-  /// `@unchecked Sendable`: the memory is written before it is shared and never again.
-  private struct Kept: @unchecked Sendable {
-    let bytes: skein_bytes
+  /// `@unchecked Sendable`: the memory is written before it is shared, and freed only under the lock.
+  private struct Ring: @unchecked Sendable {
+    var slots = [UnsafeMutableRawPointer?](repeating: nil, count: 64)
+    var next = 0
   }
 
-  private static let kept = Mutex<[String: Kept]>([:])
-  private static let limit = 64
-  private static let general = "the plug-in refused; it gave more than 64 different reasons so far"
+  private static let ring = Mutex(Ring())
   private static let lengthLimit = 1_024
 
   static func keep(_ text: String) -> skein_bytes {
-    kept.withLock { kept in
-      let key = kept.count < limit || kept[text] != nil ? text : general
-      if let found = kept[key] { return found.bytes }
-      let utf8 = Array(key.utf8.prefix(lengthLimit))
-      let memory = UnsafeMutablePointer<UInt8>.allocate(capacity: max(1, utf8.count))
-      memory.initialize(from: utf8, count: utf8.count)
-      let bytes = skein_bytes(ptr: UnsafePointer(memory), len: utf8.count)
-      kept[key] = Kept(bytes: bytes)
-      return bytes
+    let utf8 = Array(text.utf8.prefix(lengthLimit))
+    let memory = UnsafeMutablePointer<UInt8>.allocate(capacity: max(1, utf8.count))
+    memory.initialize(from: utf8, count: utf8.count)
+    let kept = UnsafeMutableRawPointer(memory)
+    let address = UInt(bitPattern: kept)
+    ring.withLock { ring in
+      ring.slots[ring.next]?.deallocate()
+      ring.slots[ring.next] = UnsafeMutableRawPointer(bitPattern: address)
+      ring.next = (ring.next + 1) % ring.slots.count
     }
+    return skein_bytes(ptr: UnsafePointer(memory), len: utf8.count)
   }
 }
