@@ -34,7 +34,8 @@ import Wire
     let offset = PluginStoredOffset(
       topicID: "0123456789abcdef0123456789abcdef", partition: 3, offset: -1, leaderEpoch: 4, metadata: "ü",
       committedMs: 5, memberEpoch: 6)
-    let commit = PluginCommitOffsets(tenant: "t", group: "messages", memberEpoch: 7, offsets: [offset, offset])
+    let commit = PluginCommitOffsets(
+      tenant: "t", group: "messages", memberEpoch: 7, offsets: [offset, offset])
     lend(commit.encoded()) { store.commit(instance, 1, inFiveSeconds, $0) }
     let done = await host.completion(of: 1)
     #expect(done.status == SKEIN_OK && done.result.isEmpty)
@@ -56,12 +57,15 @@ import Wire
         == PluginOffsetPage(
           groups: [PluginGroupOffsets(group: "answer", offsets: found), PluginGroupOffsets()], token: "ttt"))
 
-    lend(PluginScanOffsets(tenant: "a", token: "b", limit: 9).encoded()) { store.scan(instance, 3, inFiveSeconds, $0) }
+    lend(PluginScanOffsets(tenant: "a", token: "b", limit: 9).encoded()) {
+      store.scan(instance, 3, inFiveSeconds, $0)
+    }
     #expect(try PluginOffsetPage(decoding: await host.completion(of: 3).result).token == "a b 9")
   }
 
   @Test(arguments: [
-    ("deny", SKEIN_DENIED), ("retry", SKEIN_RETRY_LATER), ("fail", SKEIN_FAILED), ("cancelled", SKEIN_CANCELLED),
+    ("deny", SKEIN_DENIED), ("retry", SKEIN_RETRY_LATER), ("fail", SKEIN_FAILED),
+    ("cancelled", SKEIN_CANCELLED),
     ("largeResult", SKEIN_FAILED), ("nulByte", SKEIN_FAILED),
   ])
   func errorsBecomeStatuses(group: String, status: Int32) async {
@@ -78,7 +82,9 @@ import Wire
   }
 
   @Test func theDeadlineIsThePluginsToSee() async {
-    lend(PluginRemoveOffsets(tenant: "t", group: "answer").encoded()) { store.remove(instance, 1, inFiveSeconds, $0) }
+    lend(PluginRemoveOffsets(tenant: "t", group: "answer").encoded()) {
+      store.remove(instance, 1, inFiveSeconds, $0)
+    }
     #expect(await host.completion(of: 1).status == SKEIN_OK)
     lend(PluginRemoveOffsets(tenant: "t", group: "answer").encoded()) { store.remove(instance, 2, 1, $0) }
     #expect(await host.completion(of: 2).status == SKEIN_FAILED, "a deadline that has passed leaves nothing")

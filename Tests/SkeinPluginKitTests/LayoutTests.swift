@@ -10,7 +10,8 @@ import Testing
   private struct Layout {
     var lines: [String] = []
 
-    mutating func add<Table>(_ name: String, _ type: Table.Type, _ fields: [(String, PartialKeyPath<Table>)]) {
+    mutating func add<Table>(_ name: String, _ type: Table.Type, _ fields: [(String, PartialKeyPath<Table>)])
+    {
       lines.append("\(name) \(MemoryLayout<Table>.size) \(MemoryLayout<Table>.alignment)")
       for (field, path) in fields {
         lines.append("  \(field) \(MemoryLayout<Table>.offset(of: path) ?? -1)")
@@ -57,7 +58,8 @@ import Testing
     seen.add(
       "skein_peer", skein_peer.self,
       [
-        ("size", \.size), ("certificates", \.certificates), ("chain", \.chain), ("server_name", \.server_name),
+        ("size", \.size), ("certificates", \.certificates), ("chain", \.chain),
+        ("server_name", \.server_name),
         ("address", \.address), ("tls_exporter", \.tls_exporter),
       ])
     seen.add(
@@ -70,7 +72,8 @@ import Testing
       "skein_plugin", skein_plugin.self,
       [("size", \.size), ("abi_minor", \.abi_minor), ("id", \.id), ("version", \.version), ("get", \.get)])
 
-    let url = try #require(Bundle.module.url(forResource: "plugin-abi", withExtension: "txt", subdirectory: "Golden"))
+    let url = try #require(
+      Bundle.module.url(forResource: "plugin-abi", withExtension: "txt", subdirectory: "Golden"))
     // A field's size is the C compiler's business: Swift's importer has the same types.
     let golden = try String(contentsOf: url, encoding: .utf8).split(separator: "\n").map { line in
       line.hasPrefix("  ") ? "  " + line.split(separator: " ").prefix(2).joined(separator: " ") : String(line)

@@ -37,7 +37,8 @@ import Testing
       let headers = [bytes(2, 3), bytes(2, 4), skein_bytes(), skein_bytes(), bytes(2, 0), bytes(2, 1)]
       let timestamps: [Int64] = [3, 4, 5]
       let weights: [UInt32] = [9, 2]
-      var topic = skein_topic(size: 32, partitions: 2, weights: nil, id: (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+      var topic = skein_topic(
+        size: 32, partitions: 2, weights: nil, id: (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
       keys.withUnsafeBufferPointer { keys in
         headers.withUnsafeBufferPointer { headers in
           timestamps.withUnsafeBufferPointer { timestamps in
@@ -114,7 +115,8 @@ import Testing
   @Test func theHarnessPlacesAsAHostDoes() throws {
     let harness = try PartitionerHarness(TablePartitioner.self, config: #"{"answer": 1}"#)
     let items: [PartitionerHarness<TablePartitioner>.Item] = [
-      .init(key: "kk", headers: ["hhh", "hhhh"], timestamp: 3), .init(key: nil, headers: [nil, nil], timestamp: 4),
+      .init(key: "kk", headers: ["hhh", "hhhh"], timestamp: 3),
+      .init(key: nil, headers: [nil, nil], timestamp: 4),
       .init(key: "", headers: ["", "h"], timestamp: 5),
     ]
     #expect(harness.place(items, partitions: 2, weights: [9, 2]) == [23_433, -1, 25_101])
