@@ -50,6 +50,7 @@ extension Broker {
     await gateway.close()
     await operations.close()
     context.admin.finish()
+    await context.plugins.close()
     await context.workers.stop()
     await store.close()
     try? await group.shutdownGracefully()
@@ -66,6 +67,7 @@ extension Broker {
     await gateway.close()
     await operations.close()
     context.admin.finish()
+    await context.plugins.close()
     await store.close()
     try? await group.shutdownGracefully()
   }

@@ -43,10 +43,12 @@ extension Broker {
     var workers: LogWorkers?
     var server: GRPCServer?
     var gateway: JSONGateway?
+    var plugins: PluginManager?
 
     func close() async {
       await server?.close()
       await gateway?.close()
+      await plugins?.close()
       await workers?.stop()
       await store?.close()
     }
@@ -104,7 +106,10 @@ extension Broker {
         onFatal(error.fault)
       })
 
-    let plugins = PluginManager()
+    let plugins = try await startPlugins(
+      configuration, data: data, store: store, keys: keys, workers: workers, group: group, time: time,
+      logger: logger)
+    opened.plugins = plugins
     let context = BrokerContext(
       identity: BrokerIdentity(
         clusterID: configuration.clusterID, brokerID: configuration.brokerID, version: version,

@@ -50,14 +50,16 @@ package struct BrokerConfiguration: Sendable {
   package var scrubIntervalMilliseconds: Int64 = 86_400_000
   /// Plug-ins: whether unsigned ones may be installed and loaded.
   package var allowsDevelopmentPlugins = false
-  /// File: the public key (PEM, Ed25519) whose signatures make a plug-in `verified`; empty: none.
-  package var pluginReleaseKeyFile = ""
+  /// The public key (PEM, Ed25519) whose signatures make a plug-in `verified`; empty: none.
+  package var pluginReleaseKey = ""
   /// The program in which plug-ins run; empty: `skein-plugin-host` beside the running program.
   package var pluginHostProgram = ""
   /// Milliseconds that a topic's new partitioner is watched unless the operator says otherwise.
   package var partitionerWatchMilliseconds: Int64 = 300_000
   /// Where partitioners come from instead of the plug-in manager, for tests.
   var partitionerSource: (any PartitionerSource)?
+  /// For tests: what runs plug-ins, in the place of `PluginHost`.
+  var pluginRunner: (any PluginRunner)?
   #if DEBUG
     /// A deliberate defect for the kill test, which must see that it can fail.
     package var acknowledgesBeforeSync = false

@@ -164,7 +164,7 @@ extension BrokerConfiguration {
     scrubBytesPerSecond = Int(settings.integer("scrub.bytes-per-second"))
     scrubIntervalMilliseconds = settings.integer("scrub.interval-ms")
     allowsDevelopmentPlugins = settings["plugins.allow-dev"] == "true"
-    pluginReleaseKeyFile = settings["plugins.release-key"]
+    pluginReleaseKey = try Self.releaseKey(settings["plugins.release-key"])
     pluginHostProgram = settings["plugins.host-program"]
     partitionerWatchMilliseconds = settings.integer("plugins.watch-ms")
     #if DEBUG
@@ -175,6 +175,18 @@ extension BrokerConfiguration {
 }
 
 extension BrokerConfiguration {
+  /// The text of the key's file; an empty path is none.
+  private static func releaseKey(_ path: String) throws(Fault) -> String {
+    guard !path.isEmpty else { return "" }
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
+      throw Fault(
+        .invalidRequest,
+        "plugins.release-key: cannot read \(path.displayable); name the file of a public key (PEM), or leave it empty"
+      )
+    }
+    return text
+  }
+
   private static func age(_ settings: Settings, _ key: String) -> Int64? {
     let milliseconds = settings.integer(key)
     return milliseconds > 0 ? milliseconds : nil

@@ -1,5 +1,6 @@
 import PluginHost
 import PluginPackage
+import PluginRegistry
 import SkeinCore
 import Synchronization
 
@@ -12,30 +13,82 @@ final class PluginManager: Sendable {
   private struct State: Sendable { var users: [Users] = [] }
   private let state = Mutex(State())
 
-  init() {}
+  let registry: PluginRegistry
+  let runner: any PluginRunner
+  /// Whether an install is under way: one at a time.
+  let isInstalling = Atomic<Bool>(false)
+
+  init(registry: PluginRegistry, runner: any PluginRunner) {
+    self.registry = registry
+    self.runner = runner
+  }
+
+  // MARK: Instances
 
   /// A partitioner of the installed version `ID@VERSION` with this configuration.
-  /// - Parameter usedBy: for people, as in `Users`.
+  /// - Parameter usedBy: for people, as in `Users`. Who used the version before may have it though it is disabled.
   /// - Throws: `INVALID_REQUEST`, `PLUGIN_NOT_FOUND`, `PLUGIN_DISABLED`, `PLUGIN_WRONG_KIND`, `PLUGIN_CONFIG_INVALID`,
   ///   `PLUGIN_QUARANTINED`, `PLUGIN_REFUSED` (altered since it was installed), `PLUGIN_FAULT`.
   func partitioner(
     _ id: String, config: String, usedBy: String
   ) async throws(Fault) -> any PartitionerInstance {
-    throw Self.notFound(try PluginReference(parsing: id))
+    let artifact = try await ready(id, .partitioner, config, usedBy)
+    return try await runner.partitioner(artifact, config: config.isEmpty ? "{}" : config, usedBy: usedBy)
   }
 
   /// An authenticator; as `partitioner`.
   func authenticator(
     _ id: String, config: String, usedBy: String
   ) async throws(Fault) -> any AuthenticatorInstance {
-    throw Self.notFound(try PluginReference(parsing: id))
+    let artifact = try await ready(id, .authenticator, config, usedBy)
+    return try await runner.authenticator(artifact, config: config.isEmpty ? "{}" : config, usedBy: usedBy)
   }
 
   /// What the author says of an installed version: which headers a partitioner looks at, whether it is pure.
   /// - Throws: `INVALID_REQUEST`, `PLUGIN_NOT_FOUND`, `PLUGIN_REFUSED`.
   func manifest(_ id: String) async throws(Fault) -> Manifest {
-    throw Self.notFound(try PluginReference(parsing: id))
+    try Manifest(parsing: try await registry.manifest(try PluginReference(parsing: id)))
   }
+
+  /// Everything that can be known before something runs, each time anew.
+  private func ready(
+    _ id: String, _ kind: PluginKind, _ config: String, _ usedBy: String
+  ) async throws(Fault) -> VerifiedArtifact {
+    let reference = try PluginReference(parsing: id)
+    let entry = try await registry.entry(reference)
+    guard entry.isEnabled || uses(of: reference).contains(usedBy) else {
+      throw Fault(
+        .pluginDisabled,
+        "\(reference) is disabled, so nothing new may use it; `skein plugin enable \(reference)` lets it be used again",
+        metadata: ["plugin": reference.description])
+    }
+    if let why = runner.condition(of: reference, sha256: entry.sha256)?.quarantine {
+      throw Self.quarantined(reference, why)
+    }
+    let artifact = try await registry.artifact(reference)
+    guard artifact.manifest.kinds.contains(kind) else {
+      let kinds = artifact.manifest.kinds.map(\.word).joined(separator: ", ")
+      throw Fault(
+        .pluginWrongKind,
+        "\(reference) is of the kind \(kinds), and \(usedBy.displayable) needs a plug-in of the kind \(kind.word); `skein plugin list` shows the kinds",
+        metadata: ["plugin": reference.description, "kinds": kinds, "needed": kind.word])
+    }
+    if let schema = artifact.manifest.configSchema {
+      try ConfigSchema(parsing: schema).check(Array(config.utf8))
+    } else {
+      try ConfigSchema.checkEmpty(Array(config.utf8))
+    }
+    return artifact
+  }
+
+  static func quarantined(_ reference: PluginReference, _ why: String) -> Fault {
+    Fault(
+      .pluginQuarantined,
+      "\(reference) is in quarantine: \(why.displayable). Use another version, or run `skein plugin release \(reference)` once you know why",
+      metadata: ["plugin": reference.description])
+  }
+
+  // MARK: Uses
 
   /// Adds someone who knows of uses; a plug-in in use cannot be removed. Called while the broker starts.
   func addUsers(_ users: @escaping Users) { state.withLock { $0.users.append(users) } }
@@ -45,10 +98,5 @@ final class PluginManager: Sendable {
     state.withLock { $0.users }.flatMap { $0(reference) }
   }
 
-  private static func notFound(_ reference: PluginReference) -> Fault {
-    Fault(
-      .pluginNotFound,
-      "\(reference) is not installed; `skein plugin list` shows what is, `skein plugin install` adds it",
-      metadata: ["plugin": reference.description])
-  }
+  func close() async { await runner.close() }
 }

@@ -39,7 +39,7 @@ struct Router: Sendable {
       case "skein.v1.Topics":
         return TopicsService(context: context).handler(method: method, call: call, principal: principal)
       case "skein.v1.Plugins":
-        return PartitionerService(context: context).handler(method: method, call: call, principal: principal)
+        return PluginsService(context: context).handler(method: method, call: call, principal: principal)
       case "skein.v1.Cluster":
         return ClusterService(context: context).handler(method: method, call: call, principal: principal)
       default: return ReflectionService(services: Self.services).handler(method: method, call: call)

@@ -11,6 +11,9 @@ struct MetadataKeys: Sendable {
   /// The next free producer id, as decimal text (P1).
   var producerIDs: [UInt8] { Array("\(root)/sys/producer-ids".utf8) }
 
+  /// The catalogue of plug-ins and the keys that sign them.
+  var plugins: [UInt8] { Array("\(root)/sys/plugins/".utf8) }
+
   func topic(_ name: String, of tenant: TenantName) -> [UInt8] {
     Array("\(root)/t/\(tenant.rawValue)/topics/\(name)".utf8)
   }

@@ -1,0 +1,48 @@
+import NIOCore
+import PluginHost
+import PluginPackage
+import SkeinCore
+
+/// Runs plug-ins: what the manager needs of `PluginHost`, so that tests put another one in its place.
+/// Any task.
+protocol PluginRunner: Sendable {
+  /// Tries a file in a fresh child, always, and says what was seen.
+  /// - Throws: `PLUGIN_PROBE_FAILED`.
+  func probe(_ artifact: VerifiedArtifact) async throws(Fault) -> String
+  func partitioner(
+    _ artifact: VerifiedArtifact, config: String, usedBy: String
+  ) async throws(Fault) -> any PartitionerInstance
+  func authenticator(
+    _ artifact: VerifiedArtifact, config: String, usedBy: String
+  ) async throws(Fault) -> any AuthenticatorInstance
+  /// Nil: it does not run, and nothing is held against it.
+  func condition(of reference: PluginReference, sha256: String) -> PluginCondition?
+  /// Ends a quarantine and forgets the strikes.
+  func release(_ sha256: String) throws(Fault)
+  func close() async
+}
+
+/// How a plug-in is doing since the broker started.
+struct PluginCondition: Sendable {
+  /// "broker" or "child".
+  var placement = "child"
+  /// Why it is not run any more; nil: it is.
+  var quarantine: String?
+  var processID: Int32 = 0
+  var restarts = 0
+  /// In the last ten minutes.
+  var strikes = 0
+  var calls: UInt64 = 0
+  var records: UInt64 = 0
+  var faults: UInt64 = 0
+  var nanosecondsPerRecord: UInt64 = 0
+  var recentFaults: [Incident] = []
+
+  struct Incident: Sendable {
+    var atMilliseconds: Int64
+    /// As `PluginFault.kind` of plugins.proto.
+    var kind: String
+    var detail: String
+    var usedBy: String
+  }
+}
