@@ -65,7 +65,8 @@ public struct Admin: Sendable {
     return TopicDescription(
       topic: TopicSummary(reply.topic ?? Wire.TopicSummary()),
       partitions: reply.partitions.map(PartitionDescription.init),
-      settings: reply.settings.map(SettingDescription.init))
+      settings: reply.settings.map(SettingDescription.init),
+      generations: reply.generations.map(PartitionerGeneration.init))
   }
 
   /// Partition count, partitioner and generation of a topic.

@@ -77,6 +77,8 @@ public struct TopicDescription: Sendable {
   public var topic: TopicSummary
   public var partitions: [PartitionDescription]
   public var settings: [SettingDescription]
+  /// Of the partitioner, the newest last; at most 16 are kept.
+  public var generations: [PartitionerGeneration]
 }
 
 /// What a change of settings did, or would do.

@@ -15,6 +15,12 @@ protocol StreamDelegate: AnyObject, Sendable {
   func readIdle(_ stream: StreamSession)
   /// A heartbeat to send after 5 s of silence (stream rule 3); nil where this side says nothing more.
   func heartbeat(now wallMilliseconds: Int64) -> OutboundMessage?
+  /// Silence of the broker after which the stream is given up, in nanoseconds.
+  var silenceLimit: Int64 { get }
+}
+
+extension StreamDelegate {
+  var silenceLimit: Int64 { StreamSession.silenceLimit }
 }
 
 /// One bidirectional stream from its opening to its end: liveness in both directions, and one end.
@@ -93,7 +99,7 @@ final class StreamSession: CallHandler, @unchecked Sendable {
 
   private func beat() {
     let now = clock.monotonicNanoseconds
-    if now - lastReceived > Self.silenceLimit {
+    if now - lastReceived > delegate.silenceLimit {
       return cancel(
         SkeinError(.connectionLost, "the broker has been silent for 45 s; the stream is opened anew"))
     }

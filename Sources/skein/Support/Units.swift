@@ -30,6 +30,19 @@ enum Units {
     return "\(sign)\(s)s"
   }
 
+  /// `500ms`, `30s`, `5m`, `1h`, or seconds without a unit; nil for anything else.
+  static func parseDuration(_ text: String) -> Duration? {
+    let digits = text.prefix { $0.isASCII && $0.isNumber }
+    guard let number = Int64(digits), number <= 1_000_000_000 else { return nil }
+    switch text.dropFirst(digits.count) {
+    case "ms": return .milliseconds(number)
+    case "", "s": return .seconds(number)
+    case "m": return .seconds(number * 60)
+    case "h": return .seconds(number * 3600)
+    default: return nil
+    }
+  }
+
   private static func scaled(_ value: Double, _ base: Double, _ units: [String]) -> String {
     var (value, unit) = (value, 0)
     while value.magnitude >= base, unit < units.count - 1 {

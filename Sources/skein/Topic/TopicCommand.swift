@@ -8,7 +8,7 @@ struct TopicCommand: AsyncParsableCommand {
     subcommands: [
       Create.self, List.self, TopicDescribe.self, TopicAlter.self, TopicAddPartitions.self, Delete.self,
       TopicOffsets.self, TopicDeleteRecords.self,
-      TopicTail.self, RecordsCommand.self, TopicAcceptLoss.self,
+      TopicTail.self, RecordsCommand.self, TopicAcceptLoss.self, TopicPartitionerCommand.self,
     ],
     aliases: ["topics"])
 
@@ -19,9 +19,20 @@ struct TopicCommand: AsyncParsableCommand {
     @Argument(help: "Its name.") var name: String
     @Option(name: .shortAndLong, help: "1 to 10,000 (default: the broker's).") var partitions: Int32?
     @Option(
-      help: "murmur2 (default), sticky or round-robin.",
+      help: "murmur2 (default), sticky, round-robin, or a plug-in as ID@VERSION.",
       completion: .list(["murmur2", "sticky", "round-robin"]))
     var partitioner = ""
+    @Option(
+      help: ArgumentHelp(
+        "For a plug-in: a JSON object that fits its schema, or @FILE with one.", valueName: "json|@file"))
+    var partitionerConfig: String?
+    @Option(help: ArgumentHelp("One number per partition, e.g. 1,1,2.", valueName: "numbers"))
+    var partitionerWeights: String?
+    @Option(
+      help: ArgumentHelp(
+        "While the plug-in does not answer: reject (publishing waits), or a built-in, which moves keys.",
+        valueName: "reject|built-in"))
+    var partitionerFallback: String?
     @Option(
       name: [.customShort("c"), .customLong("set")],
       help: ArgumentHelp("A setting, e.g. retention.ms=86400000; repeatable.", valueName: "key=value"))
@@ -35,10 +46,13 @@ struct TopicCommand: AsyncParsableCommand {
       if let partitions, !TopicName.partitionRange.contains(partitions) {
         throw UsageError("--partitions must be 1 to 10000, is \(partitions)")
       }
+      let binding = try BindingOptions.binding(
+        partitioner, config: partitionerConfig, weights: partitionerWeights, fallback: partitionerFallback,
+        prefix: "--partitioner-")
       let created = try await connection.withClient { client -> (id: String, isNew: Bool) in
         let id = try await nilIf(ifNotExists ? .topicExists : nil) {
           try await client.admin.createTopic(
-            name, partitions: partitions ?? 0, partitioner: partitioner, settings: settings)
+            name, partitions: partitions ?? 0, binding: binding, settings: settings)
         }
         if let id { return (id, true) }
         return (try await client.admin.describeTopic(name).topic.id, false)

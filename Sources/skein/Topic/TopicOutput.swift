@@ -7,7 +7,28 @@ extension TopicSummary {
       ("name", .string(name)), ("topic_id", .string(id)), ("partitions", .int(Int64(partitionCount))),
       ("partitioner", .string(partitioner)), ("generation", .int(Int64(generation))),
       ("revision", .int(revision)), ("created_ms", created > 0 ? .int(created) : .null),
-      ("compression", .string(compression)),
+      ("compression", .string(compression)), ("broker_assigns", .bool(brokerAssigns)),
+    ]
+  }
+}
+
+extension PartitionerGeneration {
+  var json: JSON {
+    .object([
+      ("generation", .int(Int64(generation))), ("partitioner", .string(binding.partitioner)),
+      ("config", .string(binding.config)), ("weights", .array(binding.weights.map { .int(Int64($0)) })),
+      ("fallback", .string(binding.fallback)), ("partitions", .int(Int64(partitionCount))),
+      ("sha256", sha256.map { .string($0) } ?? .null), ("since_ms", .int(since)),
+      ("fenced", .bool(isFenced)), ("cuts", .array(cuts.map { .int($0) })),
+      ("rolls_back_to", rollsBackTo.map { .int(Int64($0)) } ?? .null), ("reason", .string(reason)),
+    ])
+  }
+
+  var cells: [String] {
+    let back = rollsBackTo.map { "back to \($0)\(reason.isEmpty ? "" : ": \(reason)")" }
+    return [
+      String(generation), binding.partitioner, String(partitionCount), isFenced ? "yes" : "no",
+      since > 0 ? Units.time(since) : "-", binding.config.isEmpty ? "-" : binding.config, back ?? "-",
     ]
   }
 }
@@ -68,6 +89,7 @@ extension TopicDescription {
     .object(
       topic.fields.filter { $0.0 != "partitions" } + totals + (rates?.total.fields ?? []) + [
         ("partitions", .array(partitions.map { partition in .object(fields(partition, rates)) })),
+        ("generations", .array(generations.map(\.json))),
         (
           "settings",
           .array(
@@ -118,7 +140,10 @@ extension TopicDescription {
       let words = meanings ? [setting.allowed, setting.meaning] : []
       rest.add([setting.name, setting.value, setting.source, setting.defaultValue] + words)
     }
-    return [head.text, table.text, rest.text].joined(separator: "\n\n")
+    var history = Table(["GENERATION", "PARTITIONER", "PARTITIONS", "FENCED", "SINCE", "CONFIG", "WHY"], right: [0])
+    for generation in generations { history.add(generation.cells) }
+    let tables = [head, table] + (generations.isEmpty ? [] : [history]) + [rest]
+    return tables.map(\.text).joined(separator: "\n\n")
   }
 
   private func cells(_ partition: PartitionDescription, _ rates: TopicRates?) -> [String] {
