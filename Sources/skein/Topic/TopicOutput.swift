@@ -140,7 +140,8 @@ extension TopicDescription {
       let words = meanings ? [setting.allowed, setting.meaning] : []
       rest.add([setting.name, setting.value, setting.source, setting.defaultValue] + words)
     }
-    var history = Table(["GENERATION", "PARTITIONER", "PARTITIONS", "FENCED", "SINCE", "CONFIG", "WHY"], right: [0])
+    var history = Table(
+      ["GENERATION", "PARTITIONER", "PARTITIONS", "FENCED", "SINCE", "CONFIG", "WHY"], right: [0])
     for generation in generations { history.add(generation.cells) }
     let tables = [head, table] + (generations.isEmpty ? [] : [history]) + [rest]
     return tables.map(\.text).joined(separator: "\n\n")

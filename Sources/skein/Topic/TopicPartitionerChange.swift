@@ -5,7 +5,8 @@ import Synchronization
 
 /// How a topic gets another partitioner, as options, and the following of it on the screen.
 struct ChangeOptions: ParsableArguments {
-  @Flag(help: "Keep the order of keys: wait for what is in flight, and note where each partition is cut.") var fence =
+  @Flag(help: "Keep the order of keys: wait for what is in flight, and note where each partition is cut.")
+  var fence =
     false
   @Flag(help: "Without --fence: go on although keys move.") var acceptReorder = false
   @Option(
@@ -84,7 +85,8 @@ struct ChangeResult {
   func interrupted() throws {
     guard let committed else {
       throw LocalFailure(
-        "left before a commit was seen; `skein topic describe \(topic.displayable)` shows whether there was one")
+        "left before a commit was seen; `skein topic describe \(topic.displayable)` shows whether there was one"
+      )
     }
     guard last?.phase != .done, last?.phase != .rolledBack else { return }
     Console.note(
