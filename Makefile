@@ -1,7 +1,7 @@
 # Skein. `make` lists the targets. None asks for input; each prints what it does.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test swift-test interop-test cli-test examples kill-test demo bench lint proto format docs cli-docs man docc clean soak
+.PHONY: help deps build test swift-test interop-test cli-test examples kill-test demo bench lint proto format docs cli-docs man docc clean soak plugins
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ demo: build ## stream a real file of this machine through a TLS broker and check
 bench: build ## speed against the yardsticks: pairs, medians, all runs printed
 	@Tests/bench/run.sh
 
+plugins: deps ## Skein's own plug-ins: .build/plugins/NAME/plugin.so and manifest.json
+	@Plugins/build.sh .build/plugins
+
 lint: deps ## format, and that generated code and documents are current
 	@Deploy/lint.sh
 
@@ -43,7 +46,7 @@ proto: deps ## generate Sources/CSkeinProto and Sources/Wire/Generated from Prot
 	@Deploy/generate-proto.sh
 
 format: ## swift format, in place
-	@swift format -i --recursive --parallel Sources Tests Package.swift
+	@swift format -i --recursive --parallel Sources Tests Package.swift Plugins/*.swift Plugins/*/*.swift
 
 docs: ## write the documents that are generated from code
 	@SKEIN_WRITE_DOCS=1 swift test --filter DocumentTests

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
 # A line that stays too long is one that the formatter cannot break (a long literal): no error.
-findings=$(swift format lint --strict --recursive --parallel Sources Tests Package.swift 2>&1 | grep -v '\[LineLength\]' || true)
+findings=$(swift format lint --strict --recursive --parallel Sources Tests Package.swift Plugins/*.swift Plugins/*/*.swift 2>&1 | grep -v '\[LineLength\]' || true)
 if [ -n "$findings" ]; then
   printf '%s\n' "$findings" | head -60 >&2
   echo "lint: not formatted; run 'make format'" >&2
