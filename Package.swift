@@ -274,6 +274,7 @@ let tests: [Target] = [
     dependencies: [
       "SkeinCore", "RecordFormat", "CommitLog", "Wire", "Transport", "MetadataStore", "Broker",
       "SkeinClient", "Certificates", "Simulation", "PluginHost", "PluginPackage",
+      .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOEmbedded", package: "swift-nio"),
     ] + nio, swiftSettings: strict),
 ]

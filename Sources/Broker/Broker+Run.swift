@@ -20,16 +20,18 @@ extension Broker {
         }
       }
       if configuration.certificateWatchMilliseconds > 0 {
-        group.addTask { [certificates, configuration] in
+        group.addTask { [certificates, tokenListener, configuration] in
           let pause = Duration.milliseconds(configuration.certificateWatchMilliseconds)
           while (try? await Task.sleep(for: pause, clock: .continuous)) != nil {
             certificates.look(force: false)
+            tokenListener?.certificates.look(force: false)
           }
         }
       }
       group.addTask { [context, configuration] in
         await Scrubbing(context: context, configuration: configuration).run()
       }
+      if let authenticator = context.authenticator { group.addTask { await authenticator.run() } }
       await context.admin.run()
       group.cancelAll()
     }
@@ -37,7 +39,10 @@ extension Broker {
 
   /// Loads certificates, keys, client authorities and revocation lists again; what is bad leaves the old ones in
   /// force and is logged. Open connections go on, but for revoked clients.
-  package func reloadCertificates() { certificates.look(force: true) }
+  package func reloadCertificates() {
+    certificates.look(force: true)
+    tokenListener?.certificates.look(force: true)
+  }
 
   /// Stops in order: nothing accepted is lost, every open stream is told. Returns when all is closed.
   package func stop() async {
@@ -45,8 +50,12 @@ extension Broker {
     context.logger.info("draining")
     context.partitioning.stop()
     context.streams.goAway(deadlineMilliseconds: configuration.drainMilliseconds)
-    await server.drain(deadline: .now() + .milliseconds(configuration.drainMilliseconds))
+    let deadline = NIODeadline.now() + .milliseconds(configuration.drainMilliseconds)
+    async let ofTokens: Void? = tokenListener?.server.drain(deadline: deadline)
+    await server.drain(deadline: deadline)
+    _ = await ofTokens
     await server.close()
+    await tokenListener?.server.close()
     await gateway.close()
     await operations.close()
     context.admin.finish()
@@ -64,6 +73,7 @@ extension Broker {
     context.partitioning.stop()
     await context.workers.abandon()
     await server.close()
+    await tokenListener?.server.close()
     await gateway.close()
     await operations.close()
     context.admin.finish()

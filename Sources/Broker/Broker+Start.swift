@@ -5,6 +5,7 @@ package import Logging
 import MetadataStore
 import NIOCore
 import NIOPosix
+import PluginPackage
 package import SkeinCore
 import Transport
 
@@ -42,11 +43,13 @@ extension Broker {
     var store: (any MetadataStore)?
     var workers: LogWorkers?
     var server: GRPCServer?
+    var tokenServer: GRPCServer?
     var gateway: JSONGateway?
     var plugins: PluginManager?
 
     func close() async {
       await server?.close()
+      await tokenServer?.close()
       await gateway?.close()
       await plugins?.close()
       await workers?.stop()
@@ -110,6 +113,13 @@ extension Broker {
       configuration, data: data, store: store, keys: keys, workers: workers, group: group, time: time,
       logger: logger)
     opened.plugins = plugins
+    let tokens = TokenRegistry(store: store, keys: keys, time: time, random: random)
+    try await tokens.load()
+    let authenticator = configuration.tokenListener.map { listener in
+      TokenAuthenticator(
+        id: listener.authenticator, address: hostPort(listener.host, listener.port), registry: tokens,
+        source: configuration.authenticatorSource ?? plugins, time: time, metrics: metrics, logger: logger)
+    }
     let context = BrokerContext(
       identity: BrokerIdentity(
         clusterID: configuration.clusterID, brokerID: configuration.brokerID, version: version,
@@ -125,8 +135,13 @@ extension Broker {
       plugins: plugins,
       partitioning: Partitioning(
         source: configuration.partitionerSource ?? plugins, time: time, logger: logger),
-      partitionerWatchMilliseconds: configuration.partitionerWatchMilliseconds)
+      partitionerWatchMilliseconds: configuration.partitionerWatchMilliseconds,
+      tokens: tokens, authenticator: authenticator)
     registry.watch { topic, _ in context.feed.changed(topic) }
+    if let listener = configuration.tokenListener {
+      let user = "listener \(hostPort(listener.host, listener.port))"
+      plugins.addUsers { $0.description == listener.authenticator ? [user] : [] }
+    }
     plugins.addUsers { context.partitioning.uses(of: $0, registry) }
     _ = health.watch { phase in context.feed.set { $0.phase = phase } }
     try await context.producerIDs.fetchBlock()
@@ -153,14 +168,23 @@ extension Broker {
     opened.server = server
     let port = try await server.bind(host: configuration.host, port: configuration.port)
     health.bound(to: hostPort(configuration.host, port))
+    var tokenListener: TokenListener?
+    if let listener = configuration.tokenListener, let authenticator {
+      tokenListener = try await TokenListener.start(
+        listener, serving: serving, authenticator: authenticator, group: group, time: time, logger: logger,
+        router: router)
+      opened.tokenServer = tokenListener?.server
+    }
     let operations = try await OperationsServer.start(
       host: configuration.operationsHost, port: configuration.operationsPort, group: group,
-      health: health, metrics: { try await MetricsPage.render(context, budget: budget) })
+      health: health,
+      degraded: { authenticator?.problem == nil ? nil : "token listener: its authenticator does not answer" },
+      metrics: { try await MetricsPage.render(context, budget: budget) })
     health.enter(.ready)
     return Broker(
       configuration: configuration, context: context, store: store, server: server,
       certificates: CertificateWatch(tls: configuration.tls, server: server, logger: logger),
-      gateway: gateway, operations: operations, group: group, budget: budget, port: port)
+      tokenListener: tokenListener, gateway: gateway, operations: operations, group: group, budget: budget, port: port)
   }
 
   /// Removes what was deleted, sets aside what nobody knows, serves every known partition.

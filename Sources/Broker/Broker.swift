@@ -17,6 +17,7 @@ package final class Broker: Sendable {
   let store: SQLiteStore
   let server: GRPCServer
   let certificates: CertificateWatch
+  let tokenListener: TokenListener?
   let gateway: JSONGateway
   let operations: OperationsServer
   let group: MultiThreadedEventLoopGroup
@@ -27,7 +28,7 @@ package final class Broker: Sendable {
 
   init(
     configuration: BrokerConfiguration, context: BrokerContext, store: SQLiteStore,
-    server: GRPCServer, certificates: CertificateWatch, gateway: JSONGateway, operations: OperationsServer,
+    server: GRPCServer, certificates: CertificateWatch, tokenListener: TokenListener?, gateway: JSONGateway, operations: OperationsServer,
     group: MultiThreadedEventLoopGroup,
     budget: MemoryBudget, port: Int
   ) {
@@ -36,6 +37,7 @@ package final class Broker: Sendable {
     self.store = store
     self.server = server
     self.certificates = certificates
+    self.tokenListener = tokenListener
     self.gateway = gateway
     self.operations = operations
     self.group = group
@@ -43,6 +45,9 @@ package final class Broker: Sendable {
     self.address = Self.hostPort(configuration.host, port)
     self.operationsAddress = Self.hostPort(configuration.operationsHost, operations.port)
   }
+
+  /// Where callers with tokens connect.
+  package var tokenAddress: String? { tokenListener?.address }
 
   package var health: HealthState { context.health }
 

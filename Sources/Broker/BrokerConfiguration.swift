@@ -48,6 +48,10 @@ package struct BrokerConfiguration: Sendable {
   package var scrubBytesPerSecond = 4 << 20
   /// Milliseconds from the beginning of one such round to the next.
   package var scrubIntervalMilliseconds: Int64 = 86_400_000
+  /// Where callers with bearer tokens connect; nil: nowhere.
+  package var tokenListener: TokenListenerConfiguration?
+  /// Where its authenticator comes from instead of the plug-in manager, for tests.
+  var authenticatorSource: (any AuthenticatorSource)?
   /// Plug-ins: whether unsigned ones may be installed and loaded.
   package var allowsDevelopmentPlugins = false
   /// The public key (PEM, Ed25519) whose signatures make a plug-in `verified`; empty: none.

@@ -1,6 +1,7 @@
 package import SkeinCore
+package import Transport
 
-/// Who calls: read once from the verified client certificate when a connection is made.
+/// Who calls: read from the verified client certificate, or found by the listener's authenticator.
 package struct Principal: Sendable, Hashable {
   package let tenant: TenantName
   package let name: String
@@ -28,6 +29,23 @@ package struct Principal: Sendable, Hashable {
     self.tenant = TenantName(rawValue: String(parts[0]))
     self.name = String(parts[1])
   }
+
+  /// Who calls: by the listener's authenticator where there is one, else by the certificate.
+  package init(_ peer: PeerIdentity) throws(Fault) {
+    guard let bearer = peer.bearer else {
+      try self.init(subjectAlternativeURIs: peer.subjectAlternativeURIs)
+      return
+    }
+    self.init(tenant: TenantName(rawValue: bearer.tenant), name: bearer.principal)
+  }
+
+  private init(tenant: TenantName, name: String) {
+    self.tenant = tenant
+    self.name = name
+  }
+
+  /// Whether a tenant or principal may be called so: 1 to 63 of a-z 0-9 . _ -
+  static func isValid(_ name: String) -> Bool { valid(name[...]) }
 
   private static func valid(_ part: Substring) -> Bool {
     (1...63).contains(part.utf8.count)

@@ -166,6 +166,10 @@ extension BrokerConfiguration {
     allowsDevelopmentPlugins = settings["plugins.allow-dev"] == "true"
     pluginReleaseKey = try Self.releaseKey(settings["plugins.release-key"])
     pluginHostProgram = settings["plugins.host-program"]
+    tokenListener = try TokenListenerConfiguration.checked(
+      settings["token-listen"].isEmpty
+        ? nil : settings.address("token-listen").map { ($0.host, $0.port) },
+      authenticator: settings["token-authenticator"])
     partitionerWatchMilliseconds = settings.integer("plugins.watch-ms")
     #if DEBUG
       // For the kill test, which must see that it can fail.

@@ -7,6 +7,8 @@ struct SettingDefinition: Sendable {
     /// Empty means none.
     case optional
     case address
+    /// Empty means none.
+    case optionalAddress
     case integer(ClosedRange<Int64>)
     case choice([String])
   }
@@ -23,6 +25,7 @@ struct SettingDefinition: Sendable {
     case .text: "a non-empty text"
     case .optional: "a text, or empty for none"
     case .address: "host:port, port 0 to 65535"
+    case .optionalAddress: "host:port, port 0 to 65535, or empty for none"
     case .integer(let range): "\(range.lowerBound) to \(range.upperBound)"
     case .choice(let values): values.joined(separator: ", ")
     }
@@ -33,6 +36,7 @@ struct SettingDefinition: Sendable {
     case .text: !value.isEmpty
     case .optional: true
     case .address: HostPort(value) != nil
+    case .optionalAddress: value.isEmpty || HostPort(value) != nil
     case .integer(let range): Int64(value).map(range.contains) ?? false
     case .choice(let values): values.contains(value)
     }
@@ -135,6 +139,16 @@ struct SettingDefinition: Sendable {
     .init(
       key: "scrub.interval-ms", kind: .integer(1_000...31_536_000_000), standard: "86400000",
       meaning: "Time from the beginning of one round of that to the next, at least, in milliseconds."),
+    .init(
+      key: "token-listen", kind: .optionalAddress, standard: "",
+      meaning:
+        "gRPC over TLS for callers without a client certificate: each call shows a bearer token, which token-authenticator judges. Empty = none."
+    ),
+    .init(
+      key: "token-authenticator", kind: .optional, standard: "",
+      meaning:
+        "ID@VERSION of the installed plug-in that judges those tokens; needed with token-listen. While it does not answer nobody is let in there."
+    ),
     .init(
       key: "plugins.allow-dev", kind: .choice(["false", "true"]), standard: "false",
       meaning:

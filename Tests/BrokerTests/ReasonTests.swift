@@ -15,7 +15,8 @@ import Wire
       (.methodUnknown, .methodUnknown),
       (.encodingUnsupported, .encodingUnsupported), (.malformedFraming, .framingInvalid),
       (.malformedRequest(header: "grpc-timeout"), .invalidRequest), (.deadlinePassed, .deadlineExceeded),
-      (.peerTooSlow, .clientTooSlow),
+      (.peerTooSlow, .clientTooSlow), (.credentialInvalid, .tokenInvalid),
+      (.authenticatorUnavailable, .authenticatorUnavailable),
     ]
     for (cause, reason) in expected {
       let status = GRPCStatus.explained(GRPCStatus(.unknown, "why", cause: cause))

@@ -23,11 +23,12 @@ final class StreamClient<Request: WireMessage, Response: WireMessage>: CallHandl
   }
 
   static func open(
-    _ path: String, on connection: GRPCConnection, releases: Bool = true
+    _ path: String, on connection: GRPCConnection, releases: Bool = true,
+    metadata: Metadata = Metadata()
   ) async throws -> StreamClient {
     let client = StreamClient(loop: connection.eventLoop, releases: releases)
     try await connection.eventLoop.submit {
-      client.call = connection.open(path: path) { _ in client }
+      client.call = connection.open(path: path, metadata: metadata) { _ in client }
     }.get()
     return client
   }

@@ -30,7 +30,7 @@ final class TestBroker: Sendable {
 
   /// Starts a broker, on the data of an earlier one if `folder` is given.
   static func start(
-    folder: URL? = nil, identities: TestIdentities? = nil,
+    folder: URL? = nil, identities: TestIdentities? = nil, logs: LogRecorder.Lines? = nil,
     configure: (inout BrokerConfiguration) -> Void = { _ in }
   ) async throws -> TestBroker {
     let folder =
@@ -51,6 +51,7 @@ final class TestBroker: Sendable {
     configure(&configuration)
     var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     logger.logLevel = .critical
+    if let logs { logger = Logger(label: "test") { _ in LogRecorder(logs) } }
     let drains = Counter()
     let broker = try await Broker.start(
       configuration, time: SystemTime(), random: SystemRandom(), logger: logger,
@@ -60,6 +61,7 @@ final class TestBroker: Sendable {
 
   var host: String { "127.0.0.1" }
   var port: Int { Int(broker.address.split(separator: ":").last ?? "0") ?? 0 }
+  var tokenPort: Int { Int(broker.tokenAddress?.split(separator: ":").last ?? "0") ?? 0 }
   var operationsPort: Int { Int(broker.operationsAddress.split(separator: ":").last ?? "0") ?? 0 }
 
   /// Stops the broker cleanly; its folder stays for another start.
@@ -103,10 +105,12 @@ struct TestIdentities: Sendable {
       clientAuthorities: .bytes(authority.certificate))
   }
 
+  var trustRoots: PEMSource { .bytes(authority.certificate) }
+
   func client(_ name: String) throws -> ClientTLS {
     let identity = name == "admin" ? admin : stranger
     return ClientTLS(
-      trustRoots: .bytes(authority.certificate), certificateChain: .bytes(identity.certificate),
+      trustRoots: trustRoots, certificateChain: .bytes(identity.certificate),
       privateKey: .bytes(identity.key))
   }
 }
@@ -115,11 +119,12 @@ extension GRPCConnection {
   /// One unary call; throws the `Fault` of the reply.
   func call<Request: WireMessage, Response: WireMessage>(
     _ path: String, _ request: Request, as response: Response.Type = Response.self,
-    deadline: TimeAmount = .seconds(20)
+    deadline: TimeAmount = .seconds(20), metadata: Metadata = Metadata()
   ) async throws -> Response {
     do {
       let reply = try await unary(
-        path: path, message: OutboundMessage(head: request.encoded()), deadline: .now() + deadline)
+        path: path, message: OutboundMessage(head: request.encoded()), metadata: metadata,
+        deadline: .now() + deadline)
       return try Response(decoding: reply, limits: .reply)
     } catch let failure as RPCFailure {
       throw Fault(

@@ -24,4 +24,8 @@ final class BrokerMetrics: Sendable {
   let scrubbedBytes = Counter()
   let scrubRounds = Counter()
   let scrubDamage = Counter()
+  /// Questions to the listener's authenticator, by how they ended.
+  let tokensAccepted = Counter()
+  let tokensDenied = Counter()
+  let tokensUnjudged = Counter()
 }

@@ -25,6 +25,8 @@ struct HealthReport: Sendable {
     /// "topic/partition" and why, at most a few; and how many there are.
     var offline: [(name: String, why: String)]
     var offlineCount: Int
+    /// Why the token listener lets nobody in; nil: it does, or there is none.
+    var authenticator: Fault? = nil
   }
 
   /// Queues, journal and memory above this share of their limit are told, in percent.
@@ -44,6 +46,12 @@ struct HealthReport: Sendable {
         .degraded, "memory budget", .overloaded,
         "\(facts.memoryReserved) of \(facts.memoryLimit) bytes are reserved",
         "close idle streams, or raise memory.budget-bytes")
+    }
+    if let fault = facts.authenticator {
+      add(
+        .degraded, "token listener", fault.reason,
+        "nobody is let in with a token (fail closed): \(fault.message)",
+        "see `skein plugin list` and token-authenticator; the listener with client certificates is not concerned")
     }
     // Stable: problems of one severity keep the order above.
     problems = problems.enumerated().sorted {

@@ -74,9 +74,25 @@ struct MetricsPage {
       metrics.scrubDamage.value)
     page.add("skein_topics", "gauge", "Topics.", counts.topics)
     page.add("skein_partitions", "gauge", "Partitions.", counts.partitions)
+<<<<<<< HEAD
     page.addPartitioning(context)
+=======
+    page.addTokens(context)
+>>>>>>> e6c6c7e (wip)
     try await page.addPartitions(context)
     return page.text
+  }
+
+  private mutating func addTokens(_ context: BrokerContext) {
+    guard let authenticator = context.authenticator else { return }
+    let metrics = context.metrics
+    describe("skein_token_checks_total", "counter", "Tokens that the authenticator was asked about.")
+    sample("skein_token_checks_total", [("result", "accepted")], metrics.tokensAccepted.value)
+    sample("skein_token_checks_total", [("result", "denied")], metrics.tokensDenied.value)
+    sample("skein_token_checks_total", [("result", "unanswered")], metrics.tokensUnjudged.value)
+    describe("skein_authenticator_up", "gauge", "1 when the token listener's authenticator answers.")
+    sample(
+      "skein_authenticator_up", [("plugin", authenticator.id)], authenticator.problem == nil ? 1 : 0)
   }
 
   private mutating func addPartitions(_ context: BrokerContext) async throws {

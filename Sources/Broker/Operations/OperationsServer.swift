@@ -20,7 +20,7 @@ final class OperationsServer: Sendable {
 
   static func start(
     host: String, port: Int, group: any EventLoopGroup, health: HealthState,
-    metrics: @escaping @Sendable () async throws -> String
+    degraded: @escaping @Sendable () -> String?, metrics: @escaping @Sendable () async throws -> String
   ) async throws -> OperationsServer {
     let open = Counter()
     let channel = try await ServerBootstrap(group: group)
@@ -35,7 +35,7 @@ final class OperationsServer: Sendable {
           try channel.pipeline.syncOperations.configureHTTPServerPipeline(withErrorHandling: true)
           try channel.pipeline.syncOperations.addHandlers([
             IdleStateHandler(readTimeout: .seconds(idleSeconds)),
-            OperationsHandler(health: health, metrics: metrics),
+            OperationsHandler(health: health, degraded: degraded, metrics: metrics),
           ])
         }
       }
@@ -52,11 +52,17 @@ private final class OperationsHandler: ChannelInboundHandler {
   typealias OutboundOut = HTTPServerResponsePart
 
   private let health: HealthState
+  /// What does not work although the broker serves.
+  private let degraded: @Sendable () -> String?
   private let metrics: @Sendable () async throws -> String
   private var head: HTTPRequestHead?
 
-  init(health: HealthState, metrics: @escaping @Sendable () async throws -> String) {
+  init(
+    health: HealthState, degraded: @escaping @Sendable () -> String?,
+    metrics: @escaping @Sendable () async throws -> String
+  ) {
     self.health = health
+    self.degraded = degraded
     self.metrics = metrics
   }
 
@@ -88,7 +94,8 @@ private final class OperationsHandler: ChannelInboundHandler {
     switch head.uri.split(separator: "?", maxSplits: 1).first.map(String.init) ?? "" {
     case "/healthz":
       let failed = health.phase == .failed
-      respond(context, head, failed ? .serviceUnavailable : .ok, failed ? "failed\n" : "ok\n")
+      let alive = degraded().map { "degraded: \($0)\n" } ?? "ok\n"
+      respond(context, head, failed ? .serviceUnavailable : .ok, failed ? "failed\n" : alive)
     case "/readyz":
       let phase = health.phase
       respond(context, head, phase == .ready ? .ok : .serviceUnavailable, "\(phase)\n")

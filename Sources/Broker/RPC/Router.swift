@@ -9,9 +9,13 @@ struct Router: Sendable {
 
   static let services: Set<String> = [
     "skein.v1.Producer", "skein.v1.Consumer", "skein.v1.Topics", "skein.v1.Cluster",
-    "skein.v1.Plugins",
+    "skein.v1.Plugins", "skein.v1.Access",
     "grpc.health.v1.Health",
   ]
+
+  /// Services that decide who may come in and what runs: not for callers with a token, which are programs that
+  /// carry data.
+  static let needsCertificate: Set<String> = ["skein.v1.Access", "skein.v1.Plugins"]
 
   func handler(for call: Call) -> (any CallHandler)? {
     let parts = call.path.split(separator: "/", omittingEmptySubsequences: false)
@@ -21,12 +25,17 @@ struct Router: Sendable {
     if service == "grpc.health.v1.Health" { return health.handler(method: method, call: call) }
     guard Self.services.contains(service) || ReflectionService.names.contains(service) else { return nil }
     do throws(Fault) {
-      let principal = try Principal(subjectAlternativeURIs: call.peer.subjectAlternativeURIs)
+      let principal = try Principal(call.peer)
       guard principal.tenant == .default else {
         throw Fault(
           .permissionDenied,
           "principal \"\(principal.name)\" belongs to tenant \"\(principal.tenant.rawValue)\", which this broker does not have"
         )
+      }
+      guard call.peer.bearer == nil || !Self.needsCertificate.contains(service) else {
+        throw Fault(
+          .permissionDenied,
+          "\(service) is not for callers with a token; come with a client certificate, on the other listener")
       }
       let isAlwaysOpen = service == "skein.v1.Cluster" && ClusterService.always.contains(method)
       if !isAlwaysOpen, let refusal = Self.refusal(in: context.health.phase) { throw refusal }
@@ -40,6 +49,8 @@ struct Router: Sendable {
         return TopicsService(context: context).handler(method: method, call: call, principal: principal)
       case "skein.v1.Plugins":
         return PluginsService(context: context).handler(method: method, call: call, principal: principal)
+      case "skein.v1.Access":
+        return AccessService(context: context).handler(method: method, call: call, principal: principal)
       case "skein.v1.Cluster":
         return ClusterService(context: context).handler(method: method, call: call, principal: principal)
       default: return ReflectionService(services: Self.services).handler(method: method, call: call)

@@ -42,7 +42,7 @@ extension BrokerContext {
         offline: offline.prefix(Self.maximumNamedPartitions).map {
           ("\($0.topic)/\($0.partition)", $0.error?.message ?? "")
         },
-        offlineCount: count))
+        offlineCount: count, authenticator: authenticator?.problem))
     return HealthFacts(report: report, directory: condition, offline: offline, offlineCount: count)
   }
 

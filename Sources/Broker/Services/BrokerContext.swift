@@ -30,13 +30,17 @@ final class BrokerContext: Sendable {
   let partitioning: Partitioning
   /// How long a new partitioner is watched unless its operator says otherwise.
   let partitionerWatchMilliseconds: Int64
+  let tokens: TokenRegistry
+  /// Of the token listener; nil: there is none.
+  let authenticator: TokenAuthenticator?
 
   init(
     identity: BrokerIdentity, limits: BrokerLimits, registry: TopicRegistry,
     partitions: PartitionMap, workers: LogWorkers, producerIDs: ProducerIDs, admin: AdminQueue,
     metrics: BrokerMetrics, readBudget: MemoryBudget, health: HealthState, time: any TimeSource,
     logger: Logger, budget: MemoryBudget, logPath: String, feed: ClusterFeed, drain: DrainSwitch,
-    plugins: PluginManager, partitioning: Partitioning, partitionerWatchMilliseconds: Int64
+    plugins: PluginManager, partitioning: Partitioning, partitionerWatchMilliseconds: Int64,
+    tokens: TokenRegistry, authenticator: TokenAuthenticator?
   ) {
     self.identity = identity
     self.limits = limits
@@ -57,6 +61,8 @@ final class BrokerContext: Sendable {
     self.plugins = plugins
     self.partitioning = partitioning
     self.partitionerWatchMilliseconds = partitionerWatchMilliseconds
+    self.tokens = tokens
+    self.authenticator = authenticator
   }
 }
 

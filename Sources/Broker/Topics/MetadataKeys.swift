@@ -18,13 +18,22 @@ struct MetadataKeys: Sendable {
     Array("\(root)/t/\(tenant.rawValue)/topics/\(name)".utf8)
   }
 
+  func token(_ id: String, of tenant: TenantName) -> [UInt8] {
+    Array("\(root)/t/\(tenant.rawValue)/tokens/\(id)".utf8)
+  }
+
   func deleted(_ id: TopicID) -> [UInt8] { deletedTopics + Array(id.description.utf8) }
 
   /// The tenant and name in a topic's key.
-  func parseTopic(_ key: [UInt8]) -> (TenantName, String)? {
+  func parseTopic(_ key: [UInt8]) -> (TenantName, String)? { parse(key, "topics") }
+
+  /// The tenant and id in a token's key.
+  func parseToken(_ key: [UInt8]) -> (TenantName, String)? { parse(key, "tokens") }
+
+  private func parse(_ key: [UInt8], _ kind: String) -> (TenantName, String)? {
     guard key.starts(with: tenants) else { return nil }
     let parts = key.dropFirst(tenants.count).split(separator: UInt8(ascii: "/"))
-    guard parts.count == 3, parts[1].elementsEqual("topics".utf8) else { return nil }
+    guard parts.count == 3, parts[1].elementsEqual(kind.utf8) else { return nil }
     return (
       TenantName(rawValue: String(decoding: parts[0], as: UTF8.self)),
       String(decoding: parts[2], as: UTF8.self)
