@@ -50,6 +50,10 @@ enum ReasonEvidence {
       "interop/test_publish_fetch.py", "test_a_message_over_the_limit_is_refused_with_the_limit"
     ),
     "METHOD_UNKNOWN": ("interop/test_publish_fetch.py", "test_unknown_methods_are_unimplemented"),
+    "TOKEN_INVALID": ("BrokerTests/TokenTests.swift", "whatIsNotAGoodTokenIsDenied"),
+    "AUTHENTICATOR_UNAVAILABLE": ("BrokerTests/TokenTests.swift", "failsClosed"),
+    "TOKEN_LIMIT": ("BrokerTests/TokenTests.swift", "limitsAndMistakes"),
+    "TOKEN_NOT_FOUND": ("BrokerTests/TokenTests.swift", "limitsAndMistakes"),
     "SERVICE_UNKNOWN": ("BrokerTests/ReasonTests.swift", "anUnknownServiceHasNoHealth"),
     "ENCODING_UNSUPPORTED": ("interop/test_publish_fetch.py", "test_compressed_requests_are_taken"),
     "FRAMING_INVALID": ("BrokerTests/ReasonTests.swift", "everyCauseOfTheTransportIsExplained"),

@@ -37,7 +37,7 @@ final class TestAuthenticators: AuthenticatorSource {
     }
     state.withLock { $0.configurations.append(config) }
     made.add(1)
-    return Instance(config, self)
+    return try Instance(config, self)
   }
 
   private struct Row: Decodable {
@@ -46,11 +46,12 @@ final class TestAuthenticators: AuthenticatorSource {
   }
 
   final class Instance: AuthenticatorInstance {
-    let reference = PluginReference(id: "test.tokens", version: "1.0.0")
+    let reference: PluginReference
     private let rows: [String: Row]
     private let owner: TestAuthenticators
 
-    fileprivate init(_ config: String, _ owner: TestAuthenticators) {
+    fileprivate init(_ config: String, _ owner: TestAuthenticators) throws(Fault) {
+      reference = try PluginReference(parsing: "test.tokens@1.0.0")
       struct Table: Decodable { var tokens: [Row] }
       let table = try? JSONDecoder().decode(Table.self, from: Data(config.utf8))
       rows = Dictionary((table?.tokens ?? []).map { ($0.id, $0) }) { first, _ in first }

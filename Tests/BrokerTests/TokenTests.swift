@@ -1,4 +1,5 @@
 import Foundation
+import FoundationNetworking
 import NIOCore
 import NIOPosix
 import SkeinCore
@@ -156,7 +157,7 @@ import Wire
       altered[index] = altered[index] == "0" ? "1" : "0"
       wrong.append(Self.bearer(String(altered)))
     }
-    for length in stride(from: 0, to: good.count, by: 9) {
+    for length in stride(from: 1, to: good.count, by: 9) {
       wrong.append(Self.bearer(String(good[..<length])))
     }
     let parts = made.token.split(separator: "_").map(String.init)

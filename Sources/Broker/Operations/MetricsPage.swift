@@ -74,11 +74,8 @@ struct MetricsPage {
       metrics.scrubDamage.value)
     page.add("skein_topics", "gauge", "Topics.", counts.topics)
     page.add("skein_partitions", "gauge", "Partitions.", counts.partitions)
-<<<<<<< HEAD
     page.addPartitioning(context)
-=======
     page.addTokens(context)
->>>>>>> e6c6c7e (wip)
     try await page.addPartitions(context)
     return page.text
   }

@@ -67,14 +67,14 @@ extension AuthenticationDesk {
     finishTurn(connection)
   }
 
-  /// A token is good no longer: its calls end now, and with the last token the connection.
+  /// A token is not, or no longer, good: its calls end now, and with the last one that was good the connection.
   func forget(_ key: CallCredential.Key, _ status: GRPCStatus, _ connection: Connection) {
-    entries[key] = nil
+    let wasGood = entries.removeValue(forKey: key)?.identity != nil
     let explained = (connection.role as? ServerRole)?.explained(status) ?? status
     for call in calls(of: key, connection) {
       if call.isHeld { refuse(call, status, connection) } else { call.abandon(explained) }
     }
-    guard isAuthenticated, connection.phase == .open, !entries.values.contains(where: { $0.identity != nil })
+    guard wasGood, connection.phase == .open, !entries.values.contains(where: { $0.identity != nil })
     else { return }
     connection.report(.authenticationRefused, "the last valid token of a connection has ended")
     (connection.role as? ServerRole)?.goAway(connection, "the connection's token has ended")
