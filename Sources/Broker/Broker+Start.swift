@@ -184,7 +184,8 @@ extension Broker {
     return Broker(
       configuration: configuration, context: context, store: store, server: server,
       certificates: CertificateWatch(tls: configuration.tls, server: server, logger: logger),
-      tokenListener: tokenListener, gateway: gateway, operations: operations, group: group, budget: budget, port: port)
+      tokenListener: tokenListener, gateway: gateway, operations: operations, group: group, budget: budget,
+      port: port)
   }
 
   /// Removes what was deleted, sets aside what nobody knows, serves every known partition.

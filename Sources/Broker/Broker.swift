@@ -28,7 +28,8 @@ package final class Broker: Sendable {
 
   init(
     configuration: BrokerConfiguration, context: BrokerContext, store: SQLiteStore,
-    server: GRPCServer, certificates: CertificateWatch, tokenListener: TokenListener?, gateway: JSONGateway, operations: OperationsServer,
+    server: GRPCServer, certificates: CertificateWatch, tokenListener: TokenListener?, gateway: JSONGateway,
+    operations: OperationsServer,
     group: MultiThreadedEventLoopGroup,
     budget: MemoryBudget, port: Int
   ) {

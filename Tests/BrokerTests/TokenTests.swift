@@ -217,12 +217,15 @@ import Wire
     let stranger = try await world.connect()
     let other = try await world.create("other")
     #expect(
-      await fault { try await Self.describe(stranger, Self.bearer(other.token)) } == .authenticatorUnavailable)
+      await fault { try await Self.describe(stranger, Self.bearer(other.token)) } == .authenticatorUnavailable
+    )
     let problem = try #require(try await Self.health(world).problems.first)
     #expect(problem.reason == "PLUGIN_NOT_FOUND")
     // And it comes back by itself.
     world.authenticators.set(absent: false)
-    #expect(await fault { try await Self.soon { try await Self.describe(stranger, Self.bearer(other.token)) } } == nil)
+    #expect(
+      await fault { try await Self.soon { try await Self.describe(stranger, Self.bearer(other.token)) } }
+        == nil)
     #expect(await fault { try await Self.describe(stranger, Self.bearer(made.token)) } == .tokenInvalid)
     await world.close()
   }
@@ -235,7 +238,8 @@ import Wire
     let made = try await world.create()
     let connection = try await world.connect()
     #expect(
-      await fault { try await Self.describe(connection, Self.bearer(made.token)) } == .authenticatorUnavailable)
+      await fault { try await Self.describe(connection, Self.bearer(made.token)) }
+        == .authenticatorUnavailable)
     #expect(try await Self.health(world).problems.first?.subject == "token listener")
     await connection.close()
     await world.close()
@@ -339,7 +343,8 @@ import Wire
     texts.append(world.logs.text)
     texts += world.authenticators.configurations
     for text in texts { #expect(!text.contains(secret.prefix(32)), "\(text.prefix(300))") }
-    #expect(world.logs.text.contains("token created") && world.logs.text.contains("authenticator gives no answer"))
+    #expect(
+      world.logs.text.contains("token created") && world.logs.text.contains("authenticator gives no answer"))
     await connection.close()
     await world.admin.close()
     await world.test.stop()

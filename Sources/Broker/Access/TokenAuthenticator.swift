@@ -219,7 +219,9 @@ extension CallIdentity {
     guard let result = try? PluginAuthenticateResult(decoding: SharedBytes(answer)) else {
       throw nonsense("is not an AuthenticateResult")
     }
-    guard result.challenge.isEmpty else { throw nonsense("is a challenge, which a bearer token does not have") }
+    guard result.challenge.isEmpty else {
+      throw nonsense("is a challenge, which a bearer token does not have")
+    }
     let tenant = result.tenant.isEmpty ? TenantName.default.rawValue : result.tenant
     guard Principal.isValid(tenant), Principal.isValid(result.principal) else {
       throw nonsense("names no principal of 1 to 63 of a-z 0-9 . _ -")

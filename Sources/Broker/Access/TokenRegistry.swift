@@ -91,7 +91,8 @@ final class TokenRegistry: Sendable {
       )
       try Self.check(
         known.count { $0.isLive(at: now) }, Self.maximumTokens,
-        "there are \(Self.maximumTokens) live tokens, as many as an authenticator is given; revoke some first")
+        "there are \(Self.maximumTokens) live tokens, as many as an authenticator is given; revoke some first"
+      )
       guard let secret = TokenSecret(from: random) else {
         throw Fault(.internalError, "no token could be made: libcrypto has no memory")
       }

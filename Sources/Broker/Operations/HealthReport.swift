@@ -51,7 +51,8 @@ struct HealthReport: Sendable {
       add(
         .degraded, "token listener", fault.reason,
         "nobody is let in with a token (fail closed): \(fault.message)",
-        "see `skein plugin list` and token-authenticator; the listener with client certificates is not concerned")
+        "see `skein plugin list` and token-authenticator; the listener with client certificates is not concerned"
+      )
     }
     // Stable: problems of one severity keep the order above.
     problems = problems.enumerated().sorted {
