@@ -8,10 +8,13 @@
 #   control   power, with a broker that acknowledges before the sync                        must FAIL
 #   rotation  every certificate replaced under load, then SIGTERM, drain and start again    must hold
 #   stale     the same, but the broker is not told of the new certificates                  must FAIL
+#   swap      the partitioner of the live topic swapped with a fence, SIGKILL amid half     must hold
+#             of the swaps: one generation after each restart, the committed one
+#   reorder   swapped without a fence, read as if keys stayed together                      must FAIL
 #
 # Without the controls a green run would prove nothing.
 #
-# Tests/kill/run.sh rotation   only the last two
+# Tests/kill/run.sh rotation   only these two; Tests/kill/run.sh swap  the same
 # SKEIN_KILL_ROUNDS=N   kills of the first trial (20); power has half of them, rotation a quarter
 # SKEIN_KILL_SEED=N     replay a seed
 # Needs a debug build: a release build ignores SKEIN_BREAKAGE.
@@ -43,7 +46,9 @@ trial() {
   shift 2
   mkdir -p "$folder"
   echo "== $name"
-  timeout $((300 + 10 * rounds)) "$bin/KillDriver" --skeind "$bin/skeind" --directory "$folder" --seed "$seed" "$@" || code=$?
+  local verb=kill
+  if [ "$1" = swap ]; then verb=swap && shift; fi
+  timeout $((300 + 10 * rounds)) "$bin/KillDriver" "$verb" --skeind "$bin/skeind" --directory "$folder" --seed "$seed" "$@" || code=$?
   # A driver that was timed out leaves its broker behind.
   local broker
   broker=$(cat "$folder/skeind.log.pid" 2>/dev/null || echo 0)
@@ -65,8 +70,13 @@ rotation() {
   trial stale 1 --stop term --rotate --no-reload --rounds 1 --environment SKEIN_TLS_WATCH_MS=0
 }
 
-if [ "${1:-}" = rotation ]; then
-  rotation
+swap() {
+  trial swap 0 swap --swap sticky --swap murmur2 --fence --swaps "$rounds" --every 100
+  trial reorder 1 swap --swap sticky --swap murmur2 --accept-reorder --unkeyed "" --swaps 4 --every 200 --kill-share 0
+}
+
+if [ "${1:-}" = rotation ] || [ "${1:-}" = swap ]; then
+  "$1"
   echo "$passed passed, $failed failed"
   [ "$failed" = 0 ]
   exit
@@ -74,6 +84,7 @@ fi
 
 trial kill 0 --rounds "$rounds"
 rotation
+swap
 
 # power NAME EXPECTED_EXIT ARGUMENTS...: a trial under the layer. After every second kill everything unsynced is
 # lost, after the others a random part of it, with one write torn.

@@ -2,14 +2,16 @@ import Foundation
 
 /// The real broker as a child process: started, killed without mercy, started again on its port.
 struct BrokerProcess {
-  private let options: KillDriver
+  private let program: String
+  private let variables: [String: String]
   private let folder: String
   let log: String
   private var process: Process?
   private(set) var address = ""
 
-  init(_ options: KillDriver, folder: String, log: String) {
-    self.options = options
+  init(_ program: String, variables: [String: String], folder: String, log: String) {
+    self.program = program
+    self.variables = variables
     self.folder = folder
     self.log = log
   }
@@ -39,11 +41,11 @@ struct BrokerProcess {
   /// Starts it without waiting. The first time it chooses a port, later it gets the same again.
   mutating func launch() throws {
     let process = Process()
-    process.executableURL = URL(fileURLWithPath: options.skeind)
+    process.executableURL = URL(fileURLWithPath: program)
     process.arguments = [
       "--dev", folder, "--listen", address.isEmpty ? "127.0.0.1:0" : address, "--operations", "127.0.0.1:0",
     ]
-    process.environment = options.variables
+    process.environment = variables
     process.standardOutput = try Self.writing(output, truncating: true)
     process.standardError = try Self.writing(log, truncating: false)
     try process.run()

@@ -2,14 +2,22 @@ import ArgumentParser
 import Foundation
 import SkeinClient
 
+/// Two proofs against real brokers: `KillDriver …` (kills under load) and `KillDriver swap …` (live swaps of a
+/// partitioner, with or without kills).
+@main
+struct Driver: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "KillDriver", subcommands: [KillDriver.self, SwapDriver.self],
+    defaultSubcommand: KillDriver.self)
+}
+
 /// Kills a real broker with SIGKILL at random moments while idempotent producers with retries write,
 /// and proves afterwards that every acknowledged record is there once, in order, unaltered.
 ///
 /// Exit codes: 0 the promise held; 1 it was broken (the report says how); 2 the test itself could not
 /// run. `Tests/kill/run.sh` is the way to start it; Docs/testing.md says what each mode proves.
-@main
 struct KillDriver: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "KillDriver")
+  static let configuration = CommandConfiguration(commandName: "kill")
 
   @Option(help: "The broker's program.") var skeind: String
   @Option(help: "An empty folder for this run.") var directory: String
@@ -49,14 +57,17 @@ struct KillDriver: AsyncParsableCommand {
     }
   }
 
-  var variables: [String: String] {
-    var all = ProcessInfo.processInfo.environment
-    for pair in environment {
-      let parts = pair.split(separator: "=", maxSplits: 1).map(String.init)
-      if parts.count == 2 { all[parts[0]] = parts[1] }
-    }
-    return all
+  var variables: [String: String] { environmentVariables(environment) }
+}
+
+/// This process's, with KEY=VALUE pairs in their place.
+func environmentVariables(_ pairs: [String]) -> [String: String] {
+  var all = ProcessInfo.processInfo.environment
+  for pair in pairs {
+    let parts = pair.split(separator: "=", maxSplits: 1).map(String.init)
+    if parts.count == 2 { all[parts[0]] = parts[1] }
   }
+  return all
 }
 
 /// What is wrong with the test's surroundings, not with the promise.

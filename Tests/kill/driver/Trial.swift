@@ -20,12 +20,13 @@ struct Trial {
   func run() async throws -> Report {
     var random = SplitMix(state: seed)
     let ledger = Ledger(producers: options.producers, partitions: Int(options.partitions))
-    var broker = BrokerProcess(options, folder: folder, log: options.directory + "/skeind.log")
+    var broker = BrokerProcess(
+      options.skeind, variables: options.variables, folder: folder, log: options.directory + "/skeind.log")
     defer { broker.abandon() }
     try FileManager.default.createDirectory(
       atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     try await broker.start()
-    var configuration = try clientConfiguration(broker.address)
+    var configuration = clientConfiguration(broker.address, tls: folder + "/tls")
     // The application's calls, too, outlast a restart.
     configuration.waitsForReady = options.stop == .term
     // In the control the refusal is waited for.
@@ -156,14 +157,14 @@ struct Trial {
       try await Task.sleep(for: .milliseconds(5))
     }
   }
+}
 
-  private func clientConfiguration(_ address: String) throws -> ClientConfiguration {
-    let tls = folder + "/tls"
-    return ClientConfiguration(
-      address: address,
-      tls: TLSIdentity(
-        ca: .file(tls + "/ca.pem"), certificate: .file(tls + "/admin.pem"), key: .file(tls + "/admin.key")))
-  }
+/// - Parameter tls: the folder of a `skeind --dev`.
+func clientConfiguration(_ address: String, tls: String) -> ClientConfiguration {
+  ClientConfiguration(
+    address: address,
+    tls: TLSIdentity(
+      ca: .file(tls + "/ca.pem"), certificate: .file(tls + "/admin.pem"), key: .file(tls + "/admin.key")))
 }
 
 /// A small seeded generator (SplitMix64), so that a run can be repeated from its seed.
