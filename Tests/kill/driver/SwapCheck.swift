@@ -58,7 +58,10 @@ struct SwapCheck {
         report.found += 1
         seen[record.producer][record.number] += 1
         if seen[record.producer][record.number] > 1 {
-          report.note(\.duplicated, "producer \(record.producer) record \(record.number): again in partition \(partition) at \(record.offset)")
+          report.note(
+            \.duplicated,
+            "producer \(record.producer) record \(record.number): again in partition \(partition) at \(record.offset)"
+          )
         }
       }
     }
@@ -115,7 +118,8 @@ struct SwapCheck {
           if record.number < bar {
             report.note(
               \.reordered,
-              "producer \(record.producer) key \(key): record \(record.number) in partition \(partition) at \(record.offset), read after \(bar)")
+              "producer \(record.producer) key \(key): record \(record.number) in partition \(partition) at \(record.offset), read after \(bar)"
+            )
           }
           newest[record.producer][key] = max(newest[record.producer][key], record.number)
         }

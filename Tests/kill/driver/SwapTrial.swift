@@ -155,7 +155,9 @@ struct SwapTrial {
       if let pause = heard.pause { report.pauses.append(pause) }
       try await checkGeneration(client, before, target, heard.committed, &report)
       if number % 20 == 0 {
-        say("\(number) swaps, \(report.kills) kills, \(ledgers.reduce(0) { $0 + $1.acknowledged }) acknowledged")
+        say(
+          "\(number) swaps, \(report.kills) kills, \(ledgers.reduce(0) { $0 + $1.acknowledged }) acknowledged"
+        )
       }
       try await flows(ledgers)
       try await Task.sleep(for: .milliseconds(options.every))
@@ -181,7 +183,8 @@ struct SwapTrial {
   ) async throws {
     let description = try await client.admin.describeTopic(options.topic)
     let now = description.topic
-    let text = "generation \(now.generation) (\(now.partitioner)) after a swap from \(before.generation) (\(before.partitioner)) to \(target.partitioner)"
+    let text =
+      "generation \(now.generation) (\(now.partitioner)) after a swap from \(before.generation) (\(before.partitioner)) to \(target.partitioner)"
     let numbers = description.generations.map(\.generation)
     if numbers.last != now.generation || description.generations.last?.binding.partitioner != now.partitioner
       || zip(numbers, numbers.dropFirst()).contains(where: { $1 != $0 + 1 })
