@@ -75,13 +75,14 @@ enum Failure {
 
   /// What happened, what its reason means and what to do; with `--verbose` also what programs see.
   static func text(_ error: SkeinError, hint: String? = nil) -> String {
-    var lines = ["skein: \(escaped(headline(error))) [\(error.reason.displayable)]"]
+    let refused = error.reason == Reason.pluginRefused.name ? "REFUSED " : ""
+    var lines = ["skein: \(refused)\(escaped(headline(error))) [\(error.reason.displayable)]"]
     lines += error.violations.map {
       "  \(escaped($0.field)): \(escaped($0.description))\(SettingHint.hint(for: $0))"
     }
     if let hint {
       lines.append("  \(hint)")
-    } else if error.violations.isEmpty, let meaning = Reason.named(error.reason)?.meaning {
+    } else if error.violations.isEmpty, error.metadata["cure"] == nil, let meaning = Reason.named(error.reason)?.meaning {
       lines.append("  \(meaning)")
     }
     if error.outcome == .unknown { lines.append("  It may or may not have been applied.") }
