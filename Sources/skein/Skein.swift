@@ -19,7 +19,8 @@ struct Skein: AsyncParsableCommand {
     version: "skein \(version)",
     groupedSubcommands: [
       CommandGroup(name: "Records:", subcommands: [ProduceCommand.self, ConsumeCommand.self]),
-      CommandGroup(name: "Management:", subcommands: [TopicCommand.self, PluginCommand.self, ClusterCommand.self]),
+      CommandGroup(
+        name: "Management:", subcommands: [TopicCommand.self, PluginCommand.self, ClusterCommand.self]),
       CommandGroup(name: "Measurement:", subcommands: [BenchCommand.self]),
       CommandGroup(
         name: "This program:",

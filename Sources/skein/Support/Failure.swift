@@ -82,7 +82,9 @@ enum Failure {
     }
     if let hint {
       lines.append("  \(hint)")
-    } else if error.violations.isEmpty, error.metadata["cure"] == nil, let meaning = Reason.named(error.reason)?.meaning {
+    } else if error.violations.isEmpty, error.metadata["cure"] == nil,
+      let meaning = Reason.named(error.reason)?.meaning
+    {
       lines.append("  \(meaning)")
     }
     if error.outcome == .unknown { lines.append("  It may or may not have been applied.") }
