@@ -28,6 +28,9 @@ final class FenceTicket: Sendable {
   /// It cannot be any more, or has waited too long.
   func fail(_ fault: Fault) { end { _ in .failure(fault) } }
 
+  /// Passed or failed.
+  var isOver: Bool { state.withLock { $0.outcome != nil } }
+
   private func end(_ step: (inout State) -> Result<Void, Fault>?) {
     let woken = state.withLock {
       state -> (CheckedContinuation<Result<Void, Fault>, Never>, Result<Void, Fault>)? in

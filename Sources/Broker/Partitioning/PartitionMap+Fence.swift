@@ -8,11 +8,12 @@ extension PartitionMap {
   static let fencePatience = TimeAmount.seconds(10)
 
   /// Stops every partition of the topic from taking `generation`, and returns when all that was appended is
-  /// durable.
+  /// durable: when `ticket` has passed.
   /// - Returns: where each partition's records of that generation end.
   /// - Throws: what stands against it; partitions stay fenced until `flip`.
-  func fence(_ topic: TopicID, partitions: Int32, generation: UInt32) async throws -> [Int64] {
-    let ticket = FenceTicket(partitions: Int(partitions))
+  func fence(
+    _ topic: TopicID, partitions: Int32, generation: UInt32, _ ticket: FenceTicket
+  ) async throws -> [Int64] {
     let cuts = try await each(of: topic, partitions: partitions) { shard, key in
       shard.fence(key, generation, ticket)
     }

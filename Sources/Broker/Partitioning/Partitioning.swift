@@ -16,7 +16,13 @@ final class Partitioning: Sendable {
     /// Of the generation before one that is watched: warm, so that a rollback takes no longer than a swap.
     var previous: [TopicID: TopicPlacer] = [:]
     var claims: [TopicID: SwapClaim] = [:]
+    /// Waits that a stop must end: fences for the disk, drains for plug-ins.
+    var waits: [ObjectIdentifier: Wait] = [:]
     var isStopping = false
+  }
+  private enum Wait: Sendable {
+    case fence(FenceTicket)
+    case drain(TopicPlacer)
   }
   private let state = Mutex(State())
   let counts = SwapCounts()
@@ -137,8 +143,47 @@ final class Partitioning: Sendable {
 
   var swapsInProgress: Int { state.withLock { $0.claims.count } }
 
-  /// Watches end without a verdict; the next start goes on with them.
-  func stop() { state.withLock { $0.isStopping = true } }
+  // MARK: Stopping
+
+  /// Fences and drains end at once, watches without a verdict: the next start goes on with what was committed.
+  func stop() {
+    let waits = state.withLock { state in
+      state.isStopping = true
+      return Array(state.waits.values)
+    }
+    for wait in waits { Self.end(wait) }
+  }
+
+  private static func end(_ wait: Wait) {
+    switch wait {
+    case .fence(let ticket):
+      ticket.fail(Fault(.draining, "the broker is stopping; the partitioner was not changed"))
+    case .drain(let placer): placer.endDraining()
+    }
+  }
+
+  /// Runs `body` while `stop` may end what it waits for.
+  func fencing<R: Sendable>(_ ticket: FenceTicket, _ body: () async throws -> R) async throws -> R {
+    try await waiting(.fence(ticket), ObjectIdentifier(ticket), body)
+  }
+
+  /// Returns when no call of this one is open.
+  func drain(_ placer: TopicPlacer) async {
+    try? await waiting(.drain(placer), ObjectIdentifier(placer)) { await placer.drained() }
+  }
+
+  private func waiting<R: Sendable>(
+    _ wait: Wait, _ id: ObjectIdentifier, _ body: () async throws -> R
+  ) async throws -> R {
+    let isStopping = state.withLock { state in
+      state.waits[id] = wait
+      return state.isStopping
+    }
+    if isStopping { Self.end(wait) }
+    defer { state.withLock { $0.waits[id] = nil } }
+    return try await body()
+  }
+
   var isStopping: Bool { state.withLock { $0.isStopping } }
 }
 

@@ -27,7 +27,7 @@ struct SwapCommit: Sendable {
       guard !listener.isAbandoned else { throw Self.abandoned }
       return try await replace(now, prepared)
     }
-    await old?.drained()
+    if let old { await partitioning.drain(old) }
     listener.tell(.drained, committed.generation)
     return committed
   }
@@ -38,10 +38,14 @@ struct SwapCommit: Sendable {
     var next = prepared.next
     let begun = context.time.monotonicNanoseconds
     if prepared.isFenced {
+      let ticket = FenceTicket(partitions: Int(now.partitions))
       do {
-        next.cuts = try await partitions.fence(now.id, partitions: now.partitions, generation: now.generation)
+        next.cuts = try await partitioning.fencing(ticket) {
+          try await partitions.fence(
+            now.id, partitions: now.partitions, generation: now.generation, ticket)
+        }
       } catch {
-        try await partitions.flip(now.id, partitions: now.partitions, to: now.generation)
+        _ = try await flip(now, to: now.generation)
         throw error
       }
       next.isFenced = true
@@ -55,15 +59,14 @@ struct SwapCommit: Sendable {
       committed = try await commit(now, now.succeeded(by: next))
     } catch {
       // Definitely not committed: the old one goes on.
-      try await partitions.flip(now.id, partitions: now.partitions, to: now.generation)
+      _ = try await flip(now, to: now.generation)
       throw error
     }
     partitioning.counts.committed.add(1)
     listener.tell(.committed, committed.generation)
     if let loaded = prepared.loaded { partitioning.install(committed, .success(loaded)) }
     context.registry.publish(committed)
-    let ends = try await partitions.flip(
-      now.id, partitions: now.partitions, to: committed.generation)
+    let ends = try await flip(now, to: committed.generation)
     let pause = context.time.monotonicNanoseconds - begun
     let old = partitioning.retire(before: committed)
     partitioning.keepWarm(prepared.watchMilliseconds > 0 ? old : nil, of: committed.id)
@@ -72,6 +75,14 @@ struct SwapCommit: Sendable {
       progress.pauseUs = UInt64(max(0, pause) / 1_000)
     }
     return (committed, old)
+  }
+
+  /// A broker that stops takes nothing more under any generation.
+  private func flip(_ topic: Topic, to generation: UInt32) async throws -> [Int64] {
+    guard !partitioning.isStopping else {
+      throw Fault(.draining, "the broker is stopping; the generation that is committed is in force after its start")
+    }
+    return try await context.partitions.flip(topic.id, partitions: topic.partitions, to: generation)
   }
 
   /// Commits, and finds out what became of it when the store does not say: nothing may go on under either

@@ -32,6 +32,7 @@ final class SwapListener: Sendable {
   var isAbandoned: Bool { hasLeft.load(ordering: .acquiring) }
 
   func tell(_ phase: BindPhase, _ generation: UInt32, _ more: (inout BindProgress) -> Void = { _ in }) {
+    guard !isAbandoned else { return }
     var progress = BindProgress(phase: phase, generation: generation)
     progress.elapsedUs = UInt64(max(0, time.monotonicNanoseconds - begun) / 1_000)
     progress.brokers = 1
@@ -41,5 +42,8 @@ final class SwapListener: Sendable {
   }
 
   /// Once, last.
-  func end(_ fault: Fault?) { sink.end(fault) }
+  func end(_ fault: Fault?) {
+    guard !isAbandoned else { return }
+    sink.end(fault)
+  }
 }

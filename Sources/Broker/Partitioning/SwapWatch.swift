@@ -24,14 +24,14 @@ struct SwapWatch: Sendable {
   /// Until `watchedUntilMilliseconds` of the generation in force.
   func run(_ committed: Topic) async {
     let left = committed.current.watchedUntilMilliseconds - context.time.wallMilliseconds
-    guard committed.current.watchedUntilMilliseconds > 0, left > 0 else {
+    guard committed.current.watchedUntilMilliseconds > 0 else {
       context.partitioning.cool(committed.id)
       listener.tell(.done, committed.generation)
       return listener.end(nil)
     }
     claim.beginWatch()
     listener.tell(.watching, committed.generation)
-    let end = await watch(committed, nanoseconds: min(left, Swap.longestWatch) * 1_000_000)
+    let end = await watch(committed, nanoseconds: min(max(0, left), Swap.longestWatch) * 1_000_000)
     report(end, committed)
   }
 

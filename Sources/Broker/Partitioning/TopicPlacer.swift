@@ -24,6 +24,7 @@ final class TopicPlacer: Sendable {
     var problem: Fault?
     var openCalls = 0
     var idleWaiter: CheckedContinuation<Void, Never>?
+    var isDrainingOver = false
     var counts = PlacerCounts()
     /// Monotonic nanoseconds of the last line in the log about it.
     var lastTold = Int64.min
@@ -190,15 +191,25 @@ final class TopicPlacer: Sendable {
 
   // MARK: Draining
 
-  /// Returns when no call is open. Once; calls may begin again after it.
+  /// Returns when no call is open, or at `endDraining`. Once.
   func drained() async {
     await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-      let isIdle = state.withLock { state in
-        if state.openCalls > 0 { state.idleWaiter = continuation }
-        return state.openCalls == 0
+      let isOver = state.withLock { state in
+        let isOver = state.openCalls == 0 || state.isDrainingOver
+        if !isOver { state.idleWaiter = continuation }
+        return isOver
       }
-      if isIdle { continuation.resume() }
+      if isOver { continuation.resume() }
     }
+  }
+
+  func endDraining() {
+    let waiter = state.withLock { state in
+      state.isDrainingOver = true
+      defer { state.idleWaiter = nil }
+      return state.idleWaiter
+    }
+    waiter?.resume()
   }
 }
 
