@@ -89,6 +89,9 @@ enum ReasonEvidence {
       "BrokerTests/PartitionerPluginTests.swift", "withoutAnAnswerPublishingIsRefused"
     ),
     "PLUGIN_FAULT": ("BrokerTests/PartitionerPluginTests.swift", "withoutAnAnswerPublishingIsRefused"),
+    "SWAP_IN_PROGRESS": (
+      "BrokerTests/FenceTests.swift", "nothingOldIsTakenAndNothingNewBeforeAllOldIsDurable"
+    ),
     "REORDER_NOT_ACCEPTED": ("BrokerTests/SwapTests.swift", "aSwapIsToldInOrderAndCanBeTakenBack"),
     "NO_EARLIER_GENERATION": ("BrokerTests/SwapTests.swift", "aSwapIsToldInOrderAndCanBeTakenBack"),
     "PLUGIN_NOT_FOUND": ("BrokerTests/SwapTests.swift", "badRequestsSayWhatIsWrong"),

@@ -70,6 +70,12 @@ final class TestBroker: Sendable {
     await running.value
   }
 
+  /// Ends it as SIGKILL would; its folder stays for another start.
+  func kill() async {
+    await broker.kill()
+    await running.value
+  }
+
   func remove() async {
     await stop()
     try? FileManager.default.removeItem(at: folder)
