@@ -90,7 +90,8 @@ import Testing
     try rig.flush()
     #expect(ticket.isOver)
     try await waiting.value
-    guard case .committed(let base, true, _)? = rig.receiver.answers.last(where: { $0.tag == 1 })?.result else {
+    guard case .committed(let base, true, _)? = rig.receiver.answers.last(where: { $0.tag == 1 })?.result
+    else {
       Issue.record("the duplicate was not answered")
       return
     }

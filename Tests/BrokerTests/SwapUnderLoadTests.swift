@@ -66,7 +66,8 @@ import Wire
     }
 
     /// False: refused; nothing was appended and no sequence consumed.
-    private mutating func send(_ keys: [Int], to partition: Int32, _ generation: UInt32) async throws -> Bool {
+    private mutating func send(_ keys: [Int], to partition: Int32, _ generation: UInt32) async throws -> Bool
+    {
       var builder = BatchBuilder()
       for key in keys {
         try builder.append(
@@ -155,8 +156,9 @@ import Wire
       generations.lastIndex { $0.cuts.isEmpty || $0.cuts[Int(record.partition)] <= record.offset } ?? 0
     }
     var next: [[UInt8]: Int] = [:]
-    for record in stored.sorted(by: { (generation($0), $0.partition, $0.offset) < (generation($1), $1.partition, $1.offset) })
-    {
+    for record in stored.sorted(by: {
+      (generation($0), $0.partition, $0.offset) < (generation($1), $1.partition, $1.offset)
+    }) {
       #expect(next[record.key, default: 0] == record.number)
       next[record.key] = record.number + 1
       let place = record.key.withUnsafeBytes { Murmur2.partition($0, count: Self.partitions) }
@@ -195,7 +197,9 @@ import Wire
         let connection = try await test.connect()
         var count = 0
         while isOver.value == 0 {
-          let records = (0..<5).map { Record(key: SharedBytes(Array("u-\($0)".utf8)), value: SharedBytes(Array("\(count / 5)".utf8))) }
+          let records = (0..<5).map {
+            Record(key: SharedBytes(Array("u-\($0)".utf8)), value: SharedBytes(Array("\(count / 5)".utf8)))
+          }
           let response: PublishResponse = try await connection.call(
             ProducerMethod.publish, PublishRequest(topic: "t", records: records))
           #expect(response.results.allSatisfy { $0.error == nil })

@@ -80,7 +80,8 @@ struct SwapCommit: Sendable {
   /// A broker that stops takes nothing more under any generation.
   private func flip(_ topic: Topic, to generation: UInt32) async throws -> [Int64] {
     guard !partitioning.isStopping else {
-      throw Fault(.draining, "the broker is stopping; the generation that is committed is in force after its start")
+      throw Fault(
+        .draining, "the broker is stopping; the generation that is committed is in force after its start")
     }
     return try await context.partitions.flip(topic.id, partitions: topic.partitions, to: generation)
   }
