@@ -6,6 +6,8 @@ package import SkeinCore
 /// string with `"format": "secret"` may also be given as {"secret_file": "PATH"}. A plain value; any thread.
 package struct ConfigSchema: Sendable, Hashable {
   package static let mostConfigBytes = 64 << 10
+  /// Of a configuration that the broker makes itself, a table of tokens.
+  package static let mostTableBytes = 1 << 20
   static let mostNesting = 8
   static let mostMembers = 200
 
@@ -42,9 +44,9 @@ package struct ConfigSchema: Sendable, Hashable {
 
   /// Checks a configuration; empty text counts as `{}`.
   /// - Throws: `PLUGIN_CONFIG_INVALID`, with a violation `config.…` for each problem.
-  package func check(_ json: [UInt8]) throws(Fault) {
+  package func check(_ json: [UInt8], mostBytes: Int = mostConfigBytes) throws(Fault) {
     var check = ConfigCheck()
-    check.value(.object(try Self.members(json)), against: root, path: "config")
+    check.value(.object(try Self.members(json, mostBytes)), against: root, path: "config")
     guard check.problems.isEmpty else { throw Self.invalid(check.problems) }
   }
 
@@ -55,9 +57,11 @@ package struct ConfigSchema: Sendable, Hashable {
     }
   }
 
-  private static func members(_ json: [UInt8]) throws(Fault) -> [String: JSONValue] {
-    guard json.count <= mostConfigBytes else {
-      throw invalid([.init(field: "config", description: "has more than \(mostConfigBytes) bytes")])
+  private static func members(
+    _ json: [UInt8], _ mostBytes: Int = mostConfigBytes
+  ) throws(Fault) -> [String: JSONValue] {
+    guard json.count <= mostBytes else {
+      throw invalid([.init(field: "config", description: "has more than \(mostBytes) bytes")])
     }
     do throws(JSONProblem) {
       return json.isEmpty ? [:] : try JSONText.object(json)

@@ -8,8 +8,9 @@ import Wire
 /// Keys: `/skein/<cluster>/t/<tenant>/tokens/<id>`. One broker writes them: changes pass one at a time here, which
 /// is what keeps the limits. Threading: lookups from any thread; changes from any task.
 final class TokenRegistry: Sendable {
-  /// Live tokens in all: what an authenticator is given at once.
-  static let maximumTokens = 10_000
+  /// Live tokens in all: what an authenticator is given at once, of at most 300 bytes each, and a configuration may
+  /// have 1 MiB.
+  static let maximumTokens = 3_000
   /// Of one principal: the one in use and the one that replaces it.
   static let maximumPerPrincipal = 2
   static let lifetimes: ClosedRange<Int64> = 60_000...31_622_400_000

@@ -74,7 +74,9 @@ final class PluginManager: Sendable {
         metadata: ["plugin": reference.description, "kinds": kinds, "needed": kind.word])
     }
     if let schema = artifact.manifest.configSchema {
-      try ConfigSchema(parsing: schema).check(Array(config.utf8))
+      let mostBytes =
+        kind == .authenticator ? ConfigSchema.mostTableBytes : ConfigSchema.mostConfigBytes
+      try ConfigSchema(parsing: schema).check(Array(config.utf8), mostBytes: mostBytes)
     } else {
       try ConfigSchema.checkEmpty(Array(config.utf8))
     }
