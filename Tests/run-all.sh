@@ -92,6 +92,7 @@ for suite in "${suites[@]}"; do
     plugins)
       Plugins/build.sh .build/plugins || { count plugins 0 1 1; continue; }
       run_script plugins Plugins/tests/test_plugins.py .build/plugins
+      run_script tokens Plugins/tests/test_token_authenticator.py .build/plugins
       ;;
     interop)
       Deploy/build.sh || { count interop 0 1 1; continue; }

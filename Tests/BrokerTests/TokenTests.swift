@@ -2,6 +2,7 @@ import Foundation
 import FoundationNetworking
 import NIOCore
 import NIOPosix
+import PluginPackage
 import SkeinCore
 import Testing
 import Transport
@@ -357,6 +358,26 @@ import Wire
     }
     #expect(read > 0)
     try FileManager.default.removeItem(at: world.test.folder)
+  }
+
+  /// As many tokens as there may be, with the longest names, fit what our authenticator takes.
+  @Test func theLargestTableFits() throws {
+    let name = String(repeating: "n", count: 63)
+    var table = TokenRegistry.Snapshot()
+    for index in 0..<TokenRegistry.maximumTokens {
+      let id = String(format: "%016x", index)
+      table.tokens[id] = AccessToken(
+        id: id, tenant: TenantName(rawValue: name), principal: name,
+        secretHash: [UInt8](repeating: 255, count: 32), createdMilliseconds: 0,
+        expiresMilliseconds: .max, createdBy: "", note: "")
+    }
+    let config = Array(TokenAuthenticator.configuration(table, now: 0).utf8)
+    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    let manifest = try JSONSerialization.jsonObject(
+      with: Data(contentsOf: folder.appendingPathComponent("../../Plugins/token-authenticator/manifest.json")))
+    let schema = try #require((manifest as? [String: Any])?["config_schema"])
+    let text = String(decoding: try JSONSerialization.data(withJSONObject: schema), as: UTF8.self)
+    try ConfigSchema(parsing: text).check(config, mostBytes: ConfigSchema.mostTableBytes)
   }
 
   @Test func settingsGoTogether() throws {
