@@ -374,7 +374,8 @@ import Wire
     let config = Array(TokenAuthenticator.configuration(table, now: 0).utf8)
     let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     let manifest = try JSONSerialization.jsonObject(
-      with: Data(contentsOf: folder.appendingPathComponent("../../Plugins/token-authenticator/manifest.json")))
+      with: Data(contentsOf: folder.appendingPathComponent("../../Plugins/token-authenticator/manifest.json"))
+    )
     let schema = try #require((manifest as? [String: Any])?["config_schema"])
     let text = String(decoding: try JSONSerialization.data(withJSONObject: schema), as: UTF8.self)
     try ConfigSchema(parsing: text).check(config, mostBytes: ConfigSchema.mostTableBytes)
