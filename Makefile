@@ -9,7 +9,7 @@ help: ## list the targets
 deps: ## install the Debian packages of Deploy/packages.txt that are missing
 	@Deploy/install-packages.sh
 
-build: deps ## release build: .build/release/skeind and .build/release/skein
+build: deps ## release build: .build/release/{skeind,skein,skein-plugin-host}
 	@Deploy/build.sh
 
 test: deps ## everything: lint, Swift tests, release build, stock clients, kills

@@ -52,3 +52,23 @@ package protocol AuthenticatorInstance: AnyObject, Sendable {
     on loop: any EventLoop, _ answer: @escaping @Sendable (Result<[UInt8], Fault>) -> Void)
   func end(exchange: UInt64)
 }
+
+/// What an offset store is asked; the bytes are messages of skein/plugin/v1/offset_store.proto.
+package enum OffsetStoreOperation: Sendable, Hashable, CaseIterable {
+  case commit
+  case fetch
+  case scan
+  case remove
+}
+
+/// A loaded offset store with one configuration. Any thread.
+package protocol OffsetStoreInstance: AnyObject, Sendable {
+  var reference: PluginReference { get }
+  /// One request; `answer` exactly once, on `loop`, at the latest at `deadline`. The bytes of the answer are an encoded
+  /// `OffsetPage` for `fetch` and `scan`, else empty.
+  /// - Errors: `CONFLICT` (a stored offset has a newer member epoch), `PLUGIN_FAULT`, `PLUGIN_QUARANTINED` (retriable
+  ///   where the fault says so; a commit that failed so may or may not have been stored).
+  func ask(
+    _ operation: OffsetStoreOperation, _ request: [UInt8], deadline: NIODeadline, on loop: any EventLoop,
+    _ answer: @escaping @Sendable (Result<[UInt8], Fault>) -> Void)
+}

@@ -1,3 +1,4 @@
+import PluginABI
 package import SkeinCore
 
 /// Records to place, column by column, as `AssignRequest` carries them and as a child gets them.
@@ -35,5 +36,44 @@ package struct PlacementBatch: Sendable {
     self.headerLengths = headerLengths
     self.headerValues = headerValues
     self.timestamps = timestamps
+  }
+}
+
+extension PlacementBatch {
+  /// The columns as a plug-in's caller needs them, valid inside `body` only.
+  func withColumns<R>(_ body: (borrowing PlacementColumns) -> R) -> R {
+    keys.withUnsafeBytes { keys in
+      headerValues.withUnsafeBytes { headerValues in
+        keyLengths.withUnsafeBytes { keyLengths in
+          headerLengths.withUnsafeBytes { headerLengths in
+            timestamps.withUnsafeBytes { timestamps in
+              weights.withUnsafeBytes { weights in
+                var columns = PlacementColumns()
+                columns.topicHigh = topic.high
+                columns.topicLow = topic.low
+                columns.partitions = Int(partitions)
+                columns.count = count
+                columns.headerNames = headerNames
+                columns.weights = weights
+                columns.timestamps = timestamps
+                columns.keyLengths = keyLengths
+                columns.keys = keys
+                columns.headerLengths = headerLengths
+                columns.headerValues = headerValues
+                return body(columns)
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /// Told when the columns are not what they must be.
+  var refusal: Fault {
+    Fault(
+      .invalidRequest,
+      "a batch of \(count) records with \(headerNames) headers for \(partitions) partitions cannot be placed: 1 to \(PlacementColumns.recordLimit) records, at most \(PlacementColumns.headerLimit) headers, 1 to \(PlacementColumns.partitionLimit) partitions, 64 MiB"
+    )
   }
 }

@@ -28,6 +28,7 @@ enum ModuleTable {
     "COpenSSLShims": ModuleRow(uses: ["COpenSSL"]),
     "CSQLiteShims": ModuleRow(uses: ["CSQLite"]),
     "CSkeinPlugin": ModuleRow(uses: []),
+    "CSkeinSandbox": ModuleRow(uses: ["CSeccomp"]),
 
     // Pure
     "SkeinCore": ModuleRow(uses: ["CSkeinShims"], toolchain: ["Synchronization"], isPure: true),
@@ -55,13 +56,14 @@ enum ModuleTable {
     "PluginPackage": ModuleRow(
       uses: ["SkeinCore", "COpenSSL"], toolchain: ["Foundation", "Glibc", "Synchronization"]),
     "PluginABI": ModuleRow(
-      uses: ["SkeinCore", "CSkeinPlugin", "CSkeinShims", "PluginPackage"],
-      toolchain: ["Foundation", "Glibc", "Synchronization"]),
+      uses: ["SkeinCore", "CSkeinPlugin", "CSkeinShims"], toolchain: ["Glibc", "Synchronization"]),
     "PluginRegistry": ModuleRow(
       uses: ["SkeinCore", "CommitLog", "MetadataStore", "PluginPackage", "Wire"],
       toolchain: ["Foundation", "Synchronization"]),
     "PluginHost": ModuleRow(
-      uses: ["SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims", "Logging"] + nio,
+      uses: [
+        "SkeinCore", "CommitLog", "DiskIO", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims", "Logging",
+      ] + nio,
       toolchain: ["Foundation", "Glibc", "Synchronization"]),
     "PluginConformance": ModuleRow(
       uses: ["SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims"],
@@ -103,10 +105,8 @@ enum ModuleTable {
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
 
     "skein-plugin-host": ModuleRow(
-      uses: [
-        "SkeinCore", "CSkeinPlugin", "CSkeinShims", "PluginPackage", "PluginABI", "PluginHost",
-        "PluginConformance",
-      ], toolchain: ["Foundation", "Glibc", "Synchronization"]),
+      uses: ["CSkeinPlugin", "CSkeinShims", "CSkeinSandbox", "PluginABI"],
+      toolchain: ["Glibc", "Synchronization"]),
 
     // Deploy/examples see the SDK only, as a user would.
     "OrderService": ModuleRow(uses: ["SkeinClient", "Configuration"], toolchain: ["Foundation"]),
@@ -136,12 +136,15 @@ enum ModuleTable {
   /// System libraries (module maps only); they depend on nothing.
   static let systemLibraries: Set<String> = [
     "COpenSSL", "CProtobufC", "CNGHTTP2", "CSQLite", "CZstd", "CZlib", "CLZ4", "CSnappy",
+    "CSeccomp",
   ]
 
   /// C modules with one owner: nobody else imports them, whatever the table of edges says.
   static let soleUser: [String: Set<String>] = [
     "COpenSSL": ["Transport", "COpenSSLShims", "Certificates", "PluginPackage"],
     "CSkeinPlugin": ["SkeinPluginKit", "PluginABI", "PluginHost", "PluginConformance", "skein-plugin-host"],
+    "CSeccomp": ["CSkeinSandbox"],
+    "CSkeinSandbox": ["skein-plugin-host"],
     "COpenSSLShims": ["Transport"],
     "CNGHTTP2": ["Transport"],
     "CSkeinProto": ["Wire"],
