@@ -112,8 +112,8 @@ package final class LoadedPlugin: @unchecked Sendable {
 /// One instance of a loaded plug-in: `create` in init, `destroy` once. The kinds' calls are in extensions.
 ///
 /// `create`, `quiesce` and `destroy` are [control]: their caller makes sure that they come one at a time.
+/// Safe between threads: immutable after init, but for `isDestroyed`, which only control calls touch.
 package final class LoadedInstance: @unchecked Sendable {
-  // Safe between threads: immutable after init, but for `isDestroyed`, which only control calls touch.
   package let number: UInt64
   package let plugin: LoadedPlugin
   package let tables: KindTable

@@ -10,7 +10,6 @@ class ChildInstanceHandle: @unchecked Sendable {
   let child: PluginChild
   let number: UInt32
   let reference: PluginReference
-  /// The probe's and the host's: keeps the host's table of children from dropping it.
   private let own = Mutex(InstanceCounts())
 
   init(_ child: PluginChild, _ number: UInt32) {
@@ -48,9 +47,8 @@ class ChildInstanceHandle: @unchecked Sendable {
   }
 }
 
-/// A partitioner in a child.
+/// A partitioner in a child. Immutable, as its superclass: any thread.
 final class ChildPartitioner: ChildInstanceHandle, PartitionerInstance, @unchecked Sendable {
-  // Safe between threads: as ChildInstanceHandle, immutable.
   func place(
     _ batch: PlacementBatch, on loop: any EventLoop,
     _ answer: @escaping @Sendable (Result<[Int32], Fault>) -> Void
@@ -85,9 +83,8 @@ extension PlaceAnswer {
   }
 }
 
-/// An authenticator in a child.
+/// An authenticator in a child. Immutable, as its superclass: any thread.
 final class ChildAuthenticator: ChildInstanceHandle, AuthenticatorInstance, @unchecked Sendable {
-  // Safe between threads: as ChildInstanceHandle, immutable.
   func step(
     exchange: UInt64, mechanism: String, peer: PeerEvidence, message: [UInt8], deadline: NIODeadline,
     on loop: any EventLoop, _ answer: @escaping @Sendable (Result<[UInt8], Fault>) -> Void
@@ -119,9 +116,8 @@ final class ChildAuthenticator: ChildInstanceHandle, AuthenticatorInstance, @unc
   }
 }
 
-/// An offset store in a child.
+/// An offset store in a child. Immutable, as its superclass: any thread.
 final class ChildOffsetStore: ChildInstanceHandle, OffsetStoreInstance, @unchecked Sendable {
-  // Safe between threads: as ChildInstanceHandle, immutable.
   func ask(
     _ operation: OffsetStoreOperation, _ request: [UInt8], deadline: NIODeadline, on loop: any EventLoop,
     _ answer: @escaping @Sendable (Result<[UInt8], Fault>) -> Void

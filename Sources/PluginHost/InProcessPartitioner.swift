@@ -17,8 +17,8 @@ final class InProcessPartitioner: PartitionerInstance, @unchecked Sendable {
   private let own = Mutex(InstanceCounts())
   private let pool = Mutex<[ScratchBox]>([])
 
+  /// Whoever took it from the pool, under its mutex, has it alone.
   private final class ScratchBox: @unchecked Sendable {
-    // Safe between threads: whoever took it from the pool, under its mutex, has it alone.
     var scratch = PlacementScratch()
   }
 
