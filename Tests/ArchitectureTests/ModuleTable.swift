@@ -62,7 +62,8 @@ enum ModuleTable {
       toolchain: ["Foundation", "Synchronization"]),
     "PluginHost": ModuleRow(
       uses: [
-        "SkeinCore", "CommitLog", "DiskIO", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims", "Logging",
+        "SkeinCore", "CommitLog", "DiskIO", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims",
+        "Logging",
       ] + nio,
       toolchain: ["Foundation", "Glibc", "Synchronization"]),
     "PluginConformance": ModuleRow(
