@@ -12,6 +12,7 @@ if [ -n "$findings" ]; then
   failed=1
 fi
 Deploy/generate-proto.sh --check >/dev/null || { echo "lint: generated code is not current; run 'make proto'" >&2; failed=1; }
+Deploy/generate-plugin-files.py --check || { echo "lint: skein plugin new would write old files" >&2; failed=1; }
 Deploy/check-plugin-header.sh || { echo "lint: the plug-in ABI is not what it was" >&2; failed=1; }
 for script in $(git ls-files '*.sh' .ci/run); do
   bash -n "$script" || failed=1

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# The tests of the plug-in's own code. `skein plugin test out/plugin.so` is the other half: what every plug-in promises.
+set -euo pipefail
+cd "$(dirname "$0")"
+mkdir -p out
+${CC:-cc} -std=c11 -g -Wall -Wextra -Wpedantic -Werror -fsanitize=address,undefined -I include -o out/test test.c
+out/test
