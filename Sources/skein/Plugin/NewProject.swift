@@ -17,7 +17,8 @@ struct NewProject {
     }
     let begins = name.utf8.first.map { (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) } ?? false
     guard letters, begins, name.utf8.count <= 40, !name.hasSuffix("-") else {
-      throw UsageError("NAME is \(name.displayable): give 1 to 40 of a-z 0-9 -, beginning with a letter, not ending with -")
+      throw UsageError(
+        "NAME is \(name.displayable): give 1 to 40 of a-z 0-9 -, beginning with a letter, not ending with -")
     }
     do throws(Fault) {
       _ = try PluginReference(parsing: "\(id)@1.0.0")
@@ -87,18 +88,23 @@ struct NewProject {
   }
 
   private func folder(_ prefix: String, at place: String) -> [(String, String)] {
-    NewFiles.all.keys.filter { $0.hasPrefix(prefix) }.sorted().map { (place + $0.dropFirst(prefix.count), $0) }
+    NewFiles.all.keys.filter { $0.hasPrefix(prefix) }.sorted().map {
+      (place + $0.dropFirst(prefix.count), $0)
+    }
   }
 
   /// What stands in a file.
   private func text(_ path: String) throws -> String {
-    guard var text = NewFiles.all[path] else { throw LocalFailure("this program lacks \(path); build it again") }
+    guard var text = NewFiles.all[path] else {
+      throw LocalFailure("this program lacks \(path); build it again")
+    }
     guard path.hasPrefix("Plugins/Templates/") else { return text }
     let notes = NewFiles.all["Plugins/Templates/\(kind.word)/notes.md"] ?? ""
     let words = [
       "NAME": name, "ID": id, "TYPE": typeName, "KIND": kind.word.replacingOccurrences(of: "-", with: " "),
       "LANGUAGE": language == .c ? "C" : "Swift", "RUNTIME": language == .c ? "c" : "swift-static",
-      "SOURCE": source, "PUBLISHER": "the author of \(name)", "NOTES": notes.trimmingCharacters(in: .newlines),
+      "SOURCE": source, "PUBLISHER": "the author of \(name)",
+      "NOTES": notes.trimmingCharacters(in: .newlines),
     ]
     for (word, value) in words { text = text.replacingOccurrences(of: "{{\(word)}}", with: value) }
     return text
@@ -109,7 +115,8 @@ struct NewProject {
   func write(to folder: URL) throws -> [String] {
     let manager = FileManager.default
     if let found = try? manager.contentsOfDirectory(atPath: folder.path), !found.isEmpty {
-      throw UsageError("\(folder.path.displayable) is not empty: give another folder with --dir, or remove what is there")
+      throw UsageError(
+        "\(folder.path.displayable) is not empty: give another folder with --dir, or remove what is there")
     }
     let files = try layout.map { (path: $0.0, text: try text($0.1)) }
     do {

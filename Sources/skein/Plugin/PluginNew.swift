@@ -24,7 +24,8 @@ struct PluginNew: ParsableCommand {
   @Option(help: "partitioner, offset-store or authenticator.") var kind: PluginKind = .partitioner
   @Option(help: "swift or c.") var lang: NewLanguage = .swift
   @Option(help: "Its id, a reversed domain name (default: com.example.NAME).") var id: String?
-  @Option(help: "The folder to write, absent or empty (default: ./NAME).", completion: .directory) var dir: String?
+  @Option(help: "The folder to write, absent or empty (default: ./NAME).", completion: .directory) var dir:
+    String?
   @OptionGroup var options: OutputOptions
 
   func run() throws {

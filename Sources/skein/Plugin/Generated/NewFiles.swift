@@ -3390,7 +3390,7 @@ enum NewFiles {
     ./build.sh                                  # out/plugin.so and out/manifest.json
     ./test.sh                                   # your tests
     skein plugin test out/plugin.so             # what every plug-in promises, each check in a process of its own
-    skein plugin keygen --out author            # once: author.key (keep it) and author.pem (give it to operators)
+    skein plugin keygen author                  # once: author.key (keep it) and author.pem (give it to operators)
     skein plugin pack out --key author.key      # the package that operators install
     ```
 
