@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "Sources/skein/Plugin/Generated/NewFiles.swift"
 FOLDERS = ["Sources/CSkeinPlugin", "Sources/SkeinPluginKit", "Sources/CSkeinPluginProto", "Sources/CProtobufC",
            "Plugins/Templates"]
-FILES = ["Plugins/Kit/exports.map", "Plugins/Kit/finish-manifest.sh"]
+FILES = ["Plugins/Kit/exports.map"]
 
 
 def main():

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds every plug-in of this folder:  Plugins/build.sh OUTDIR [NAME…]
 #
-# Writes OUTDIR/NAME/plugin.so and OUTDIR/NAME/manifest.json (with the file's size, hash and least glibc), which is
-# what `skein plugin pack OUTDIR/NAME --key KEY` takes. A folder with C in it is compiled by cc from the header alone,
+# Writes OUTDIR/NAME/plugin.so and OUTDIR/NAME/manifest.json, which is what `skein plugin pack OUTDIR/NAME --key KEY` and
+# `skein plugin test OUTDIR/NAME/plugin.so` take. A folder with C in it is compiled by cc from the header alone,
 # the others are products of Package.swift; one with a build.sh of its own is built by that (build.sh OUTDIR/NAME).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -37,5 +37,5 @@ for name in "${names[@]}"; do
   fi
   # Never written in place: a process may have the old file loaded.
   mv "$out/$name/plugin.so.new" "$out/$name/plugin.so"
-  "$here/Kit/finish-manifest.sh" "$folder/manifest.json" "$out/$name/plugin.so" >"$out/$name/manifest.json"
+  cp "$folder/manifest.json" "$out/$name/manifest.json"
 done

@@ -9,5 +9,5 @@ ${CC:-cc} -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -fPIC -fvisibility=hidde
   -Wl,-z,defs -Wl,-z,nodelete -Wl,-z,noexecstack -Wl,-s -I include -I proto/include -o out/plugin.so.new \
   {{NAME}}.c proto/skein/plugin/v1/*.c -lprotobuf-c
 mv out/plugin.so.new out/plugin.so
-./finish-manifest.sh manifest.json out/plugin.so >out/manifest.json
+cp manifest.json out/manifest.json
 echo "built out/plugin.so and out/manifest.json"

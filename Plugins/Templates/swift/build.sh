@@ -10,5 +10,5 @@ swift build -c release --product {{NAME}} -Xswiftc -static-stdlib -Xswiftc -use-
 mkdir -p out
 cp "$(swift build -c release --show-bin-path)/lib{{NAME}}.so" out/plugin.so.new
 mv out/plugin.so.new out/plugin.so
-Kit/finish-manifest.sh manifest.json out/plugin.so >out/manifest.json
+cp manifest.json out/manifest.json
 echo "built out/plugin.so and out/manifest.json"

@@ -62,7 +62,6 @@ struct NewProject {
       files += [
         (source, ofKind + "plugin.c"), ("test.c", ofKind + "test.c"),
         ("build.sh", ofLanguage + "build\(suffix).sh"), ("test.sh", ofLanguage + "test\(suffix).sh"),
-        ("finish-manifest.sh", "Plugins/Kit/finish-manifest.sh"),
         ("include/skein_plugin.h", "Sources/CSkeinPlugin/include/skein_plugin.h"),
       ]
       if hasCalls { files += folder("Sources/CSkeinPluginProto/", at: "proto/") }
@@ -73,7 +72,6 @@ struct NewProject {
         ("Tests/\(typeName)Tests/\(typeName)Tests.swift", ofKind + "Tests.swift.txt"),
         ("build.sh", ofLanguage + "build.sh"), ("test.sh", ofLanguage + "test.sh"),
         ("Kit/exports.map", "Plugins/Kit/exports.map"),
-        ("Kit/finish-manifest.sh", "Plugins/Kit/finish-manifest.sh"),
       ]
       files += folder("Sources/CSkeinPlugin/", at: "Kit/CSkeinPlugin/")
       files += folder("Sources/SkeinPluginKit/", at: "Kit/SkeinPluginKit/").filter { file in

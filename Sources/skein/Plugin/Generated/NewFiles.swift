@@ -10,20 +10,6 @@ enum NewFiles {
       local: *;
     };
     """####,
-    "Plugins/Kit/finish-manifest.sh": ####"""
-    #!/usr/bin/env bash
-    # finish-manifest.sh MANIFEST PLUGIN.SO: the manifest with what is known of the built file: its platform, size, hash and
-    # the least glibc that it needs.
-    set -euo pipefail
-    case $(uname -m) in
-      x86_64) arch=amd64 ;;
-      aarch64) arch=arm64 ;;
-      *) arch=$(uname -m) ;;
-    esac
-    libc=$(readelf --version-info --wide "$2" | grep -oE 'GLIBC_[0-9]+\.[0-9]+' | sort -uV | tail -1 | cut -d_ -f2) || true
-    artifact="{\"os\": \"linux\", \"arch\": \"$arch\", \"size\": $(wc -c <"$2"), \"sha256\": \"$(sha256sum "$2" | cut -d' ' -f1)\"${libc:+, \"libc_min\": \"$libc\"}}"
-    sed "s|^  \"schema\": 1,\$|&\n  \"artifacts\": [$artifact],|" "$1"
-    """####,
     "Sources/CSkeinPlugin/abi.c": ####"""
     // The layout of the ABI, pinned: any other size or offset is another ABI, and every plug-in in the field breaks.
     // A table may grow at its end: then its size here changes, nothing else. See Docs/formats/plugin-abi.md.
@@ -3724,7 +3710,7 @@ enum NewFiles {
       -Wl,-z,defs -Wl,-z,nodelete -Wl,-z,noexecstack -Wl,-s -I include -I proto/include -o out/plugin.so.new \
       {{NAME}}.c proto/skein/plugin/v1/*.c -lprotobuf-c
     mv out/plugin.so.new out/plugin.so
-    ./finish-manifest.sh manifest.json out/plugin.so >out/manifest.json
+    cp manifest.json out/manifest.json
     echo "built out/plugin.so and out/manifest.json"
     """####,
     "Plugins/Templates/c/build.sh": ####"""
@@ -3738,7 +3724,7 @@ enum NewFiles {
     ${CC:-cc} -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -fPIC -fvisibility=hidden -shared \
       -Wl,-z,defs -Wl,-z,nodelete -Wl,-z,noexecstack -Wl,-s -I include -o out/plugin.so.new {{NAME}}.c
     mv out/plugin.so.new out/plugin.so
-    ./finish-manifest.sh manifest.json out/plugin.so >out/manifest.json
+    cp manifest.json out/manifest.json
     echo "built out/plugin.so and out/manifest.json"
     """####,
     "Plugins/Templates/c/gitignore": ####"""
@@ -4702,7 +4688,7 @@ enum NewFiles {
     mkdir -p out
     cp "$(swift build -c release --show-bin-path)/lib{{NAME}}.so" out/plugin.so.new
     mv out/plugin.so.new out/plugin.so
-    Kit/finish-manifest.sh manifest.json out/plugin.so >out/manifest.json
+    cp manifest.json out/manifest.json
     echo "built out/plugin.so and out/manifest.json"
     """####,
     "Plugins/Templates/swift/gitignore": ####"""
