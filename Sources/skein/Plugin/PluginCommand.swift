@@ -11,7 +11,8 @@ struct PluginCommand: AsyncParsableCommand {
       """,
     groupedSubcommands: [
       CommandGroup(
-        name: "For authors:", subcommands: [PluginNew.self, PluginKeygen.self, PluginPack.self, PluginVerify.self]),
+        name: "For authors:",
+        subcommands: [PluginNew.self, PluginKeygen.self, PluginPack.self, PluginVerify.self]),
       CommandGroup(
         name: "For operators:",
         subcommands: [
