@@ -107,7 +107,7 @@ let plugins: [Target] = [
   // `skein plugin test`: the checks, each in a fresh child.
   .target(
     name: "PluginConformance",
-    dependencies: ["SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims"],
+    dependencies: ["SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims", "Wire"],
     swiftSettings: strict),
 ]
 

@@ -67,7 +67,7 @@ enum ModuleTable {
       ] + nio,
       toolchain: ["Foundation", "Glibc", "Synchronization"]),
     "PluginConformance": ModuleRow(
-      uses: ["SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims"],
+      uses: ["SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims", "Wire"],
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
 
     // Edges
@@ -174,5 +174,5 @@ enum ModuleTable {
 
   /// Modules that may read configuration, keys and input with Foundation (never log data); the test kit makes
   /// and removes its temporary folder so.
-  static let configurationReaders: Set<String> = ["skeind", "skein", "SkeinTestKit"]
+  static let configurationReaders: Set<String> = ["skeind", "skein", "SkeinTestKit", "PluginConformance"]
 }
