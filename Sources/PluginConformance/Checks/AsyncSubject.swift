@@ -146,18 +146,21 @@ enum Exercise {
       return
     }
     let subject = try AsyncSubject(context, instance, kind)
-    for _ in 0..<count {
-      let call = subject.harmless(deadline: AsyncSubject.deadline(in: 1))
-      guard subject.host.wait(for: [call], seconds: 8).isEmpty else {
+    for begin in stride(from: 0, to: count, by: 100) {
+      let calls = (begin..<min(count, begin + 100)).map { _ in
+        subject.harmless(deadline: AsyncSubject.deadline(in: 0.5))
+      }
+      guard subject.host.wait(for: calls, seconds: 3).isEmpty else {
         throw Broken(
-          "a call was never completed", cure: "end every call by exactly one `complete`, also when it fails")
+          "a call was not completed within 3 s, with a deadline of 0.5 s",
+          cure: "end every call by exactly one `complete`, also when it fails")
       }
     }
     subject.endExchanges()
     // The instance is about to be destroyed, which comes after quiesce only.
     if instance.ops.quiesce != nil {
       let done = try subject.quiesce()
-      _ = subject.host.wait(for: [done], seconds: 5)
+      _ = subject.host.wait(for: [done], seconds: 1)
     }
   }
 

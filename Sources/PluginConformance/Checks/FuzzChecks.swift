@@ -5,10 +5,10 @@ import PluginPackage
 enum FuzzChecks {
   static let all: [Check] = [
     Check(
-      "fuzz.config", "No configuration, however broken, hurts the process.", after: ["load.create"], seconds: 20, config),
+      "fuzz.config", "No configuration, however broken, hurts the process.", after: ["calls.basic", "load.bad-config"], seconds: 20, config),
     Check(
       "fuzz.inputs", "No input, however strange, hurts the process or gets an answer that may not be.",
-      after: ["calls.basic"], seconds: 20, inputs),
+      after: ["calls.basic", "partitioner.keys", "partitioner.bounds"], seconds: 20, inputs),
   ]
 
   private static func config(_ context: CheckContext) throws -> Finding {

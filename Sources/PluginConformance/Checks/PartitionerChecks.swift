@@ -18,8 +18,8 @@ enum PartitionerChecks {
       try PartitionerPromises.keys(subject, RecordSamples(context.manifest), seed: context.request.seed)
       return .passed()
     },
-    check("partitioner.bounds", "It reads and writes within the batch alone.", bounds),
-    check("partitioner.longer", "Records and topic views that are longer (a newer minor) are as good.", longerViews),
+    check("partitioner.bounds", "It reads and writes within the batch alone.", after: ["partitioner.range"], bounds),
+    check("partitioner.longer", "Records and topic views that are longer (a newer minor) are as good.", after: ["partitioner.range"], longerViews),
     pure,
     check("partitioner.batch", "A batch of n gives what n batches of one give (PURE).", after: ["partitioner.pure"]) {
       context, subject in
@@ -27,7 +27,7 @@ enum PartitionerChecks {
       try PartitionerPromises.batches(subject, RecordSamples(context.manifest), seed: context.request.seed)
       return .passed()
     },
-    check("partitioner.threads", "Eight threads at once get the answers that one gets (PURE), and none is hurt.", after: ["partitioner.pure"], seconds: 20, threads),
+    check("partitioner.threads", "Eight threads at once get the answers that one gets (PURE), and none is hurt.", after: ["partitioner.pure", "partitioner.bounds"], seconds: 20, threads),
     isolation,
     check("partitioner.flat", "Batches leave no memory behind.", seconds: 20, flat),
     check("partitioner.speed", "A record takes less than its budget of 1 µs.", speed),
@@ -170,7 +170,7 @@ enum PartitionerChecks {
 
   /// Alone in two processes, then two instances in turn: where alone is repeatable, in turn must give the same.
   private static let isolation = Check(
-    "partitioner.isolation", "Two instances share no state.", kinds: [.partitioner], after: ["calls.basic"], processes: 3,
+    "partitioner.isolation", "Two instances share no state.", kinds: [.partitioner], after: ["calls.basic", "partitioner.pure"], processes: 3,
     compare: { observations in
       let answers = observations.map { $0.finding.evidence["answers"] }
       guard observations.count == 3, answers[0] == answers[1] else {

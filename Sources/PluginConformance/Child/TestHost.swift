@@ -85,7 +85,8 @@ final class TestHost: @unchecked Sendable {
   /// Puts a table where its end is the end of a page, with nothing readable behind it: a plug-in that reads more than
   /// `size` says dies there. What a longer table has more is filled with addresses that nobody may call.
   private static func place<Table>(_ table: Table, growth: Int) -> UnsafeRawPointer? {
-    let size = MemoryLayout<Table>.size + growth
+    // The size itself is always there.
+    let size = max(8, MemoryLayout<Table>.size + growth)
     guard let guarded = GuardedBuffer(count: size) else { return nil }
     withUnsafeBytes(of: table) { guarded.base.copyMemory(from: $0.baseAddress!, byteCount: min(size, $0.count)) }
     if growth > 0 { memset(guarded.base + MemoryLayout<Table>.size, 0xee, growth) }

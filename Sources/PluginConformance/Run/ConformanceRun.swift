@@ -38,16 +38,18 @@ package struct ConformanceRun: Sendable {
     let child = ChildProcess(program: options.program, artifact: descriptor)
     let started = Date()
     var rows: [ConformanceReport.Row] = []
-    var passed: Set<String> = []
+    // Failed, or not tried because of one that failed.
+    var unusable: Set<String> = []
     for check in selected() {
       let begin = Monotonic.now()
       var finding: Finding
-      if let blocked = check.after.first(where: { !passed.contains($0) }) {
+      if let blocked = check.after.first(where: unusable.contains) {
         finding = .skipped("\(blocked) did not pass")
+        unusable.insert(check.name)
       } else {
         finding = try run(check, child)
       }
-      if finding.result == .passed { passed.insert(check.name) }
+      if finding.result == .failed { unusable.insert(check.name) }
       finding.evidence = [:]
       let row = ConformanceReport.Row(
         check: check, finding: finding, seconds: Double(Monotonic.now() - begin) / 1e9)

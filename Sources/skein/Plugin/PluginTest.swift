@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import PluginConformance
+import PluginPackage
 import SkeinCore
 
 struct PluginTestCommand: ParsableCommand {

@@ -4,7 +4,7 @@
 #define ON_DESTROY(self) wait_and_free(self)
 static void wait_and_free(struct authenticator *self);
 #define ON_STEP(self, call, deadline, status, result) \
-  later(self, call, (deadline) > now() + 40000000u ? now() + 20000000u : (deadline), status)
+  (status) == SKEIN_OK ? complete(self, call, status, result) : later(self, call, (deadline) > now() + 20000000u ? now() + 10000000u : (deadline), status)
 #include "authenticator.h"
 #include "later_end.h"
 static void wait_and_free(struct authenticator *self) {

@@ -10,6 +10,6 @@ static int32_t through(struct partitioner *self, skein_bytes key, int32_t count)
 #include "partitioner.h"
 static int32_t through(struct partitioner *self, skein_bytes key, int32_t count) {
   self->scratch = fnv(key, count);
-  if (key.ptr && key.len > 0 && key.ptr[0] % 16 == 0) sched_yield();
+  if (key.ptr && key.len > 2 && (key.ptr[0] ^ key.ptr[1] ^ key.ptr[2]) % 128 == 0) sched_yield();
   return self->scratch;
 }

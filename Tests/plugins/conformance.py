@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""The conformance kit against plug-ins that keep every promise, and plug-ins that break one each.
+
+    Tests/plugins/conformance.py SKEIN [NAME ...]
+
+Each bad plug-in says in its first line which check it breaks. The kit must fail that check and no other: what it
+cannot try afterwards it must leave out. One line a plug-in; the last line is the count.
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+INCLUDE = HERE.parent.parent / "Sources" / "CSkeinPlugin" / "include"
+KINDS = {"partitioner.h": "skein.partitioner/1", "authenticator.h": "skein.authenticator/1",
+         "offset_store.h": "skein.offset-store/1"}
+CREDENTIAL = "bearer:open-sesame-0123456789"
+
+
+def field(text, name):
+    found = re.search(rf"{name}: *([^\n]*?) *(?:\*/|\n|$)", text)
+    return found.group(1).strip() if found else None
+
+
+def build(source, folder):
+    """Compiles one file from the header alone and writes its manifest beside it."""
+    text = source.read_text()
+    library = folder / (source.stem + ".so")
+    link = (field(text, "LINK") or "-Wl,-z,nodelete").split()
+    compiler = ["cc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unused-parameter",
+                "-Wno-unused-variable", "-Wno-unused-but-set-variable", "-fPIC", "-fvisibility=hidden", "-shared",
+                f"-I{INCLUDE}", str(source), "-o", str(library), "-pthread", *link]
+    subprocess.run(compiler, check=True, capture_output=True, text=True)
+    kind = next(kind for name, kind in KINDS.items() if name in text)
+    plugin = field(text, "MANIFEST-ID") or re.search(r'PLUGIN_ID "([^"]+)"', text).group(1)
+    # Not by the table's flag alone: one of the bad ones contradicts its manifest.
+    pure = kind == "skein.partitioner/1" and (source.stem == "not_pure_after_all" or "PLUGIN_FLAGS 0" not in text)
+    manifest = {"schema": 1, "id": plugin, "version": "1.0.0", "kinds": [kind], "abi": {"major": 1, "minor": 0},
+                "requires": [] if kind == "skein.partitioner/1" else ["skein.host.async/1"], "runtime": "c",
+                "pure": pure, "publisher": "Skein's tests"}
+    (folder / (source.stem + ".json")).write_text(json.dumps(manifest))
+    return library, kind
+
+
+def test(skein, library, kind):
+    command = [skein, "plugin", "test", str(library), "--fuzz-seconds", "0.2", "--timeout-seconds",
+               "8" if "slow_create" in library.name else "5", "--report", "-"]
+    if kind == "skein.authenticator/1":
+        command += ["--credential", CREDENTIAL]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    try:
+        return run.returncode, json.loads(run.stdout)
+    except json.JSONDecodeError:
+        raise RuntimeError(f"exit code {run.returncode}: {run.stderr.strip() or run.stdout[:300]}") from None
+
+
+def judge(source, code, report):
+    """None, or what is not as it should be."""
+    failed = [row for row in report["checks"] if row["result"] == "failed"]
+    names = [row["name"] for row in failed]
+    if source.parent.name == "good":
+        if names or code != 0:
+            return f"exit code {code}, failed: " + "; ".join(f"{row['name']}: {row['cause']}" for row in failed)
+        skipped = [row for row in report["checks"] if row["result"] == "skipped" and "did not pass" in row["cause"]]
+        return f"not tried: {[row['name'] for row in skipped]}" if skipped else None
+    expected = re.search(r"Breaks: ([a-z.-]+?)\. ", source.read_text()).group(1)
+    if names != [expected]:
+        return f"expected {expected} alone to fail; failed: " + (
+            "; ".join(f"{row['name']}: {row['cause']}" for row in failed) or "nothing")
+    if code != 1:
+        return f"exit code {code} instead of 1"
+    if not failed[0].get("cause") or not failed[0].get("cure"):
+        return f"{expected} gives no cause or no cure"
+    return None
+
+
+def one(skein, source, folder):
+    start = time.monotonic()
+    try:
+        library, kind = build(source, folder)
+        code, report = test(skein, library, kind)
+        problem = judge(source, code, report)
+        said = next((row["cause"] for row in report["checks"] if row["result"] == "failed"), "")
+    except subprocess.CalledProcessError as error:
+        problem, said = f"does not compile: {error.stderr[:2000]}", ""
+    except Exception as error:  # noqa: BLE001: whatever it is, this plug-in failed
+        problem, said = repr(error), ""
+    return source, problem, said, time.monotonic() - start
+
+
+def main():
+    skein = os.path.abspath(sys.argv[1])
+    wanted = set(sys.argv[2:])
+    sources = sorted((HERE / "good").glob("*.c")) + sorted((HERE / "bad").glob("*.c"))
+    sources = [source for source in sources if not wanted or source.stem in wanted]
+    failures = 0
+    with tempfile.TemporaryDirectory(prefix="skein-conformance-") as folder:
+        with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
+            for source, problem, said, seconds in pool.map(
+                    lambda source: one(skein, source, pathlib.Path(folder)), sources):
+                name = f"{source.parent.name}/{source.stem}"
+                print(f"{'FAILED' if problem else 'ok':6} {name:34} {seconds:5.1f} s  {problem or said}", flush=True)
+                failures += problem is not None
+    print(f"{len(sources) - failures} passed, {failures} failed")
+    sys.exit(1 if failures or not sources else 0)
+
+
+if __name__ == "__main__":
+    main()
