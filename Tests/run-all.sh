@@ -90,9 +90,8 @@ for suite in "${suites[@]}"; do
     lint) run_lint ;;
     swift) run_swift ;;
     plugins)
-      Plugins/build.sh .build/plugins || { count plugins 0 1 1; continue; }
-      run_script plugins Plugins/tests/test_plugins.py .build/plugins
-      run_script tokens Plugins/tests/test_token_authenticator.py .build/plugins
+      Deploy/build.sh || { count plugins 0 1 1; continue; }
+      run_script plugins Tests/plugins/run.sh .build/release
       ;;
     interop)
       Deploy/build.sh || { count interop 0 1 1; continue; }

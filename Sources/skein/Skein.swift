@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import PluginConformance
 
 /// The command line. Each command prints its result on stdout (a table, or JSON alone) and everything
 /// else on stderr.
@@ -63,6 +64,8 @@ enum LeadingOptions {
 @main
 enum Program {
   static func main() async {
+    // A child of `skein plugin test` runs one check and ends.
+    ConformanceChild.enterIfAsked()
     Signals.ignoreBrokenPipe()
     do {
       let arguments = LeadingOptions.take(Array(CommandLine.arguments.dropFirst())) {

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """The conformance kit against plug-ins that keep every promise, and plug-ins that break one each.
 
-    Tests/plugins/conformance.py SKEIN [NAME ...]
+    Tests/plugins/conformance.py SKEIN [--plugins FOLDER] [NAME ...]
+
+FOLDER: what Plugins/build.sh made; each of our own plug-ins must pass as a .so and, packed, as a .skeinplug.
 
 Each bad plug-in says in its first line which check it breaks. The kit must fail that check and no other: what it
 cannot try afterwards it must leave out. One line a plug-in; the last line is the count.
@@ -22,6 +24,12 @@ INCLUDE = HERE.parent.parent / "Sources" / "CSkeinPlugin" / "include"
 KINDS = {"partitioner.h": "skein.partitioner/1", "authenticator.h": "skein.authenticator/1",
          "offset_store.h": "skein.offset-store/1"}
 CREDENTIAL = "bearer:open-sesame-0123456789"
+
+# What our own plug-ins are given besides the file, once for each.
+OWN = {
+    "affinity": [["--config", '{"separator": ":"}'], ["--config", '{"prefix_bytes": 4}'],
+                 ["--config", '{"header": "tenant"}']],
+}
 
 
 def field(text, name):
@@ -95,21 +103,57 @@ def one(skein, source, folder):
     return source, problem, said, time.monotonic() - start
 
 
+def own(skein, folder, name, options, packed):
+    """Nothing may fail on a plug-in of ours."""
+    start = time.monotonic()
+    source = pathlib.Path("Plugins") / (name + (" packed" if packed else "") + " " + " ".join(options[1:])[:24])
+    try:
+        file = folder / name / "plugin.so"
+        if packed:
+            file = folder / f"{name}.skeinplug"
+            subprocess.run([skein, "plugin", "pack", str(folder / name), "--to", str(file)], check=True,
+                           capture_output=True, text=True)
+        run = subprocess.run([skein, "plugin", "test", str(file), "--fuzz-seconds", "0.3" if packed else "2",
+                              "--report", "-", *options], capture_output=True, text=True, timeout=300)
+        rows = json.loads(run.stdout)["checks"]
+        problem = "; ".join(f"{row['name']}: {row['cause']}" for row in rows if row["result"] == "failed") or None
+        said = f"{sum(row['result'] == 'passed' for row in rows)} checks"
+        for row in rows:
+            if "ns_per_record" in row["measured"]:
+                said += f", {row['measured']['ns_per_record']:.0f} ns a record"
+    except Exception as error:  # noqa: BLE001: whatever it is, this plug-in failed
+        problem, said = repr(error) + str(getattr(error, "stderr", "")), ""
+    return source, problem, said, time.monotonic() - start
+
+
 def main():
     skein = os.path.abspath(sys.argv[1])
-    wanted = set(sys.argv[2:])
+    rest = sys.argv[2:]
+    plugins = None
+    if "--plugins" in rest:
+        at = rest.index("--plugins")
+        plugins = pathlib.Path(rest[at + 1]).resolve()
+        del rest[at:at + 2]
+    wanted = set(rest)
     sources = sorted((HERE / "good").glob("*.c")) + sorted((HERE / "bad").glob("*.c"))
     sources = [source for source in sources if not wanted or source.stem in wanted]
-    failures = 0
+    failures = total = 0
     with tempfile.TemporaryDirectory(prefix="skein-conformance-") as folder:
         with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
-            for source, problem, said, seconds in pool.map(
-                    lambda source: one(skein, source, pathlib.Path(folder)), sources):
+            jobs = []
+            for name in sorted(each.parent.name for each in plugins.glob("*/plugin.so")) if plugins else []:
+                for number, options in enumerate(OWN.get(name, [[]])):
+                    jobs.append(pool.submit(own, skein, plugins, name, options, False))
+                    if number == 0:
+                        jobs.append(pool.submit(own, skein, plugins, name, options, True))
+            jobs += [pool.submit(one, skein, source, pathlib.Path(folder)) for source in sources]
+            total = len(jobs)
+            for source, problem, said, seconds in (job.result() for job in jobs):
                 name = f"{source.parent.name}/{source.stem}"
                 print(f"{'FAILED' if problem else 'ok':6} {name:34} {seconds:5.1f} s  {problem or said}", flush=True)
                 failures += problem is not None
-    print(f"{len(sources) - failures} passed, {failures} failed")
-    sys.exit(1 if failures or not sources else 0)
+    print(f"{total - failures} passed, {failures} failed")
+    sys.exit(1 if failures or not total else 0)
 
 
 if __name__ == "__main__":

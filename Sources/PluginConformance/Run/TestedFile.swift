@@ -76,6 +76,9 @@ package struct TestedFile: Sendable {
     ]
     if let least = old?["libc_min"] { artifact["libc_min"] = least }
     object["artifacts"] = [artifact]
+    // What `skein plugin pack` takes from the file.
+    if object["schema"] == nil { object["schema"] = 1 }
+    if object["abi"] == nil { object["abi"] = ["major": Int(ArtifactCheck.abiMajor), "minor": 0] }
     return Array(try JSONSerialization.data(withJSONObject: object, options: [.sortedKeys]))
   }
 }

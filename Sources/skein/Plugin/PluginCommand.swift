@@ -12,7 +12,9 @@ struct PluginCommand: AsyncParsableCommand {
     groupedSubcommands: [
       CommandGroup(
         name: "For authors:",
-        subcommands: [PluginNew.self, PluginKeygen.self, PluginPack.self, PluginVerify.self]),
+        subcommands: [
+          PluginNew.self, PluginTestCommand.self, PluginKeygen.self, PluginPack.self, PluginVerify.self,
+        ]),
       CommandGroup(
         name: "For operators:",
         subcommands: [
