@@ -5,8 +5,12 @@ import PluginPackage
 /// What every kind with asynchronous calls promises.
 enum AsyncChecks {
   static let all: [Check] = [
-    check("async.once", "Every call is completed exactly once, with a status that exists and at most 1 MiB.", once),
-    check("async.cancel", "Cancelling before, during and after a call is safe, and the call ends soon.", after: ["async.once"], cancel),
+    check(
+      "async.once", "Every call is completed exactly once, with a status that exists and at most 1 MiB.", once
+    ),
+    check(
+      "async.cancel", "Cancelling before, during and after a call is safe, and the call ends soon.",
+      after: ["async.once"], cancel),
     check("async.deadline", "Every call ends by its deadline.", deadline),
     check("async.open", "1,000 calls may be open at once.", seconds: 30, manyOpen),
     check("async.quiesce", "quiesce completes once, with OK, and only after all open calls.", quiesce),
@@ -28,7 +32,9 @@ enum AsyncChecks {
     }
   }
 
-  private static func finish(_ calls: [skein_call], _ subject: AsyncSubject, seconds: Double, _ what: String) throws {
+  private static func finish(_ calls: [skein_call], _ subject: AsyncSubject, seconds: Double, _ what: String)
+    throws
+  {
     let open = subject.host.wait(for: calls, seconds: seconds)
     guard open.isEmpty else {
       throw Broken(
@@ -57,7 +63,8 @@ enum AsyncChecks {
     try checkDuplicates(subject)
     for call in calls {
       guard let end = subject.host.completion(of: call), (0...6).contains(end.status) else {
-        throw Broken("a call was completed with a status that does not exist", cure: "use SKEIN_OK to SKEIN_UNSUPPORTED")
+        throw Broken(
+          "a call was completed with a status that does not exist", cure: "use SKEIN_OK to SKEIN_UNSUPPORTED")
       }
     }
     guard subject.host.oversized == 0 else {
@@ -118,7 +125,8 @@ enum AsyncChecks {
     let subject = try AsyncSubject(context, try context.load(), kind)
     let calls = (0..<100).map { _ in subject.harmless(deadline: AsyncSubject.deadline(in: 1)) }
     let done = try subject.quiesce()
-    guard subject.host.wait(for: [done], seconds: 8).isEmpty, let end = subject.host.completion(of: done) else {
+    guard subject.host.wait(for: [done], seconds: 8).isEmpty, let end = subject.host.completion(of: done)
+    else {
       throw Broken("quiesce was not completed within 8 s", cure: "complete `done` once no call is open")
     }
     guard end.status == SKEIN_OK else {
@@ -127,7 +135,8 @@ enum AsyncChecks {
     let open = calls.filter { call in subject.host.completion(of: call).map { $0.time > end.time } ?? true }
     guard open.isEmpty else {
       throw Broken(
-        "quiesce was completed while \(open.count) call(s) were open", cure: "count the open calls, and wait for the last")
+        "quiesce was completed while \(open.count) call(s) were open",
+        cure: "count the open calls, and wait for the last")
     }
     usleep(100_000)
     guard !subject.host.duplicates.contains(done) else {

@@ -92,7 +92,8 @@ final class AsyncSubject {
       return begin(.fetch, StoreMessages.fetch(group: "conformance-nobody"), deadline: deadline)
     }
     let exchange = newExchange()
-    let call = step(exchange, mechanism: "bearer", message: Array("conformance-wrong".utf8), deadline: deadline)
+    let call = step(
+      exchange, mechanism: "bearer", message: Array("conformance-wrong".utf8), deadline: deadline)
     exchanges[call] = exchange
     return call
   }
@@ -116,7 +117,8 @@ final class AsyncSubject {
   func quiesce() throws -> skein_call {
     guard let quiesce = instance.ops.quiesce else {
       throw Broken(
-        "the table of \(kind.rawValue) has no quiesce", cure: "a kind with asynchronous calls says when none is open")
+        "the table of \(kind.rawValue) has no quiesce",
+        cure: "a kind with asynchronous calls says when none is open")
     }
     let done = host.newCall()
     doing("quiesce")
@@ -137,7 +139,9 @@ final class AsyncSubject {
 
 /// A few ordinary calls on any kind.
 enum Exercise {
-  static func calls(_ count: Int, _ instance: PluginInstance, _ kind: PluginKind, _ context: CheckContext) throws {
+  static func calls(_ count: Int, _ instance: PluginInstance, _ kind: PluginKind, _ context: CheckContext)
+    throws
+  {
     if kind == .partitioner {
       let subject = try LoadedPartitioner(instance, doing: context.doing)
       var random = context.random()

@@ -15,9 +15,15 @@ enum AuthenticatorChecks {
       return .passed()
     },
     check("auth.wrong", "Wrong credentials, and mechanisms that do not exist, are denied.", wrong),
-    check("auth.truncated", "Parts of a good credential, and what differs in one bit, are denied.", after: ["auth.accepts", "auth.wrong"], truncated),
-    check("auth.replay", "The last message of an exchange does not open another one.", after: ["auth.accepts"], replay),
-    check("auth.random", "10,000 random messages are denied.", after: ["auth.wrong", "auth.truncated"], seconds: 60, random),
+    check(
+      "auth.truncated", "Parts of a good credential, and what differs in one bit, are denied.",
+      after: ["auth.accepts", "auth.wrong"], truncated),
+    check(
+      "auth.replay", "The last message of an exchange does not open another one.", after: ["auth.accepts"],
+      replay),
+    check(
+      "auth.random", "10,000 random messages are denied.", after: ["auth.wrong", "auth.truncated"],
+      seconds: 60, random),
     secret,
   ]
 
@@ -28,7 +34,8 @@ enum AuthenticatorChecks {
     _ name: String, _ promise: String, after: [String] = [], seconds: Double = 20,
     _ body: @escaping @Sendable (CheckContext, AsyncSubject) throws -> Finding
   ) -> Check {
-    Check(name, promise, kinds: [.authenticator], after: ["calls.basic"] + after, seconds: seconds) { context in
+    Check(name, promise, kinds: [.authenticator], after: ["calls.basic"] + after, seconds: seconds) {
+      context in
       try body(context, AsyncSubject(context, try context.load(), .authenticator))
     }
   }
@@ -51,7 +58,8 @@ enum AuthenticatorChecks {
   ) throws -> Answer {
     let call = subject.step(
       exchange, mechanism: mechanism, message: message, deadline: AsyncSubject.deadline(in: 2))
-    guard subject.host.wait(for: [call], seconds: 5).isEmpty, let end = subject.host.completion(of: call) else {
+    guard subject.host.wait(for: [call], seconds: 5).isEmpty, let end = subject.host.completion(of: call)
+    else {
       throw Broken("a step was never completed", cure: "end every call by exactly one `complete`")
     }
     return try answer(end)
@@ -64,13 +72,16 @@ enum AuthenticatorChecks {
       result = try PluginAuthenticateResult(decoding: SharedBytes(end.result))
     } catch {
       throw Broken(
-        "the result of a step is no AuthenticateResult: \(error)", cure: "encode skein.plugin.v1.AuthenticateResult")
+        "the result of a step is no AuthenticateResult: \(error)",
+        cure: "encode skein.plugin.v1.AuthenticateResult")
     }
     if !result.principal.isEmpty { return .principal(result.principal) }
     return result.challenge.isEmpty ? .denied : .challenge(result.challenge)
   }
 
-  private static func mustDeny(_ subject: AsyncSubject, _ mechanism: String, _ message: [UInt8], _ what: String) throws {
+  private static func mustDeny(
+    _ subject: AsyncSubject, _ mechanism: String, _ message: [UInt8], _ what: String
+  ) throws {
     if case .principal(let name) = try ask(subject, mechanism, message) {
       throw Broken(
         "\(what) (mechanism \"\(mechanism)\", \(message.count) bytes) was let in as \(name.displayable)",
@@ -82,7 +93,8 @@ enum AuthenticatorChecks {
     let messages: [[UInt8]] = [
       [], [0], Array("a".utf8), Array("wrong".utf8), Array("Bearer wrong".utf8), Array("admin".utf8),
       Array("\u{0}admin\u{0}admin".utf8), Array("n,,n=admin,r=abc".utf8), Array("' OR 1=1 --".utf8),
-      [UInt8](repeating: 0xff, count: 64), [UInt8](repeating: 0x41, count: 65_536), Array("{}".utf8), Array("null".utf8),
+      [UInt8](repeating: 0xff, count: 64), [UInt8](repeating: 0x41, count: 65_536), Array("{}".utf8),
+      Array("null".utf8),
     ]
     for mechanism in mechanisms {
       for message in messages { try mustDeny(subject, mechanism, message, "a wrong credential") }
@@ -131,7 +143,11 @@ enum AuthenticatorChecks {
         let mechanism = turn % 10 == 9 ? mechanisms[Int(random.next() % 5)] : "bearer"
         let exchange = subject.newExchange()
         open.append(
-          (exchange, subject.step(exchange, mechanism: mechanism, message: message, deadline: AsyncSubject.deadline(in: 2))))
+          (
+            exchange,
+            subject.step(
+              exchange, mechanism: mechanism, message: message, deadline: AsyncSubject.deadline(in: 2))
+          ))
       }
       guard subject.host.wait(for: open.map(\.call), seconds: 5).isEmpty else {
         throw Broken("a step was never completed", cure: "end every call by exactly one `complete`")
@@ -155,18 +171,22 @@ enum AuthenticatorChecks {
 
   /// What a client says must not stand in a log: not as it is, in hexadecimal, nor in base64.
   private static let secret = Check(
-    "auth.secret", "What clients say never stands in the log, on stdout or on stderr.", kinds: [.authenticator],
+    "auth.secret", "What clients say never stands in the log, on stdout or on stderr.",
+    kinds: [.authenticator],
     after: ["calls.basic"],
     compare: { observations in
       for observation in observations where leaks(observation.output) {
-        return .failed("what a client said stands on stdout or stderr", cure: "write neither secrets nor what may be one")
+        return .failed(
+          "what a client said stands on stdout or stderr", cure: "write neither secrets nor what may be one")
       }
       return observations.last?.finding ?? .passed()
     }
   ) { context in
     let subject = try AsyncSubject(context, try context.load(), .authenticator)
     for mechanism in mechanisms {
-      for message in ["", "Bearer ", "n,,n=user,r="] { _ = try ask(subject, mechanism, Array((message + canary).utf8)) }
+      for message in ["", "Bearer ", "n,,n=user,r="] {
+        _ = try ask(subject, mechanism, Array((message + canary).utf8))
+      }
     }
     if let credential = context.request.credential {
       _ = try ask(subject, credential.mechanism, Array(credential.message))

@@ -7,7 +7,8 @@ enum BinaryChecks {
       let file = try elf(context)
       let here = ArtifactCheck.platform
       guard "linux/\(file.machine.word)" == here else {
-        throw Broken("the file is for \(file.machine.word), this machine is \(here)", cure: "compile it for \(here)")
+        throw Broken(
+          "the file is for \(file.machine.word), this machine is \(here)", cure: "compile it for \(here)")
       }
       guard file.exportedSymbols.contains(ArtifactCheck.entrySymbol) else {
         throw Broken(
@@ -15,7 +16,8 @@ enum BinaryChecks {
       }
       return .passed()
     },
-    Check("binary.symbols", "The entry is the only symbol that it exports.", after: ["binary.elf"]) { context in
+    Check("binary.symbols", "The entry is the only symbol that it exports.", after: ["binary.elf"]) {
+      context in
       let others = try elf(context).exportedSymbols.filter { $0 != ArtifactCheck.entrySymbol }
       guard others.isEmpty else {
         let named = others.prefix(3).joined(separator: ", ")
@@ -36,7 +38,9 @@ enum BinaryChecks {
       guard try !elf(context).hasExecutableStack else {
         throw Broken(
           "the file asks for an executable stack",
-          cure: "link with -Wl,-z,noexecstack, and take out nested functions and assembly without .note.GNU-stack")
+          cure:
+            "link with -Wl,-z,noexecstack, and take out nested functions and assembly without .note.GNU-stack"
+        )
       }
       return .passed()
     },
@@ -46,7 +50,9 @@ enum BinaryChecks {
       }
       return .passed()
     },
-    Check("binary.libc", "It loads on the oldest C library that the manifest promises.", after: ["binary.elf"], libc),
+    Check(
+      "binary.libc", "It loads on the oldest C library that the manifest promises.", after: ["binary.elf"],
+      libc),
     Check("binary.abi", "Its mark is of this ABI and of the manifest's.", after: ["binary.elf"], mark),
   ]
 
@@ -73,7 +79,8 @@ enum BinaryChecks {
   private static func mark(_ context: CheckContext) throws -> Finding {
     let manifest = context.manifest
     guard let mark = try elf(context).abiMark else {
-      throw Broken("the file has no section .skein.abi", cure: "put SKEIN_PLUGIN_ABI_MARK; into one source file")
+      throw Broken(
+        "the file has no section .skein.abi", cure: "put SKEIN_PLUGIN_ABI_MARK; into one source file")
     }
     guard mark.pointerBits == 64 else {
       throw Broken("its mark says pointers of \(mark.pointerBits) bits", cure: "compile it for 64 bits")

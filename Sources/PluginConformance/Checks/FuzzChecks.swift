@@ -5,7 +5,8 @@ import PluginPackage
 enum FuzzChecks {
   static let all: [Check] = [
     Check(
-      "fuzz.config", "No configuration, however broken, hurts the process.", after: ["calls.basic", "load.bad-config"], seconds: 20, config),
+      "fuzz.config", "No configuration, however broken, hurts the process.",
+      after: ["calls.basic", "load.bad-config"], seconds: 20, config),
     Check(
       "fuzz.inputs", "No input, however strange, hurts the process or gets an answer that may not be.",
       after: ["calls.basic", "partitioner.keys", "partitioner.bounds"], seconds: 20, inputs),
@@ -40,18 +41,23 @@ enum FuzzChecks {
     var tried = 0.0
     let subject =
       context.kinds.contains(.partitioner) ? try LoadedPartitioner(context, plugin) : nil
-    let asynchronous = try context.kinds.filter { $0 != .partitioner }.map { try AsyncSubject(context, plugin, $0) }
+    let asynchronous = try context.kinds.filter { $0 != .partitioner }.map {
+      try AsyncSubject(context, plugin, $0)
+    }
     let samples = RecordSamples(context.manifest)
     try until(context) {
       if let subject {
         let partitions = Int32(1 + random.next() % 10_000)
         let set = samples.arbitrary(
           1 + Int(random.next() % 64), partitions: partitions, longest: 4_096, random: &random)
-        context.doing("batch \(Int(tried)) of the fuzz, \(set.keys.count) record(s) over \(partitions) partitions")
+        context.doing(
+          "batch \(Int(tried)) of the fuzz, \(set.keys.count) record(s) over \(partitions) partitions")
         let batch = NativeBatch(set)
         try PartitionerPromises.judge(try subject.run(batch), partitions: partitions)
         guard batch.isOutIntact, batch.isInputIntact else {
-          throw Broken("batch wrote beside `out` or into its input", cure: "write out[0] to out[count - 1] and nothing else")
+          throw Broken(
+            "batch wrote beside `out` or into its input",
+            cure: "write out[0] to out[count - 1] and nothing else")
         }
       }
       for each in asynchronous { try one(each, &random) }
@@ -70,12 +76,16 @@ enum FuzzChecks {
     } else {
       let exchange = subject.newExchange()
       let mechanism = String(decoding: mutate(Array("bearer".utf8), &random).prefix(100), as: UTF8.self)
-      calls.append(subject.step(exchange, mechanism: mechanism, message: random.bytes(Int(random.next() % 300)), deadline: deadline))
+      calls.append(
+        subject.step(
+          exchange, mechanism: mechanism, message: random.bytes(Int(random.next() % 300)), deadline: deadline)
+      )
       if random.next() % 2 == 0 { subject.cancel(calls[0]) }
       subject.end(exchange)
     }
     guard subject.host.wait(for: calls, seconds: 5).isEmpty else {
-      throw Broken("a call with a strange request was never completed", cure: "end every call by exactly one `complete`")
+      throw Broken(
+        "a call with a strange request was never completed", cure: "end every call by exactly one `complete`")
     }
     subject.host.forgetCalls()
   }

@@ -8,15 +8,20 @@ import SkeinCore
 /// Loading, the tables, making and ending instances.
 enum LoadChecks {
   static let all: [Check] = [
-    Check("load.entry", "It loads, and its entry gives a table, within 5 s.", after: ["binary.elf"], seconds: 6) {
+    Check(
+      "load.entry", "It loads, and its entry gives a table, within 5 s.", after: ["binary.elf"], seconds: 6
+    ) {
       context in
       let start = Monotonic.now()
       _ = try context.load()
       let milliseconds = Double(Monotonic.now() - start) / 1e6
       return .passed(["load_ms": milliseconds])
     },
-    Check("load.identity", "Id, version, kinds and flags are the manifest's.", after: ["load.entry"], identity),
-    Check("load.create", "create succeeds with the configuration, within 5 s.", after: ["load.identity"], seconds: 15, create),
+    Check(
+      "load.identity", "Id, version, kinds and flags are the manifest's.", after: ["load.entry"], identity),
+    Check(
+      "load.create", "create succeeds with the configuration, within 5 s.", after: ["load.identity"],
+      seconds: 15, create),
     Check(
       "load.optional", "It also loads where the host services that it does not require are absent.",
       after: ["load.create"], optional),
@@ -24,7 +29,8 @@ enum LoadChecks {
       "load.shorter", "A host whose tables are shorter (an older minor) does not make it read behind them.",
       after: ["load.create"], shorter),
     Check(
-      "load.longer", "A host whose tables are longer (a newer minor) is as good.", after: ["load.create"], longer),
+      "load.longer", "A host whose tables are longer (a newer minor) is as good.", after: ["load.create"],
+      longer),
     Check(
       "load.bad-config", "A bad configuration gets BAD_CONFIG and a why, and harms no other instance.",
       after: ["load.create"], badConfig),
@@ -52,11 +58,13 @@ enum LoadChecks {
     for kind in context.kinds {
       _ = try plugin.ops(kind)
       guard plugin.table(kind) == plugin.table(kind) else {
-        throw Broken("get(\"\(kind.rawValue)\") gives another table each time", cure: "give the same static table")
+        throw Broken(
+          "get(\"\(kind.rawValue)\") gives another table each time", cure: "give the same static table")
       }
     }
     guard plugin.entry.get("skein.conformance.unknown/1") == nil else {
-      throw Broken("get gives a table for a kind that does not exist", cure: "give NULL for ids that you do not know")
+      throw Broken(
+        "get gives a table for a kind that does not exist", cure: "give NULL for ids that you do not know")
     }
     if context.kinds.contains(.partitioner) {
       let isPure = try plugin.partitioner().flags & UInt32(SKEIN_PARTITIONER_PURE) != 0
@@ -80,7 +88,8 @@ enum LoadChecks {
     }
     guard slowest <= 5_000 else {
       throw Broken(
-        "create took \(Int(slowest)) ms; a control call may block for 5,000", cure: "do slow work in the background",
+        "create took \(Int(slowest)) ms; a control call may block for 5,000",
+        cure: "do slow work in the background",
         measured: ["create_ms": slowest])
     }
     return .passed(["create_ms": slowest])
@@ -98,7 +107,9 @@ enum LoadChecks {
       do {
         let plugin = try context.load(.init(growth: growth))
         for kind in context.kinds {
-          if case .made(let instance) = try context.tryCreate(plugin, kind) { instance.destroy(doing: context.doing) }
+          if case .made(let instance) = try context.tryCreate(plugin, kind) {
+            instance.destroy(doing: context.doing)
+          }
         }
       } catch let broken as Broken {
         if broken.finding.cause?.contains("gave NULL") != true { throw broken }
@@ -131,7 +142,8 @@ enum LoadChecks {
           refused += 1
           guard status == SKEIN_BAD_CONFIG else {
             throw Broken(
-              "create gave status \(status) for a configuration in which \(bad.what)", cure: "give SKEIN_BAD_CONFIG (5)")
+              "create gave status \(status) for a configuration in which \(bad.what)",
+              cure: "give SKEIN_BAD_CONFIG (5)")
           }
           guard !why.isEmpty, String(validating: why, as: UTF8.self) != nil else {
             throw Broken(
@@ -152,7 +164,8 @@ enum LoadChecks {
     guard copy >= 0 else { return .skipped("no memory file for a copy") }
     let second = try LoadedPlugin(descriptor: copy, host: TestHost(), doing: context.doing)
     guard first.handle != second.handle else {
-      throw Broken("the loader gave the first copy again", cure: "link without -soname and without RTLD_GLOBAL tricks")
+      throw Broken(
+        "the loader gave the first copy again", cure: "link without -soname and without RTLD_GLOBAL tricks")
     }
     for kind in context.kinds {
       let a = try context.create(first, kind)
@@ -176,7 +189,8 @@ enum LoadChecks {
     try round()
     try round()
     return try Growth.measure(
-      rounds: 3, of: "100 instances", cure: "free in destroy what create made: memory, descriptors, threads", round)
+      rounds: 3, of: "100 instances", cure: "free in destroy what create made: memory, descriptors, threads",
+      round)
   }
 }
 
@@ -185,7 +199,9 @@ enum Growth {
   /// What may remain of one round, in bytes.
   static let allowed = 16_384.0
 
-  static func measure(rounds: Int, of what: String, cure: String, _ round: () throws -> Void) throws -> Finding {
+  static func measure(rounds: Int, of what: String, cure: String, _ round: () throws -> Void) throws
+    -> Finding
+  {
     var heap: [Double] = []
     var resident: [Double] = []
     var last = Footprint.now()
@@ -201,15 +217,20 @@ enum Growth {
     let leastResident = resident.min() ?? 0
     let measured = [
       "heap_growth_bytes": least, "rss_growth_bytes": leastResident,
-      "descriptor_growth": last.descriptors - first.descriptors, "thread_growth": last.threads - first.threads,
+      "descriptor_growth": last.descriptors - first.descriptors,
+      "thread_growth": last.threads - first.threads,
     ]
     var leaks: [String] = []
     // Growth in every round: a cache that fills once grows in one.
-    if least > allowed || leastResident > 1_048_576 { leaks.append("\(Int(max(least, leastResident))) bytes of memory") }
+    if least > allowed || leastResident > 1_048_576 {
+      leaks.append("\(Int(max(least, leastResident))) bytes of memory")
+    }
     if last.descriptors > first.descriptors + 2 {
       leaks.append("\(Int(last.descriptors - first.descriptors) / rounds) descriptors")
     }
-    if last.threads > first.threads + 4 { leaks.append("\(Int(last.threads - first.threads) / rounds) threads") }
+    if last.threads > first.threads + 4 {
+      leaks.append("\(Int(last.threads - first.threads) / rounds) threads")
+    }
     guard leaks.isEmpty else {
       throw Broken("\(what) leave \(leaks.joined(separator: ", ")) behind", cure: cure, measured: measured)
     }
@@ -228,7 +249,8 @@ struct Footprint {
     let statm = (try? String(contentsOf: URL(fileURLWithPath: "/proc/self/statm"), encoding: .utf8)) ?? ""
     let pages = statm.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? 0
     return Footprint(
-      heap: Double(skein_conformance_heap_bytes()), resident: pages * 4_096, descriptors: entries("/proc/self/fd"),
+      heap: Double(skein_conformance_heap_bytes()), resident: pages * 4_096,
+      descriptors: entries("/proc/self/fd"),
       threads: entries("/proc/self/task"))
   }
 

@@ -13,26 +13,40 @@ enum PartitionerChecks {
       try PartitionerPromises.range(subject, RecordSamples(context.manifest), seed: context.request.seed)
       return .passed()
     },
-    check("partitioner.keys", "Empty, absent, 1 MB and non-UTF-8 keys are placed like others.", after: ["partitioner.range"]) {
+    check(
+      "partitioner.keys", "Empty, absent, 1 MB and non-UTF-8 keys are placed like others.",
+      after: ["partitioner.range"]
+    ) {
       context, subject in
       try PartitionerPromises.keys(subject, RecordSamples(context.manifest), seed: context.request.seed)
       return .passed()
     },
-    check("partitioner.bounds", "It reads and writes within the batch alone.", after: ["partitioner.range"], bounds),
-    check("partitioner.longer", "Records and topic views that are longer (a newer minor) are as good.", after: ["partitioner.range"], longerViews),
+    check(
+      "partitioner.bounds", "It reads and writes within the batch alone.", after: ["partitioner.range"],
+      bounds),
+    check(
+      "partitioner.longer", "Records and topic views that are longer (a newer minor) are as good.",
+      after: ["partitioner.range"], longerViews),
     pure,
-    check("partitioner.batch", "A batch of n gives what n batches of one give (PURE).", after: ["partitioner.pure"]) {
+    check(
+      "partitioner.batch", "A batch of n gives what n batches of one give (PURE).",
+      after: ["partitioner.pure"]
+    ) {
       context, subject in
       guard subject.isPure else { return .skipped("the plug-in does not say that it is PURE") }
       try PartitionerPromises.batches(subject, RecordSamples(context.manifest), seed: context.request.seed)
       return .passed()
     },
-    check("partitioner.threads", "Eight threads at once get the answers that one gets (PURE), and none is hurt.", after: ["partitioner.pure", "partitioner.bounds"], seconds: 20, threads),
+    check(
+      "partitioner.threads", "Eight threads at once get the answers that one gets (PURE), and none is hurt.",
+      after: ["partitioner.pure", "partitioner.bounds"], seconds: 20, threads),
     isolation,
     check("partitioner.flat", "Batches leave no memory behind.", seconds: 20, flat),
     check("partitioner.speed", "A record takes less than its budget of 1 µs.", speed),
-    check("partitioner.skew", "How evenly keys spread; a figure.", after: ["partitioner.range"]) { context, subject in
-      .passed(try PartitionerPromises.skew(subject, RecordSamples(context.manifest), seed: context.request.seed))
+    check("partitioner.skew", "How evenly keys spread; a figure.", after: ["partitioner.range"]) {
+      context, subject in
+      .passed(
+        try PartitionerPromises.skew(subject, RecordSamples(context.manifest), seed: context.request.seed))
     },
   ]
 
@@ -57,7 +71,8 @@ enum PartitionerChecks {
       _ = try subject.run(batch)
       guard batch.isOutIntact else {
         throw Broken(
-          "batch wrote beside `out`, which has \(count) place(s)", cure: "write out[0] to out[count - 1] and nothing else")
+          "batch wrote beside `out`, which has \(count) place(s)",
+          cure: "write out[0] to out[count - 1] and nothing else")
       }
       guard batch.isInputIntact else {
         throw Broken("batch changed the bytes of keys or headers", cure: "leave what is borrowed as it is")
@@ -146,7 +161,9 @@ enum PartitionerChecks {
 
   private static func threads(_ context: CheckContext, _ subject: LoadedPartitioner) throws -> Finding {
     var random = context.random()
-    let sets = (0..<8).map { _ in RecordSamples(context.manifest).ordinary(500, partitions: 64, random: &random) }
+    let sets = (0..<8).map { _ in
+      RecordSamples(context.manifest).ordinary(500, partitions: 64, random: &random)
+    }
     let expected = try sets.map { try subject.place($0) }
     let wrong = Mutex<String?>(nil)
     context.doing("batches from 8 threads at once")
@@ -170,7 +187,8 @@ enum PartitionerChecks {
 
   /// Alone in two processes, then two instances in turn: where alone is repeatable, in turn must give the same.
   private static let isolation = Check(
-    "partitioner.isolation", "Two instances share no state.", kinds: [.partitioner], after: ["calls.basic", "partitioner.pure"], processes: 3,
+    "partitioner.isolation", "Two instances share no state.", kinds: [.partitioner],
+    after: ["calls.basic", "partitioner.pure"], processes: 3,
     compare: { observations in
       let answers = observations.map { $0.finding.evidence["answers"] }
       guard observations.count == 3, answers[0] == answers[1] else {
@@ -207,7 +225,8 @@ enum PartitionerChecks {
     context.doing("thousands of batches")
     let round = { for _ in 0..<1_000 { batch.call(subject.table, subject.instance.pointer) } }
     round()
-    return try Growth.measure(rounds: 3, of: "1,000 batches", cure: "free what batch takes before it returns", round)
+    return try Growth.measure(
+      rounds: 3, of: "1,000 batches", cure: "free what batch takes before it returns", round)
   }
 
   private static func speed(_ context: CheckContext, _ subject: LoadedPartitioner) throws -> Finding {

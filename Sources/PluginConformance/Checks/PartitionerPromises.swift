@@ -3,11 +3,14 @@ package enum PartitionerPromises {
   static let cureForRange = "answer 0 to partitions - 1, or SKEIN_ANY_PARTITION (-1)"
 
   /// Answers in range for topics of every size.
-  package static func range(_ subject: any PartitionerSubject, _ samples: RecordSamples, seed: UInt64) throws {
+  package static func range(_ subject: any PartitionerSubject, _ samples: RecordSamples, seed: UInt64) throws
+  {
     var random = SeededRandom(seed: seed)
-    let counts: [Int32] = Array(1...64) + [100, 127, 128, 255, 256, 1_000, 1_023, 1_024, 4_096, 9_999, 10_000]
+    let counts: [Int32] =
+      Array(1...64) + [100, 127, 128, 255, 256, 1_000, 1_023, 1_024, 4_096, 9_999, 10_000]
     for count in counts {
-      try judge(try subject.place(samples.ordinary(200, partitions: count, random: &random)), partitions: count)
+      try judge(
+        try subject.place(samples.ordinary(200, partitions: count, random: &random)), partitions: count)
     }
     // The rest of 1 to 10,000 with few records each.
     for count in stride(from: Int32(65), through: 10_000, by: 37) {
@@ -26,7 +29,9 @@ package enum PartitionerPromises {
   }
 
   /// A batch of n gives what n batches of one give. For PURE subjects.
-  package static func batches(_ subject: any PartitionerSubject, _ samples: RecordSamples, seed: UInt64) throws {
+  package static func batches(_ subject: any PartitionerSubject, _ samples: RecordSamples, seed: UInt64)
+    throws
+  {
     var random = SeededRandom(seed: seed)
     for count: Int32 in [1, 7, 64, 1_000] {
       let set = samples.ordinary(120, partitions: count, random: &random)
@@ -42,7 +47,8 @@ package enum PartitionerPromises {
       let turned = try subject.place(set.picked(set.keys.indices.reversed()))
       guard turned == whole.reversed() else {
         throw Broken(
-          "a batch in reverse order is placed otherwise", cure: "let the order not matter, or take the flag PURE away")
+          "a batch in reverse order is placed otherwise",
+          cure: "let the order not matter, or take the flag PURE away")
       }
     }
   }
@@ -61,7 +67,9 @@ package enum PartitionerPromises {
         if let index = first.indices.first(where: { first[$0] != again[$0] }) {
           throw Broken(
             "the same record went to partition \(first[index]) and then to \(again[index]) of \(count)",
-            cure: "depend on the input alone (no time, random number, counter or address), or take the flag PURE away")
+            cure:
+              "depend on the input alone (no time, random number, counter or address), or take the flag PURE away"
+          )
         }
       }
       answers += first
@@ -70,7 +78,9 @@ package enum PartitionerPromises {
   }
 
   /// How evenly 50,000 keys spread over 64 partitions: the fullest against the mean. A figure, no promise.
-  package static func skew(_ subject: any PartitionerSubject, _ samples: RecordSamples, seed: UInt64) throws -> [String: Double] {
+  package static func skew(_ subject: any PartitionerSubject, _ samples: RecordSamples, seed: UInt64) throws
+    -> [String: Double]
+  {
     var random = SeededRandom(seed: seed)
     var counts = [Int](repeating: 0, count: 64)
     var any = 0
@@ -91,7 +101,8 @@ package enum PartitionerPromises {
     for (index, answer) in answers.enumerated() where !(-1..<partitions).contains(answer) {
       if answer == NativeBatch.untouched {
         throw Broken(
-          "record \(index) of \(answers.count) got no answer", cure: "set out[i] for every record of the batch")
+          "record \(index) of \(answers.count) got no answer",
+          cure: "set out[i] for every record of the batch")
       }
       throw Broken("answer \(answer) for a topic of \(partitions) partition(s)", cure: cureForRange)
     }

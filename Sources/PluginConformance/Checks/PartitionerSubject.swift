@@ -105,7 +105,9 @@ final class NativeBatch {
     var at = 0
     let put = { (value: [UInt8]?) -> skein_bytes in
       guard let value else { return skein_bytes(ptr: nil, len: 0) }
-      value.withUnsafeBufferPointer { if let base = $0.baseAddress { (arena + at).update(from: base, count: $0.count) } }
+      value.withUnsafeBufferPointer {
+        if let base = $0.baseAddress { (arena + at).update(from: base, count: $0.count) }
+      }
       defer { at += value.count }
       return skein_bytes(ptr: arena + at, len: value.count)
     }

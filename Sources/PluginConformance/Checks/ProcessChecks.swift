@@ -7,18 +7,21 @@ import PluginPackage
 enum ProcessChecks {
   static let all: [Check] = [
     Check(
-      "process.children", "It starts no process.", after: ["calls.basic"]) { context in
-        try exercise(context)
-        let found = skein_conformance_reap_all()
-        guard found == 0 else {
-          throw Broken(
-            "the plug-in started \(found) process(es)", cure: "do without fork, system and popen: a broker has threads",
-            measured: ["children": Double(found)])
-        }
-        return .passed()
-      },
+      "process.children", "It starts no process.", after: ["calls.basic"]
+    ) { context in
+      try exercise(context)
+      let found = skein_conformance_reap_all()
+      guard found == 0 else {
+        throw Broken(
+          "the plug-in started \(found) process(es)",
+          cure: "do without fork, system and popen: a broker has threads",
+          measured: ["children": Double(found)])
+      }
+      return .passed()
+    },
     Check(
-      "process.state", "Signal handlers, signal mask, umask, working folder and environment stay as they were.",
+      "process.state",
+      "Signal handlers, signal mask, umask, working folder and environment stay as they were.",
       after: ["calls.basic"], state),
     Check(
       "process.output", "It writes nothing to stdout and stderr, and less than a log line a call.",
@@ -81,7 +84,8 @@ enum ProcessChecks {
         cure: "log what an operator acts on, not every call", measured: ["log_lines": Double(lines)])
     }
     guard plugin.host.badLines == 0 else {
-      throw Broken("\(plugin.host.badLines) log line(s) have a level that does not exist", cure: "use SKEIN_LOG_*")
+      throw Broken(
+        "\(plugin.host.badLines) log line(s) have a level that does not exist", cure: "use SKEIN_LOG_*")
     }
     return .passed(["log_lines": Double(lines)])
   }

@@ -37,7 +37,9 @@ final class CheckContext: @unchecked Sendable {
     try LoadedPlugin(descriptor: artifact, host: TestHost(shape), doing: doing)
   }
 
-  func tryCreate(_ plugin: LoadedPlugin, _ kind: PluginKind, config: String? = nil) throws -> PluginInstance.Creation {
+  func tryCreate(_ plugin: LoadedPlugin, _ kind: PluginKind, config: String? = nil) throws
+    -> PluginInstance.Creation
+  {
     defer { nextInstance += 1 }
     return try PluginInstance.create(
       plugin, kind, config: config ?? request.config, number: nextInstance, doing: doing)
@@ -50,7 +52,9 @@ final class CheckContext: @unchecked Sendable {
       throw Broken(
         "create gave status \(status) for the configuration \((config ?? request.config).prefix(200)): "
           + "\"\(String(decoding: why, as: UTF8.self).displayable)\"",
-        cure: "give a configuration that fits it with --config, or let create accept what the config_schema allows")
+        cure:
+          "give a configuration that fits it with --config, or let create accept what the config_schema allows"
+      )
     }
   }
 

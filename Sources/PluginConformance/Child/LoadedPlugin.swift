@@ -49,7 +49,9 @@ final class LoadedPlugin {
 
   private static func loaderError() -> String { dlerror().map { String(cString: $0) } ?? "no reason given" }
 
-  func table(_ kind: PluginKind) -> UnsafeRawPointer? { entry.get(kind.rawValue).map { UnsafeRawPointer($0) } }
+  func table(_ kind: PluginKind) -> UnsafeRawPointer? {
+    entry.get(kind.rawValue).map { UnsafeRawPointer($0) }
+  }
 
   func partitioner() throws -> skein_partitioner {
     let table = adopt(try present(.partitioner), zero: skein_partitioner())

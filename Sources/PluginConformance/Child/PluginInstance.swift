@@ -8,7 +8,9 @@ final class PluginInstance {
   let number: UInt64
   let pointer: UnsafeMutableRawPointer?
 
-  private init(_ plugin: LoadedPlugin, _ ops: skein_instance_ops, _ number: UInt64, _ pointer: UnsafeMutableRawPointer?) {
+  private init(
+    _ plugin: LoadedPlugin, _ ops: skein_instance_ops, _ number: UInt64, _ pointer: UnsafeMutableRawPointer?
+  ) {
     self.plugin = plugin
     self.ops = ops
     self.number = number
@@ -30,12 +32,15 @@ final class PluginInstance {
     plugin.host.setConfig(config, of: number)
     guard let buffer = GuardedBuffer(count: bytes.count) else { throw Broken("no memory", cure: "free some") }
     defer { buffer.unmap() }
-    bytes.withUnsafeBytes { if let base = $0.baseAddress { buffer.base.copyMemory(from: base, byteCount: $0.count) } }
+    bytes.withUnsafeBytes {
+      if let base = $0.baseAddress { buffer.base.copyMemory(from: base, byteCount: $0.count) }
+    }
     buffer.makeReadOnly()
     var pointer: UnsafeMutableRawPointer?
     var why = skein_bytes()
     doing("create with the configuration \(config.prefix(200))")
-    let json = skein_bytes(ptr: UnsafePointer(buffer.base.assumingMemoryBound(to: UInt8.self)), len: bytes.count)
+    let json = skein_bytes(
+      ptr: UnsafePointer(buffer.base.assumingMemoryBound(to: UInt8.self)), len: bytes.count)
     let status = ops.create(plugin.host.host, number, json, &pointer, &why)
     if status == SKEIN_OK { return .made(PluginInstance(plugin, ops, number, pointer)) }
     plugin.host.forgetInstance(number)

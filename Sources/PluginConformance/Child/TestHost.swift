@@ -61,7 +61,8 @@ final class TestHost: @unchecked Sendable {
       record: { _, _, _ in })
     let async = skein_host_async(
       size: 0, _pad: 0,
-      complete: { context, call, status, result in TestHost.at(context)?.complete(call, status, result) ?? 1 },
+      complete: { context, call, status, result in TestHost.at(context)?.complete(call, status, result) ?? 1
+      },
       is_cancelled: { context, call in TestHost.at(context)?.isCancelled(call) ?? 1 })
     tables[Self.hostLog] = Self.place(log, growth: shape.growth)
     tables[Self.hostConfig] = Self.place(config, growth: shape.growth)
@@ -88,7 +89,9 @@ final class TestHost: @unchecked Sendable {
     // The size itself is always there.
     let size = max(8, MemoryLayout<Table>.size + growth)
     guard let guarded = GuardedBuffer(count: size) else { return nil }
-    withUnsafeBytes(of: table) { guarded.base.copyMemory(from: $0.baseAddress!, byteCount: min(size, $0.count)) }
+    withUnsafeBytes(of: table) {
+      guarded.base.copyMemory(from: $0.baseAddress!, byteCount: min(size, $0.count))
+    }
     if growth > 0 { memset(guarded.base + MemoryLayout<Table>.size, 0xee, growth) }
     guarded.base.storeBytes(of: UInt32(size), as: UInt32.self)
     guarded.makeReadOnly()
@@ -185,7 +188,9 @@ final class TestHost: @unchecked Sendable {
     }
     guard let value else { return 1 }
     guard let bytes = Self.bytes(of: value), let copy = malloc(max(1, bytes.count)) else { return 1 }
-    bytes.withUnsafeBytes { if let base = $0.baseAddress { copy.copyMemory(from: base, byteCount: $0.count) } }
+    bytes.withUnsafeBytes {
+      if let base = $0.baseAddress { copy.copyMemory(from: base, byteCount: $0.count) }
+    }
     lookups[instance, default: []].append(copy)
     out.pointee = skein_bytes(ptr: UnsafePointer(copy.assumingMemoryBound(to: UInt8.self)), len: bytes.count)
     return 0
@@ -196,7 +201,8 @@ final class TestHost: @unchecked Sendable {
     if let object = value as? [String: Any], object.count == 1, let path = object["secret_file"] as? String {
       return (try? Data(contentsOf: URL(fileURLWithPath: path))).map(Array.init)
     }
-    return (try? JSONSerialization.data(withJSONObject: value, options: [.fragmentsAllowed, .sortedKeys])).map(Array.init)
+    return (try? JSONSerialization.data(withJSONObject: value, options: [.fragmentsAllowed, .sortedKeys]))
+      .map(Array.init)
   }
 
   private func define(_ kind: Int32, _ name: skein_bytes) -> UInt64 {

@@ -40,7 +40,8 @@ struct ChildProcess {
     let question = request.withUnsafeBytes { skein_conformance_sealed("request", $0.baseAddress, $0.count) }
     let page = skein_conformance_page("doing", Self.pageSize)
     guard question >= 0, page >= 0 else {
-      throw SpawnError(description: "no memory file for the child: \(String(cString: strerror(-min(question, page))))")
+      throw SpawnError(
+        description: "no memory file for the child: \(String(cString: strerror(-min(question, page))))")
     }
     defer {
       close(question)
@@ -52,7 +53,8 @@ struct ChildProcess {
       result.close()
       output.close()
     }
-    let pid = try spawn(wiring: [(result.write, 3), (question, 4), (artifact, 5), (page, 6)], output: output.write)
+    let pid = try spawn(
+      wiring: [(result.write, 3), (question, 4), (artifact, 5), (page, 6)], output: output.write)
     output.closeWriter()
     result.closeWriter()
     var report = collect(pid: pid, result: result.read, output: output.read, seconds: seconds)
@@ -177,7 +179,9 @@ private final class Pipe {
 
   init() throws {
     var ends: [Int32] = [-1, -1]
-    guard pipe(&ends) == 0 else { throw ChildProcess.SpawnError(description: "out of descriptors for the child") }
+    guard pipe(&ends) == 0 else {
+      throw ChildProcess.SpawnError(description: "out of descriptors for the child")
+    }
     (read, write) = (ends[0], ends[1])
     _ = fcntl(read, F_SETFD, FD_CLOEXEC)
     _ = fcntl(write, F_SETFD, FD_CLOEXEC)

@@ -64,7 +64,8 @@ package struct ConformanceReport: Codable, Sendable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case schema, id, version, kinds, file, sha256, platform, abi, started, seed, config, verdict, passed, failed
+    case schema, id, version, kinds, file, sha256, platform, abi, started, seed, config, verdict, passed,
+      failed
     case skipped, checks
     case fuzzSeconds = "fuzz_seconds"
   }

@@ -30,7 +30,9 @@ package struct ConformanceRun: Sendable {
 
   /// Blocks until all checks are done. `each` hears of each as it ends.
   package func run(each: (ConformanceReport.Row) -> Void = { _ in }) throws -> ConformanceReport {
-    let descriptor = file.bytes.withUnsafeBytes { skein_conformance_sealed("plugin", $0.baseAddress, $0.count) }
+    let descriptor = file.bytes.withUnsafeBytes {
+      skein_conformance_sealed("plugin", $0.baseAddress, $0.count)
+    }
     guard descriptor >= 0 else {
       throw TestedFile.Unusable(description: "no memory file for \(file.bytes.count) bytes. Free some memory")
     }
@@ -80,7 +82,9 @@ package struct ConformanceRun: Sendable {
         config: options.config ?? ConfigSamples.good(schema: file.manifest.configSchema),
         manifest: Data(file.manifestBytes), credential: options.credential)
       request.process = process
-      let limit = min(check.seconds + (check.name.hasPrefix("fuzz.") ? options.fuzzSeconds : 0), options.timeout ?? .infinity)
+      let limit = min(
+        check.seconds + (check.name.hasPrefix("fuzz.") ? options.fuzzSeconds : 0),
+        options.timeout ?? .infinity)
       let report = try child.run(request: Array(try JSONEncoder().encode(request)), seconds: limit)
       let finding = Self.finding(of: report, limit: limit)
       guard finding.result == .passed else { return finding }

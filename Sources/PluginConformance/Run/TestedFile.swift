@@ -31,11 +31,13 @@ package struct TestedFile: Sendable {
         manifestBytes = package.manifest
         let here = manifest.artifacts.firstIndex { $0.platform == ArtifactCheck.platform }
         guard let here, package.artifacts.indices.contains(here) else {
-          throw Unusable(description: "\(path) holds no file for \(ArtifactCheck.platform). Test it where it runs")
+          throw Unusable(
+            description: "\(path) holds no file for \(ArtifactCheck.platform). Test it where it runs")
         }
         bytes = package.artifacts[here].array
         guard Digest.hexadecimal(bytes) == manifest.artifacts[here].sha256 else {
-          throw Unusable(description: "\(path): the file is not the one that its manifest names. Pack it again")
+          throw Unusable(
+            description: "\(path): the file is not the one that its manifest names. Pack it again")
         }
       } else {
         bytes = Array(data)

@@ -16,9 +16,11 @@ struct PluginTestCommand: ParsableCommand {
       """)
   @Argument(help: "The .so or .skeinplug.", completion: .file()) var file: String?
   @Flag(help: "List the checks and end.") var list = false
-  @Option(help: "Only this check, or this group of checks (binary, load, …); may be repeated.") var only: [String] = []
+  @Option(help: "Only this check, or this group of checks (binary, load, …); may be repeated.") var only:
+    [String] = []
   @Option(help: "How long each fuzz check runs, in seconds.") var fuzzSeconds = 2.0
-  @Option(help: "Of the random inputs; a failure is repeated with the seed that its report names.") var seed: UInt64 = 1
+  @Option(help: "Of the random inputs; a failure is repeated with the seed that its report names.") var seed:
+    UInt64 = 1
   @Option(help: "The instance's configuration, as JSON (default: the least that fits the manifest's schema).")
   var config: String?
   @Option(help: "Authenticators: MECHANISM:MESSAGE that must be let in.") var credential: String?
@@ -91,7 +93,8 @@ struct PluginTestCommand: ParsableCommand {
       return "\(mark)  \(name)  \(figures.joined(separator: ", "))"
     case .failed:
       let cause = Failure.escaped(row.cause ?? "")
-      return "\(mark)  \(name)  \(cause).\n\(String(repeating: " ", count: 34))Cure: \(Failure.escaped(row.cure ?? ""))."
+      return
+        "\(mark)  \(name)  \(cause).\n\(String(repeating: " ", count: 34))Cure: \(Failure.escaped(row.cure ?? ""))."
     case .skipped: return "\(mark)  \(name)  not tried: \(Failure.escaped(row.cause ?? ""))"
     }
   }
@@ -108,7 +111,10 @@ struct PluginTestCommand: ParsableCommand {
     }
     let json = JSON.array(
       CheckCatalogue.all.map {
-        .object([("name", .string($0.name)), ("promise", .string($0.promise)), ("after", .array($0.after.map { .string($0) }))])
+        .object([
+          ("name", .string($0.name)), ("promise", .string($0.promise)),
+          ("after", .array($0.after.map { .string($0) })),
+        ])
       })
     try output.show(json, names: CheckCatalogue.all.map(\.name)) { table.text }
   }
