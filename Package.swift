@@ -50,6 +50,7 @@ let pure: [Target] = [
     name: "RecordFormat", dependencies: ["SkeinCore", "CZstd", "CZlib", "CLZ4", "CSnappy"],
     swiftSettings: strict),
   .target(name: "CommitLog", dependencies: ["SkeinCore", "RecordFormat"], swiftSettings: strict),
+  .target(name: "GroupCoordination", dependencies: ["SkeinCore"], swiftSettings: strict),
 ]
 
 // MARK: I/O modules
@@ -206,6 +207,9 @@ let tests: [Target] = [
     name: "CommitLogTests",
     dependencies: ["SkeinCore", "RecordFormat", "CommitLog", "Simulation", "DiskIO"],
     swiftSettings: strict),
+  .testTarget(
+    name: "GroupCoordinationTests", dependencies: ["SkeinCore", "GroupCoordination"],
+    resources: [.copy("Golden")], swiftSettings: strict),
   .testTarget(
     name: "WireTests", dependencies: ["SkeinCore", "Wire", "CSkeinProto", "CProtobufC"],
     swiftSettings: strict),

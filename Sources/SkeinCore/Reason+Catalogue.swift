@@ -252,6 +252,59 @@ extension Reason {
     "No trusted key has this id. `skein plugin trust list` shows them."
   )
 
+  // MARK: Groups
+
+  public static let groupNotFound = Reason(
+    "GROUP_NOT_FOUND", .notFound, .definite, retriable: false,
+    "No group of that name exists for this tenant. It begins with its first member or its first committed offset; `skein group list` shows those there are."
+  )
+  public static let unknownMember = Reason(
+    "UNKNOWN_MEMBER", .failedPrecondition, .definite, retriable: false,
+    "The group has no member of this id: it left, or was removed. Drop all partitions without committing and join with a new id (G4)."
+  )
+  public static let staleMemberEpoch = Reason(
+    "STALE_MEMBER_EPOCH", .failedPrecondition, .definite, retriable: false,
+    "The epoch is not one of the member's present ones, or the partition was given to it later (G15). Nothing was applied. A member drops all partitions and joins anew; a commit is given up."
+  )
+  public static let memberExpired = Reason(
+    "MEMBER_EXPIRED", .aborted, .definite, retriable: false,
+    "The member was removed from its group; metadata `cause` says which time passed: session, stream, processing, revocation; or `dropped`. Drop all partitions and join with a new id. A slow application extends its processing deadline."
+  )
+  public static let memberQuarantined = Reason(
+    "MEMBER_QUARANTINED", .unavailable, .definite, retriable: true,
+    "The process was removed from its group too often in a short time and may not join for a while (G22; RetryInfo says how long). Look for what makes it hang or crash."
+  )
+  public static let unreleasedInstanceID = Reason(
+    "UNRELEASED_INSTANCE_ID", .alreadyExists, .definite, retriable: true,
+    "Another connected member has this instance id (G14). Stop it, or give this one another."
+  )
+  public static let unknownAssignor = Reason(
+    "UNKNOWN_ASSIGNOR", .invalidArgument, .definite, retriable: false,
+    "There is no assignor of that name: use sticky, range, round-robin or affinity:LABEL.")
+  public static let groupLimit = Reason(
+    "GROUP_LIMIT", .resourceExhausted, .definite, retriable: false,
+    "A limit on groups is reached (metadata: what, limit): groups, members, names or patterns of a subscription, partitions, offsets. Remove some, or raise the limit."
+  )
+  public static let groupHasMembers = Reason(
+    "GROUP_HAS_MEMBERS", .failedPrecondition, .definite, retriable: false,
+    "Resetting, deleting, and committing without a member id are for groups without members (G16). Stop them first."
+  )
+  public static let notAssigned = Reason(
+    "NOT_ASSIGNED", .failedPrecondition, .definite, retriable: false,
+    "The offset of a partition was to be committed that the member does not have (any more). Whoever has it commits; commit before a partition is given back."
+  )
+  public static let commitBehind = Reason(
+    "COMMIT_BEHIND", .failedPrecondition, .definite, retriable: false,
+    "The group has committed a higher offset of this partition; a commit never goes back (G16; metadata: committed). An old commit may be forgotten; to read again, stop the group and reset its offsets."
+  )
+  public static let notCoordinator = Reason(
+    "NOT_COORDINATOR", .unavailable, .unknown, retriable: true,
+    "The broker lost the leadership of the group's log while the request was under way, or before (G20). Connect again; what was asked for may have been done."
+  )
+  public static let coordinatorLoading = Reason(
+    "COORDINATOR_LOADING", .unavailable, .definite, retriable: true,
+    "The coordinator of the group is still reading its log (G19). Try again shortly; members keep what they have.")
+
   // MARK: Access
 
   public static let unauthenticated = Reason(
@@ -293,6 +346,8 @@ extension Reason {
     partitionerUnavailable, swapInProgress, reorderNotAccepted, noEarlierGeneration, pluginNotFound,
     pluginRefused, pluginProbeFailed, pluginExists, pluginInUse, pluginWrongKind, pluginConfigInvalid,
     pluginDisabled, pluginQuarantined, pluginFault, pluginLimit, pluginKeyNotFound,
+    groupNotFound, unknownMember, staleMemberEpoch, memberExpired, memberQuarantined, unreleasedInstanceID,
+    unknownAssignor, groupLimit, groupHasMembers, notAssigned, commitBehind, notCoordinator, coordinatorLoading,
     unauthenticated, permissionDenied, authenticatorUnavailable, tokenInvalid, tokenNotFound, tokenLimit,
   ]
 }

@@ -35,6 +35,7 @@ enum ModuleTable {
     "RecordFormat": ModuleRow(uses: ["SkeinCore", "CZstd", "CZlib", "CLZ4", "CSnappy"], isPure: true),
     "CommitLog": ModuleRow(
       uses: ["SkeinCore", "RecordFormat"], toolchain: ["Synchronization"], isPure: true),
+    "GroupCoordination": ModuleRow(uses: ["SkeinCore"], isPure: true),
 
     // I/O
     "Wire": ModuleRow(uses: ["SkeinCore", "CSkeinProto", "CProtobufC"]),
@@ -160,7 +161,7 @@ enum ModuleTable {
 
   /// What a client must never see (SkeinClient, skein): the broker's side of the house.
   static let brokerModules: Set<String> = [
-    "Broker", "CommitLog", "DiskIO", "MetadataStore", "PluginRegistry",
+    "Broker", "CommitLog", "DiskIO", "GroupCoordination", "MetadataStore", "PluginRegistry",
   ]
 
   /// Parts of the toolchain that no pure module imports: clocks, files, threads, randomness.

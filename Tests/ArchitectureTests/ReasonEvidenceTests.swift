@@ -115,6 +115,23 @@ enum ReasonEvidence {
     "CONNECTION_LOST": ("WireTests/FaultStatusTests.swift", "foreignStatusesFallBackToTheCode"),
     "UNREACHABLE": ("BrokerTests/ClientProduceTests.swift", "aStrangerIsRefusedAndNobodyIsUnreachable"),
     "INTERNAL": ("WireTests/FaultStatusTests.swift", "foreignStatusesFallBackToTheCode"),
+    "GROUP_NOT_FOUND": ("GroupCoordinationTests/RefusalTests.swift", "whatIsNotThereIsNotFound"),
+    "UNKNOWN_MEMBER": ("GroupCoordinationTests/RefusalTests.swift", "strangersAreUnknown"),
+    "STALE_MEMBER_EPOCH": ("GroupCoordinationTests/RefusalTests.swift", "epochsOutsideTheMembershipAreStale"),
+    "MEMBER_EXPIRED": ("GroupCoordinationTests/RefusalTests.swift", "removedMembersAreToldWhy"),
+    "MEMBER_QUARANTINED": ("GroupCoordinationTests/RefusalTests.swift", "whoFailsAgainAndAgainStaysAway"),
+    "UNRELEASED_INSTANCE_ID": ("GroupCoordinationTests/RefusalTests.swift", "aLiveInstanceIsNotReplaced"),
+    "UNKNOWN_ASSIGNOR": ("GroupCoordinationTests/RefusalTests.swift", "unknownAssignorsNameTheNearest"),
+    "GROUP_LIMIT": ("GroupCoordinationTests/RefusalTests.swift", "limitsHaveNames"),
+    "GROUP_HAS_MEMBERS": (
+      "GroupCoordinationTests/RefusalTests.swift", "administrationIsForGroupsWithoutMembers"
+    ),
+    "NOT_ASSIGNED": ("GroupCoordinationTests/RefusalTests.swift", "whatIsNotAssignedIsNotCommitted"),
+    "COMMIT_BEHIND": ("GroupCoordinationTests/RefusalTests.swift", "commitsDoNotGoBack"),
+    "NOT_COORDINATOR": (
+      "GroupCoordinationTests/RefusalTests.swift", "afterAFailedAppendNobodyIsAnsweredButWithThat"
+    ),
+    "COORDINATOR_LOADING": ("GroupCoordinationTests/RefusalTests.swift", "beforeTheLogIsReadNobodyIsAnswered"),
     "UNAUTHENTICATED": ("BrokerTests/TopicsTests.swift", "whoHasNoPrincipalIsRefused"),
     "PERMISSION_DENIED": ("GatewayTests/RoutingTests.swift", "refusals"),
   ]

@@ -1,0 +1,273 @@
+internal import SkeinCore
+
+/// Join, heartbeat, leave.
+extension GroupCoordinator {
+  // MARK: Join
+
+  mutating func join(_ request: JoinRequest, _ session: SessionID, _ turn: inout Turn) throws(Fault)
+    -> GroupReply
+  {
+    try check(request)
+    let key = request.group
+    if let known = table.groups[key]?.members[request.memberID] {
+      return rejoin(known, request, session, &turn)
+    }
+    let process = request.instanceID ?? request.processID
+    if let wait = runtime[key]?.failures.quarantine(of: process, at: turn.now.monotonic) {
+      throw Fault(
+        .memberQuarantined,
+        "\(process.displayable) was removed from the group \(times.failures) times within \(times.failureWindow / 1000) s and may join again in \(wait) ms; look for what makes it fail",
+        metadata: ["group": key.name, "process": process], retryAfterMilliseconds: wait)
+    }
+    let predecessor = try predecessor(request)
+    try checkRoom(request, replaces: predecessor != nil)
+
+    raise(key, &turn)
+    let epoch = table.groups[key]?.value.epoch ?? 1
+    var assignment = MemberAssignment(epoch: epoch)
+    if let predecessor, let old = table.groups[key]?.members[predecessor]?.assignment {
+      // The successor begins with what the old one had (G14), as if it was granted now: what the old process sends is stale.
+      assignment.assigned = old.assigned.mapValues { _ in epoch }
+      assignment.target = old.target
+      remove(predecessor, from: key, telling: nil, &turn)
+    }
+    let profile = MemberProfile(
+      instanceID: request.instanceID, processID: request.processID, client: Self.cut(request.client),
+      subscription: request.subscription, labels: request.labels, assignor: request.assignor,
+      processing: request.processing ?? times.processing, joinEpoch: epoch)
+    propose(.member(key, request.memberID, profile), &turn)
+    propose(.assignment(key, request.memberID, assignment), &turn)
+    begin(request.memberID, of: key, session: session, at: turn.now)
+    push(request.memberID, of: key, &turn)
+    reassign(key, &turn)
+    resolve(key, &turn)
+    return .joined
+  }
+
+  /// The answer to the first join was lost. The member keeps what it has: its list of owned partitions is of a time
+  /// before it had anything, and says nothing.
+  private mutating func rejoin(
+    _ known: GroupMember, _ request: JoinRequest, _ session: SessionID, _ turn: inout Turn
+  ) -> GroupReply {
+    if configuration.breakages.contains(.repeatedJoinReleases) {
+      var assignment = MemberAssignment(epoch: known.assignment.epoch)
+      assignment.target = known.assignment.target
+      propose(.assignment(request.group, request.memberID, assignment), &turn)
+      reconcile(request.group, targets: nil, &turn)
+    }
+    bind(request.memberID, of: request.group, to: session, at: turn.now)
+    push(request.memberID, of: request.group, &turn)
+    return .joined
+  }
+
+  /// The static member of the same name whose place this one takes, if there is one and it is not there any more.
+  private func predecessor(_ request: JoinRequest) throws(Fault) -> String? {
+    guard let instance = request.instanceID, let old = table.groups[request.group]?.instances[instance] else {
+      return nil
+    }
+    guard runtime[request.group]?.liveness[old]?.session == nil else {
+      throw Fault(
+        .unreleasedInstanceID,
+        "the instance id \(instance.displayable) is in use by another member, which is connected; stop that one, or give this one another instance id",
+        metadata: ["group": request.group.name, "instance_id": instance])
+    }
+    return old
+  }
+
+  private func check(_ request: JoinRequest) throws(Fault) {
+    var wrong: [Fault.FieldViolation] = []
+    func name(_ text: String, _ field: String) {
+      if text.isEmpty || text.utf8.count > GroupLimits.nameBytes {
+        wrong.append(.init(field: field, description: "has \(text.utf8.count) bytes; 1 to \(GroupLimits.nameBytes) are allowed"))
+      }
+    }
+    name(request.group.name, "group")
+    name(request.memberID, "member_id")
+    name(request.processID, "process_id")
+    if let instance = request.instanceID { name(instance, "instance_id") }
+    wrong += Self.problems(request.subscription)
+    if request.labels.count > GroupLimits.labels {
+      wrong.append(.init(field: "labels", description: "are \(request.labels.count); at most \(GroupLimits.labels) are allowed"))
+    }
+    for (label, value) in request.labels.sorted(by: { $0.key < $1.key })
+    where label.isEmpty || max(label.utf8.count, value.utf8.count) > GroupLimits.labelBytes {
+      wrong.append(.init(field: "labels", description: "\(label.displayable): names and values have at most \(GroupLimits.labelBytes) bytes"))
+    }
+    if let processing = request.processing, !times.processingRange.contains(processing) {
+      wrong.append(
+        .init(field: "processing_ms", description: "is \(processing); \(times.processingRange.lowerBound) to \(times.processingRange.upperBound) are allowed"))
+    }
+    guard wrong.isEmpty else {
+      throw Fault(.invalidRequest, "the join has \(wrong.count) wrong field(s)", violations: Array(wrong.prefix(20)))
+    }
+    if let assignor = request.assignor { _ = try Assignor(named: assignor) }
+    try checkSize(request.subscription, group: request.group)
+  }
+
+  private static func problems(_ subscription: Subscription) -> [Fault.FieldViolation] {
+    var wrong: [Fault.FieldViolation] = []
+    if subscription.names.isEmpty && subscription.patterns.isEmpty {
+      wrong.append(.init(field: "subscription", description: "names no topic and no pattern"))
+    }
+    for topic in subscription.names {
+      if let problem = TopicName.problem(topic) {
+        wrong.append(.init(field: "topics", description: "\(topic.displayable) \(problem)"))
+      }
+    }
+    for pattern in subscription.patterns where pattern.isEmpty || pattern.utf8.count > GroupLimits.patternBytes {
+      wrong.append(.init(field: "patterns", description: "has \(pattern.utf8.count) bytes; 1 to \(GroupLimits.patternBytes) are allowed"))
+    }
+    return wrong
+  }
+
+  private func checkSize(_ subscription: Subscription, group: GroupKey) throws(Fault) {
+    let (names, patterns) = (subscription.names.count, subscription.patterns.count)
+    if names > limits.subscribedNames { throw limit("topic names in a subscription", names, limits.subscribedNames, group) }
+    if patterns > limits.subscribedPatterns { throw limit("patterns in a subscription", patterns, limits.subscribedPatterns, group) }
+  }
+
+  private func checkRoom(_ request: JoinRequest, replaces: Bool) throws(Fault) {
+    let key = request.group
+    guard let group = table.groups[key] else { return try checkRoomForGroup(key) }
+    if !replaces, group.members.count >= limits.members {
+      throw limit("members", group.members.count, limits.members, key)
+    }
+    if group.value.epoch >= GroupLimits.lastJoinableEpoch {
+      throw limit("epochs", Int(group.value.epoch), Int(GroupLimits.lastJoinableEpoch), key)
+    }
+  }
+
+  func checkRoomForGroup(_ key: GroupKey) throws(Fault) {
+    let ofTenant = table.groupsPerTenant[key.tenant] ?? 0
+    if ofTenant >= limits.groupsPerTenant { throw limit("groups of a tenant", ofTenant, limits.groupsPerTenant, key) }
+    // How many groups others have is not told.
+    if table.groups.count >= limits.groups { throw limit("groups of a coordinator", limits.groups, limits.groups, key) }
+    if table.epochFloor >= GroupLimits.lastJoinableEpoch {
+      throw limit("epochs", Int(table.epochFloor), Int(GroupLimits.lastJoinableEpoch), key)
+    }
+  }
+
+  func limit(_ what: String, _ value: Int, _ limit: Int, _ key: GroupKey) -> Fault {
+    Fault(
+      .groupLimit, "the group \(key.name.displayable): \(what) would be more than \(limit) (now or asked for: \(value)); remove some, or raise the limit",
+      metadata: ["group": key.name, "what": what, "limit": "\(limit)"])
+  }
+
+  private static func cut(_ text: String) -> String {
+    guard text.utf8.count > GroupLimits.nameBytes else { return text }
+    return String(decoding: Array(text.utf8.prefix(GroupLimits.nameBytes - 3)), as: UTF8.self)
+  }
+
+  // MARK: Heartbeat
+
+  mutating func hear(_ heartbeat: Heartbeat, _ session: SessionID, _ turn: inout Turn) throws(Fault) -> GroupReply {
+    let key = heartbeat.group
+    let member = try member(heartbeat.memberID, in: key, epoch: heartbeat.epoch)
+    if let subscription = heartbeat.subscription {
+      let wrong = Self.problems(subscription)
+      guard wrong.isEmpty else {
+        throw Fault(.invalidRequest, "the subscription is wrong", violations: Array(wrong.prefix(20)))
+      }
+      try checkSize(subscription, group: key)
+    }
+    if let owned = heartbeat.owned, heartbeat.epoch == member.assignment.epoch,
+      !member.assignment.assigned.keys.allSatisfy(owned.contains)
+    {
+      // It dropped what nobody asked it to: nobody would ever read that again. It must join anew.
+      throw expel(heartbeat.memberID, of: key, &turn)
+    }
+    bind(heartbeat.memberID, of: key, to: session, at: turn.now)
+    progress(heartbeat.progress, of: heartbeat.memberID, in: key, at: turn.now)
+    if let owned = heartbeat.owned { release(heartbeat, owned: owned, &turn) }
+    if let subscription = heartbeat.subscription { change(subscription, of: heartbeat.memberID, in: key, &turn) }
+
+    let now = table.groups[key]?.members[heartbeat.memberID]?.assignment ?? member.assignment
+    // Behind, or asked to give back: whatever was sent may be lost, so it is sent again.
+    if heartbeat.epoch < now.epoch || !now.revoking.isEmpty { push(heartbeat.memberID, of: key, &turn) }
+    return .alive(epoch: now.epoch)
+  }
+
+  /// Partitions under revocation that the list lacks are released, **if the list was made in the member's current
+  /// epoch**: a list from before a grant does not speak of it (ADR 0010).
+  private mutating func release(_ heartbeat: Heartbeat, owned: Set<TopicPartition>, _ turn: inout Turn) {
+    let key = heartbeat.group
+    guard var assignment = table.groups[key]?.members[heartbeat.memberID]?.assignment,
+      !assignment.revoking.isEmpty,
+      heartbeat.epoch == assignment.epoch || configuration.breakages.contains(.releaseInAnyEpoch)
+    else { return }
+    let kept = assignment.revoking.filter { owned.contains($0.key) }
+    guard kept.count < assignment.revoking.count else { return }
+    assignment.revoking = kept
+    propose(.assignment(key, heartbeat.memberID, assignment), &turn)
+    if kept.isEmpty { runtime[key]?.liveness[heartbeat.memberID]?.revocationDeadline = nil }
+    if !configuration.breakages.contains(.forgetReleased) { reconcile(key, targets: nil, &turn) }
+  }
+
+  private mutating func change(
+    _ subscription: Subscription, of member: String, in key: GroupKey, _ turn: inout Turn
+  ) {
+    guard var profile = table.groups[key]?.members[member]?.profile, profile.subscription != subscription else {
+      return
+    }
+    profile.subscription = subscription
+    raise(key, &turn)
+    propose(.member(key, member, profile), &turn)
+    reassign(key, &turn)
+    resolve(key, &turn)
+  }
+
+  // MARK: Leave
+
+  mutating func leave(_ request: LeaveRequest, _ turn: inout Turn) throws(Fault) -> GroupReply {
+    let key = request.group
+    let member = try member(request.memberID, in: key, epoch: request.epoch)
+    guard request.isTemporary, member.profile?.instanceID != nil else {
+      remove(request.memberID, from: key, telling: nil, &turn)
+      changed(key, &turn)
+      return .left
+    }
+    // It dropped everything: what it had waits for its successor, what it was giving back is free.
+    unbind(request.memberID, of: key)
+    runtime[key]?.liveness[request.memberID]?.revocationDeadline = nil
+    runtime[key]?.liveness[request.memberID]?.processingDeadline = nil
+    let until = sessionEnd(from: turn.now)
+    runtime[key]?.liveness[request.memberID]?.sessionDeadline = until
+    if !member.assignment.revoking.isEmpty {
+      var assignment = member.assignment
+      assignment.revoking = [:]
+      propose(.assignment(key, request.memberID, assignment), &turn)
+      reconcile(key, targets: nil, &turn)
+    }
+    return .left
+  }
+
+  // MARK: Common
+
+  /// The member, if it is one and `epoch` is of its present membership: from its joining up to now. Older epochs of
+  /// that range are what a message on its way looks like (G5).
+  func member(_ id: String, in key: GroupKey, epoch: Int32) throws(Fault) -> GroupMember {
+    guard let member = table.groups[key]?.members[id], let profile = member.profile else {
+      throw Fault(
+        .unknownMember,
+        "the group \(key.name.displayable) has no member \(id.displayable): it left, or was removed; drop all partitions and join with a new id",
+        metadata: ["group": key.name, "member_id": id])
+    }
+    guard epoch >= profile.joinEpoch, epoch <= member.assignment.epoch else {
+      throw stale(epoch, profile.joinEpoch...max(member.assignment.epoch, profile.joinEpoch), key)
+    }
+    return member
+  }
+
+  func stale(_ epoch: Int32, _ valid: ClosedRange<Int32>, _ key: GroupKey) -> Fault {
+    Fault(
+      .staleMemberEpoch,
+      "the epoch \(epoch) is not in \(valid.lowerBound)...\(valid.upperBound), the member's present ones",
+      metadata: ["group": key.name, "epoch": "\(epoch)", "first": "\(valid.lowerBound)", "last": "\(valid.upperBound)"])
+  }
+
+  func notFound(_ key: GroupKey) -> Fault {
+    Fault(
+      .groupNotFound, "there is no group \(key.name.displayable); `skein group list` shows those there are",
+      metadata: ["group": key.name])
+  }
+}
