@@ -303,7 +303,8 @@ extension Reason {
   )
   public static let coordinatorLoading = Reason(
     "COORDINATOR_LOADING", .unavailable, .definite, retriable: true,
-    "The coordinator of the group is still reading its log (G19). Try again shortly; members keep what they have.")
+    "The coordinator of the group is still reading its log (G19). Try again shortly; members keep what they have."
+  )
 
   // MARK: Access
 
@@ -347,7 +348,8 @@ extension Reason {
     pluginRefused, pluginProbeFailed, pluginExists, pluginInUse, pluginWrongKind, pluginConfigInvalid,
     pluginDisabled, pluginQuarantined, pluginFault, pluginLimit, pluginKeyNotFound,
     groupNotFound, unknownMember, staleMemberEpoch, memberExpired, memberQuarantined, unreleasedInstanceID,
-    unknownAssignor, groupLimit, groupHasMembers, notAssigned, commitBehind, notCoordinator, coordinatorLoading,
+    unknownAssignor, groupLimit, groupHasMembers, notAssigned, commitBehind, notCoordinator,
+    coordinatorLoading,
     unauthenticated, permissionDenied, authenticatorUnavailable, tokenInvalid, tokenNotFound, tokenLimit,
   ]
 }

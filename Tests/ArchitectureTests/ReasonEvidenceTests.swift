@@ -131,7 +131,9 @@ enum ReasonEvidence {
     "NOT_COORDINATOR": (
       "GroupCoordinationTests/RefusalTests.swift", "afterAFailedAppendNobodyIsAnsweredButWithThat"
     ),
-    "COORDINATOR_LOADING": ("GroupCoordinationTests/RefusalTests.swift", "beforeTheLogIsReadNobodyIsAnswered"),
+    "COORDINATOR_LOADING": (
+      "GroupCoordinationTests/RefusalTests.swift", "beforeTheLogIsReadNobodyIsAnswered"
+    ),
     "UNAUTHENTICATED": ("BrokerTests/TopicsTests.swift", "whoHasNoPrincipalIsRefused"),
     "PERMISSION_DENIED": ("GatewayTests/RoutingTests.swift", "refusals"),
   ]

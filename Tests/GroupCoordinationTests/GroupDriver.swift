@@ -69,7 +69,9 @@ struct GroupDriver {
     return token
   }
 
-  mutating func answer(_ token: ReplyToken) -> Result<GroupReply, Fault>? { replies.removeValue(forKey: token) }
+  mutating func answer(_ token: ReplyToken) -> Result<GroupReply, Fault>? {
+    replies.removeValue(forKey: token)
+  }
 
   /// The fault of a request, nil if it succeeded.
   mutating func fault(_ request: GroupRequest) -> Fault? {
@@ -115,7 +117,8 @@ struct GroupDriver {
     fault(
       .heartbeat(
         Heartbeat(
-          group: Self.key, memberID: id, epoch: epoch(id), owned: owned.map { Set($0.map { Self.partition($0) }) },
+          group: Self.key, memberID: id, epoch: epoch(id),
+          owned: owned.map { Set($0.map { Self.partition($0) }) },
           progress: progress), SessionID(session)))
   }
 
@@ -133,12 +136,17 @@ struct GroupDriver {
   var group: GroupState? { coordinator.table.groups[Self.key] }
   func member(_ id: String) -> GroupMember? { group?.members[id] }
   func epoch(_ id: String) -> Int32 { member(id)?.assignment.epoch ?? 0 }
-  func assigned(_ id: String) -> [Int32] { (member(id)?.assignment.assigned.keys.map(\.partition) ?? []).sorted() }
-  func revoking(_ id: String) -> [Int32] { (member(id)?.assignment.revoking.keys.map(\.partition) ?? []).sorted() }
+  func assigned(_ id: String) -> [Int32] {
+    (member(id)?.assignment.assigned.keys.map(\.partition) ?? []).sorted()
+  }
+  func revoking(_ id: String) -> [Int32] {
+    (member(id)?.assignment.revoking.keys.map(\.partition) ?? []).sorted()
+  }
 
   /// The last message of a session, if it is an assignment.
   func told(_ session: UInt64) -> AssignmentMessage? {
-    guard case .assignment(let message)? = messages.last(where: { $0.session == SessionID(session) })?.message else {
+    guard case .assignment(let message)? = messages.last(where: { $0.session == SessionID(session) })?.message
+    else {
       return nil
     }
     return message

@@ -16,7 +16,8 @@ import Testing
     #expect(driver.fault(.describe(GroupDriver.key))?.reason == .groupNotFound)
     #expect(driver.fault(.deleteGroup(GroupDriver.key))?.reason == .groupNotFound)
     #expect(driver.fault(.deleteOffsets(GroupDriver.key, []))?.reason == .groupNotFound)
-    #expect(driver.fault(.fetchOffsets(FetchOffsetsRequest(group: GroupDriver.key)))?.reason == .groupNotFound)
+    #expect(
+      driver.fault(.fetchOffsets(FetchOffsetsRequest(group: GroupDriver.key)))?.reason == .groupNotFound)
     #expect(driver.log.isEmpty)
   }
 
@@ -97,7 +98,9 @@ import Testing
     #expect(fault?.message.contains("did you mean `sticky`?") == true)
     #expect(throws: Fault.self) { try Assignor(named: "affinity:") }
     #expect(throws: Fault.self) { try Assignor(named: "affinity") }
-    for name in ["sticky", "range", "round-robin", "affinity:zone"] { #expect(try Assignor(named: name).name == name) }
+    for name in ["sticky", "range", "round-robin", "affinity:zone"] {
+      #expect(try Assignor(named: name).name == name)
+    }
     #expect(driver.log.isEmpty)
   }
 
@@ -128,7 +131,9 @@ import Testing
     configuration.limits.partitions = 4
     configuration.limits.offsets = 2
     var driver = GroupDriver(configuration)
-    func join(_ tenant: String, _ group: String, _ names: [String] = ["a"], _ patterns: [String] = []) -> Fault? {
+    func join(_ tenant: String, _ group: String, _ names: [String] = ["a"], _ patterns: [String] = [])
+      -> Fault?
+    {
       var join = GroupDriver.join("m", names: names, patterns: patterns)
       join.group = GroupKey(tenant: tenant, name: group)
       return driver.fault(.join(join, SessionID(1)))

@@ -97,7 +97,9 @@ struct StickyAssignment {
   /// Each to the least loaded of those that may have it.
   private mutating func place(_ free: [Int]) {
     for index in free {
-      guard let owner = eligible[classes[index]].min(by: { (loads[$0], $0) < (loads[$1], $1) }) else { continue }
+      guard let owner = eligible[classes[index]].min(by: { (loads[$0], $0) < (loads[$1], $1) }) else {
+        continue
+      }
       owners[index] = owner
       loads[owner] += 1
     }

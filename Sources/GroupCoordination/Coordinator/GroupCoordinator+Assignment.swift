@@ -174,7 +174,9 @@ extension GroupCoordinator {
     guard let group = table.groups[key], !group.members.isEmpty else { return }
     let wanted = subscription(of: group)
     let known = Set(group.topics.topics.map(\.name))
-    let isKnown = wanted.names.allSatisfy(known.contains) && wanted.patterns.allSatisfy { group.topics.patterns[$0] != nil }
+    let isKnown =
+      wanted.names.allSatisfy(known.contains)
+      && wanted.patterns.allSatisfy { group.topics.patterns[$0] != nil }
     if !isKnown || group.members.count == 1 { turn.outputs.append(.resolve(key, wanted)) }
   }
 

@@ -49,7 +49,9 @@ extension GroupCoordinator {
   }
 
   mutating func lose(_ session: SessionID, at now: GroupInstant) {
-    guard !configuration.breakages.contains(.ignoreLostStream), let (key, member) = sessions[session] else { return }
+    guard !configuration.breakages.contains(.ignoreLostStream), let (key, member) = sessions[session] else {
+      return
+    }
     unbind(member, of: key)
     let until = now.monotonic + times.reconnectGrace * 1_000_000
     runtime[key]?.liveness[member]?.graceDeadline = until
@@ -64,7 +66,9 @@ extension GroupCoordinator {
     (table.groups[key]?.members[member]?.profile?.processing ?? times.processing) * 1_000_000
   }
 
-  mutating func progress(_ progress: Heartbeat.Progress, of member: String, in key: GroupKey, at now: GroupInstant) {
+  mutating func progress(
+    _ progress: Heartbeat.Progress, of member: String, in key: GroupKey, at now: GroupInstant
+  ) {
     guard var live = runtime[key]?.liveness[member] else { return }
     let until = now.monotonic + processing(of: member, in: key)
     switch progress {
@@ -83,7 +87,8 @@ extension GroupCoordinator {
       live.revocationDeadline == nil
     else { return }
     live.lastRevocationDeadline = now.monotonic + times.handover * 1_000_000
-    live.revocationDeadline = min(now.monotonic + processing(of: member, in: key), live.lastRevocationDeadline)
+    live.revocationDeadline = min(
+      now.monotonic + processing(of: member, in: key), live.lastRevocationDeadline)
     runtime[key]?.liveness[member] = live
     arm(member, of: key)
   }
@@ -98,7 +103,9 @@ extension GroupCoordinator {
   mutating func expireMembers(_ turn: inout Turn) {
     var groups: Set<GroupKey> = []
     while let entry = deadlines.pop(due: turn.now.monotonic) {
-      guard let live = runtime[entry.group]?.liveness[entry.member], live.queuedAt == entry.time else { continue }
+      guard let live = runtime[entry.group]?.liveness[entry.member], live.queuedAt == entry.time else {
+        continue
+      }
       runtime[entry.group]?.liveness[entry.member]?.queuedAt = .max
       guard let cause = live.overdue(turn.now.monotonic) else {
         arm(entry.member, of: entry.group)

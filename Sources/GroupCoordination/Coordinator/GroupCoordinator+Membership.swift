@@ -78,7 +78,10 @@ extension GroupCoordinator {
     var wrong: [Fault.FieldViolation] = []
     func name(_ text: String, _ field: String) {
       if text.isEmpty || text.utf8.count > GroupLimits.nameBytes {
-        wrong.append(.init(field: field, description: "has \(text.utf8.count) bytes; 1 to \(GroupLimits.nameBytes) are allowed"))
+        wrong.append(
+          .init(
+            field: field,
+            description: "has \(text.utf8.count) bytes; 1 to \(GroupLimits.nameBytes) are allowed"))
       }
     }
     name(request.group.name, "group")
@@ -87,18 +90,29 @@ extension GroupCoordinator {
     if let instance = request.instanceID { name(instance, "instance_id") }
     wrong += Self.problems(request.subscription)
     if request.labels.count > GroupLimits.labels {
-      wrong.append(.init(field: "labels", description: "are \(request.labels.count); at most \(GroupLimits.labels) are allowed"))
+      wrong.append(
+        .init(
+          field: "labels",
+          description: "are \(request.labels.count); at most \(GroupLimits.labels) are allowed"))
     }
     for (label, value) in request.labels.sorted(by: { $0.key < $1.key })
     where label.isEmpty || max(label.utf8.count, value.utf8.count) > GroupLimits.labelBytes {
-      wrong.append(.init(field: "labels", description: "\(label.displayable): names and values have at most \(GroupLimits.labelBytes) bytes"))
+      wrong.append(
+        .init(
+          field: "labels",
+          description: "\(label.displayable): names and values have at most \(GroupLimits.labelBytes) bytes"))
     }
     if let processing = request.processing, !times.processingRange.contains(processing) {
       wrong.append(
-        .init(field: "processing_ms", description: "is \(processing); \(times.processingRange.lowerBound) to \(times.processingRange.upperBound) are allowed"))
+        .init(
+          field: "processing_ms",
+          description:
+            "is \(processing); \(times.processingRange.lowerBound) to \(times.processingRange.upperBound) are allowed"
+        ))
     }
     guard wrong.isEmpty else {
-      throw Fault(.invalidRequest, "the join has \(wrong.count) wrong field(s)", violations: Array(wrong.prefix(20)))
+      throw Fault(
+        .invalidRequest, "the join has \(wrong.count) wrong field(s)", violations: Array(wrong.prefix(20)))
     }
     if let assignor = request.assignor { _ = try Assignor(named: assignor) }
     try checkSize(request.subscription, group: request.group)
@@ -114,16 +128,24 @@ extension GroupCoordinator {
         wrong.append(.init(field: "topics", description: "\(topic.displayable) \(problem)"))
       }
     }
-    for pattern in subscription.patterns where pattern.isEmpty || pattern.utf8.count > GroupLimits.patternBytes {
-      wrong.append(.init(field: "patterns", description: "has \(pattern.utf8.count) bytes; 1 to \(GroupLimits.patternBytes) are allowed"))
+    for pattern in subscription.patterns
+    where pattern.isEmpty || pattern.utf8.count > GroupLimits.patternBytes {
+      wrong.append(
+        .init(
+          field: "patterns",
+          description: "has \(pattern.utf8.count) bytes; 1 to \(GroupLimits.patternBytes) are allowed"))
     }
     return wrong
   }
 
   private func checkSize(_ subscription: Subscription, group: GroupKey) throws(Fault) {
     let (names, patterns) = (subscription.names.count, subscription.patterns.count)
-    if names > limits.subscribedNames { throw limit("topic names in a subscription", names, limits.subscribedNames, group) }
-    if patterns > limits.subscribedPatterns { throw limit("patterns in a subscription", patterns, limits.subscribedPatterns, group) }
+    if names > limits.subscribedNames {
+      throw limit("topic names in a subscription", names, limits.subscribedNames, group)
+    }
+    if patterns > limits.subscribedPatterns {
+      throw limit("patterns in a subscription", patterns, limits.subscribedPatterns, group)
+    }
   }
 
   private func checkRoom(_ request: JoinRequest, replaces: Bool) throws(Fault) {
@@ -139,9 +161,13 @@ extension GroupCoordinator {
 
   func checkRoomForGroup(_ key: GroupKey) throws(Fault) {
     let ofTenant = table.groupsPerTenant[key.tenant] ?? 0
-    if ofTenant >= limits.groupsPerTenant { throw limit("groups of a tenant", ofTenant, limits.groupsPerTenant, key) }
+    if ofTenant >= limits.groupsPerTenant {
+      throw limit("groups of a tenant", ofTenant, limits.groupsPerTenant, key)
+    }
     // How many groups others have is not told.
-    if table.groups.count >= limits.groups { throw limit("groups of a coordinator", limits.groups, limits.groups, key) }
+    if table.groups.count >= limits.groups {
+      throw limit("groups of a coordinator", limits.groups, limits.groups, key)
+    }
     if table.epochFloor >= GroupLimits.lastJoinableEpoch {
       throw limit("epochs", Int(table.epochFloor), Int(GroupLimits.lastJoinableEpoch), key)
     }
@@ -149,7 +175,8 @@ extension GroupCoordinator {
 
   func limit(_ what: String, _ value: Int, _ limit: Int, _ key: GroupKey) -> Fault {
     Fault(
-      .groupLimit, "the group \(key.name.displayable): \(what) would be more than \(limit) (now or asked for: \(value)); remove some, or raise the limit",
+      .groupLimit,
+      "the group \(key.name.displayable): \(what) would be more than \(limit) (now or asked for: \(value)); remove some, or raise the limit",
       metadata: ["group": key.name, "what": what, "limit": "\(limit)"])
   }
 
@@ -160,7 +187,9 @@ extension GroupCoordinator {
 
   // MARK: Heartbeat
 
-  mutating func hear(_ heartbeat: Heartbeat, _ session: SessionID, _ turn: inout Turn) throws(Fault) -> GroupReply {
+  mutating func hear(_ heartbeat: Heartbeat, _ session: SessionID, _ turn: inout Turn) throws(Fault)
+    -> GroupReply
+  {
     let key = heartbeat.group
     let member = try member(heartbeat.memberID, in: key, epoch: heartbeat.epoch)
     if let subscription = heartbeat.subscription {
@@ -179,7 +208,9 @@ extension GroupCoordinator {
     bind(heartbeat.memberID, of: key, to: session, at: turn.now)
     progress(heartbeat.progress, of: heartbeat.memberID, in: key, at: turn.now)
     if let owned = heartbeat.owned { release(heartbeat, owned: owned, &turn) }
-    if let subscription = heartbeat.subscription { change(subscription, of: heartbeat.memberID, in: key, &turn) }
+    if let subscription = heartbeat.subscription {
+      change(subscription, of: heartbeat.memberID, in: key, &turn)
+    }
 
     let now = table.groups[key]?.members[heartbeat.memberID]?.assignment ?? member.assignment
     // Behind, or asked to give back: whatever was sent may be lost, so it is sent again.
@@ -206,7 +237,8 @@ extension GroupCoordinator {
   private mutating func change(
     _ subscription: Subscription, of member: String, in key: GroupKey, _ turn: inout Turn
   ) {
-    guard var profile = table.groups[key]?.members[member]?.profile, profile.subscription != subscription else {
+    guard var profile = table.groups[key]?.members[member]?.profile, profile.subscription != subscription
+    else {
       return
     }
     profile.subscription = subscription
@@ -262,7 +294,9 @@ extension GroupCoordinator {
     Fault(
       .staleMemberEpoch,
       "the epoch \(epoch) is not in \(valid.lowerBound)...\(valid.upperBound), the member's present ones",
-      metadata: ["group": key.name, "epoch": "\(epoch)", "first": "\(valid.lowerBound)", "last": "\(valid.upperBound)"])
+      metadata: [
+        "group": key.name, "epoch": "\(epoch)", "first": "\(valid.lowerBound)", "last": "\(valid.upperBound)",
+      ])
   }
 
   func notFound(_ key: GroupKey) -> Fault {

@@ -47,7 +47,9 @@ extension GroupCoordinator {
       throw Fault(
         .notAssigned,
         "the partition \(partition) is not assigned to the member; commit before it is given back",
-        metadata: ["group": key.name, "topic_id": "\(partition.topic)", "partition": "\(partition.partition)"])
+        metadata: [
+          "group": key.name, "topic_id": "\(partition.topic)", "partition": "\(partition.partition)",
+        ])
     }
     if epoch < granted, !breakages.contains(.commitInAnyEpoch) {
       throw stale(epoch, granted...max(granted, assignment.epoch), key)
@@ -65,7 +67,11 @@ extension GroupCoordinator {
           metadata: ["group": key.name, "committed": "\(known.offset)", "offset": "\(commit.offset)"])
       }
       // The same again is a retry: it costs nothing, but its answer waits for the first.
-      if commit.offset == known.offset, commit.metadata == known.metadata, commit.leaderEpoch == known.leaderEpoch { return }
+      if commit.offset == known.offset, commit.metadata == known.metadata,
+        commit.leaderEpoch == known.leaderEpoch
+      {
+        return
+      }
     } else if let count = table.groups[key]?.offsets.count, count >= limits.offsets {
       throw limit("committed offsets", count, limits.offsets, key)
     }

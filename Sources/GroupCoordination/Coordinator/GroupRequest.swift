@@ -151,7 +151,9 @@ package struct FetchOffsetsRequest: Sendable {
   /// Nil: all.
   package var partitions: [TopicPartition]?
 
-  package init(group: GroupKey, member: (id: String, epoch: Int32)? = nil, partitions: [TopicPartition]? = nil) {
+  package init(
+    group: GroupKey, member: (id: String, epoch: Int32)? = nil, partitions: [TopicPartition]? = nil
+  ) {
     self.group = group
     self.member = member
     self.partitions = partitions

@@ -74,6 +74,8 @@ struct FailureLog: Sendable {
   }
 
   private var oldest: String? {
-    entries.min { ($0.value.failures.last ?? $0.value.until, $0.key) < ($1.value.failures.last ?? $1.value.until, $1.key) }?.key
+    entries.min {
+      ($0.value.failures.last ?? $0.value.until, $0.key) < ($1.value.failures.last ?? $1.value.until, $1.key)
+    }?.key
   }
 }

@@ -33,10 +33,13 @@ extension GroupSimulation {
     let last = brokers[old].logged.last?.sequence ?? 0
     try startBroker()
     if random.chance(40) {
-      flights.append(.staleDurable(broker: current, through: last, epoch: brokers[old].coordinator.leaderEpoch))
+      flights.append(
+        .staleDurable(broker: current, through: last, epoch: brokers[old].coordinator.leaderEpoch))
     }
     // Who has a stream to the old one finds out sooner or later.
-    for index in members.indices where members[index].broker == old && random.chance(50) { breakStream(index) }
+    for index in members.indices where members[index].broker == old && random.chance(50) {
+      breakStream(index)
+    }
   }
 
   /// The next group commit.
@@ -117,7 +120,9 @@ extension GroupSimulation {
     case .success: break
     case .failure(let failure):
       fault = failure
-      if failure.metadata["cause"] == "dropped" { throw Broken("\(expected.memberID) dropped something unasked") }
+      if failure.metadata["cause"] == "dropped" {
+        throw Broken("\(expected.memberID) dropped something unasked")
+      }
       let isLost = failure.reason == .notCoordinator
       if !isLost, expected.commits.contains(where: \.mustPass) {
         throw Broken("G15: the last commit must pass, but: \(failure)")
@@ -136,7 +141,8 @@ extension GroupSimulation {
   ) -> [SimulatedBroker.Commit] {
     guard let member = commit.member else { return [] }
     return commit.offsets.map { item in
-      let isHeld = shadow.profiles[member.id] != nil && shadow.grant(member.id, item.partition) == holds[item.partition]
+      let isHeld =
+        shadow.profiles[member.id] != nil && shadow.grant(member.id, item.partition) == holds[item.partition]
       return SimulatedBroker.Commit(
         partition: item.partition, offset: item.offset,
         mustPass: isHeld && item.offset >= shadow.offsets[item.partition] ?? .zero)
@@ -151,19 +157,23 @@ extension GroupSimulation {
       guard case .offset(_, let partition, .some) = record, let member = commit.member else { continue }
       guard let grant = before.grant(member.id, partition), grant == holds[partition] else {
         throw Broken(
-          "G15: \(member.id) commits \(partition.partition) of grant \(holds[partition] ?? -1), in force is \(before.grant(member.id, partition) ?? -1)")
+          "G15: \(member.id) commits \(partition.partition) of grant \(holds[partition] ?? -1), in force is \(before.grant(member.id, partition) ?? -1)"
+        )
       }
       statistics.commits += 1
     }
   }
 
   /// Whoever is told that an offset is committed finds it in the log, for ever (G2).
-  private mutating func checkAnswer(_ results: [Fault?], _ expected: SimulatedBroker.Expectation) throws(Broken) {
+  private mutating func checkAnswer(_ results: [Fault?], _ expected: SimulatedBroker.Expectation)
+    throws(Broken)
+  {
     for (result, commit) in zip(results, expected.commits) {
       if let result {
         statistics.refused += 1
         if commit.mustPass { throw Broken("G15: a commit that must pass is refused: \(result)") }
-      } else if durableShadow.value != nil, durableShadow.offsets[commit.partition] ?? Offset(-1) < commit.offset,
+      } else if durableShadow.value != nil,
+        durableShadow.offsets[commit.partition] ?? Offset(-1) < commit.offset,
         !durableShadow.profiles.isEmpty
       {
         throw Broken("G2: a commit was answered that is not durable")
@@ -174,7 +184,8 @@ extension GroupSimulation {
   private mutating func count(_ append: GroupAppend) {
     for record in append.records {
       switch record {
-      case .assignment(_, _, let value?): statistics.grants += value.assigned.values.count { $0 == value.epoch }
+      case .assignment(_, _, let value?):
+        statistics.grants += value.assigned.values.count { $0 == value.epoch }
       case .member(_, _, nil): statistics.expiries += 1
       case .group(_, nil): statistics.deletions += 1
       default: break

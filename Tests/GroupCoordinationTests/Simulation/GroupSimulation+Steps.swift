@@ -32,7 +32,8 @@ extension GroupSimulation {
       }
       lastToken += 1
       try handle(
-        .request(carry(request, over: session), ReplyToken(lastToken)), by: broker, holds: holds, sender: member, memberID: memberID)
+        .request(carry(request, over: session), ReplyToken(lastToken)), by: broker, holds: holds,
+        sender: member, memberID: memberID)
     case .streamLost(let broker, let session):
       guard !brokers[broker].isDead else { return }
       trace("broker \(broker) loses \(session)")
@@ -247,7 +248,8 @@ extension GroupSimulation {
     if list.count > 1, random.chance(40) {
       list.removeLast()
     } else if list.count == 1, random.chance(60) {
-      list.append(.init(name: "b", id: TopicID(high: 1, low: UInt64(step)), partitions: Int32(1 + random.below(2))))
+      list.append(
+        .init(name: "b", id: TopicID(high: 1, low: UInt64(step)), partitions: Int32(1 + random.below(2))))
     } else if list[random.below(list.count)].partitions < 5 {
       list[0].partitions += 1
     }
@@ -319,14 +321,18 @@ extension GroupSimulation {
     guard !alive.isEmpty else { return }
     for member in alive where member.phase != .member || durableShadow.profiles[member.memberID] == nil {
       // Two processes with one instance id: the second one waits.
-      let isSecond = alive.contains { $0.index != member.index && $0.instance != nil && $0.instance == member.instance }
+      let isSecond = alive.contains {
+        $0.index != member.index && $0.instance != nil && $0.instance == member.instance
+      }
       if !isSecond { throw Broken("\(member.memberID) is not a member after all is quiet: \(member.phase)") }
     }
     for topic in topics.topics {
       for number in 0..<topic.partitions {
         let partition = TopicPartition(topic: topic.id, partition: number)
         let owners = alive.filter { $0.owned[partition] != nil }.map(\.memberID)
-        if owners.count != 1 { throw Broken("progress: partition \(number) of \(topic.name) is with \(owners)") }
+        if owners.count != 1 {
+          throw Broken("progress: partition \(number) of \(topic.name) is with \(owners)")
+        }
       }
     }
     for (id, assignment) in durableShadow.assignments where !assignment.isSettled {

@@ -40,7 +40,8 @@ struct GroupSimulation {
 
   /// What is on its way.
   enum Flight {
-    case request(broker: Int, member: Int, memberID: String, GroupRequest, SessionID, holds: [TopicPartition: Int32])
+    case request(
+      broker: Int, member: Int, memberID: String, GroupRequest, SessionID, holds: [TopicPartition: Int32])
     case streamLost(broker: Int, SessionID)
     case topics(broker: Int)
     case message(member: Int, memberID: String, SessionID, MemberMessage, grants: [TopicPartition: Int32])
@@ -146,7 +147,9 @@ struct GroupSimulation {
   /// the log and in nobody else's name. (That the log names one owner is checked when it is folded.)
   func check() throws(Broken) {
     for member in members {
-      guard let profile = durableShadow.profiles[member.memberID], member.epoch >= profile.joinEpoch else { continue }
+      guard let profile = durableShadow.profiles[member.memberID], member.epoch >= profile.joinEpoch else {
+        continue
+      }
       for (partition, grant) in member.owned where durableShadow.grant(member.memberID, partition) != grant {
         let other = durableShadow.assignments.first { $0.value.grantEpoch(partition) != nil }?.key ?? "nobody"
         throw Broken(

@@ -51,7 +51,9 @@ struct ShadowGroup {
       if let old = assignments[id], let new = assignment { try checkSuccession(id, old, new) }
       assignments[id] = assignment
       if let assignment {
-        history[id, default: [:]][assignment.epoch, default: [:]].merge(assignment.assigned) { first, _ in first }
+        history[id, default: [:]][assignment.epoch, default: [:]].merge(assignment.assigned) { first, _ in
+          first
+        }
       }
     case .offset(_, let partition, let value):
       if value == nil, !profiles.isEmpty { throw Broken("G21: an offset of an active group goes") }
@@ -64,9 +66,12 @@ struct ShadowGroup {
   }
 
   /// G8 and the argument of ADR 0010, from one assignment of a member to the next.
-  private func checkSuccession(_ id: String, _ old: MemberAssignment, _ new: MemberAssignment) throws(Broken) {
+  private func checkSuccession(_ id: String, _ old: MemberAssignment, _ new: MemberAssignment) throws(Broken)
+  {
     let added = new.assigned.filter { old.grantEpoch($0.key) == nil }
-    if !added.isEmpty, !new.revoking.isEmpty { throw Broken("G8: \(id) is granted something while it revokes") }
+    if !added.isEmpty, !new.revoking.isEmpty {
+      throw Broken("G8: \(id) is granted something while it revokes")
+    }
     if new.epoch < old.epoch { throw Broken("the epoch of \(id) goes back") }
   }
 
@@ -100,7 +105,9 @@ struct ShadowGroup {
       !targets.isEmpty, Set(profiles.values.map(\.subscription)).count == 1, partitionCount > 0
     else { return }
     var owner: [TopicPartition: String] = [:]
-    for (id, assignment) in before.assignments { for partition in assignment.target { owner[partition] = id } }
+    for (id, assignment) in before.assignments {
+      for partition in assignment.target { owner[partition] = id }
+    }
     var kept: [String: Int] = [:]
     var moved = 0
     for (id, target) in targets {

@@ -60,11 +60,14 @@ struct SimulatedMember {
       epoch = 0
       joinEpoch = message.joinEpoch
     }
-    for partition in owned.keys where !message.partitions.contains(partition) && !message.revoke.contains(partition) {
+    for partition in owned.keys
+    where !message.partitions.contains(partition) && !message.revoke.contains(partition) {
       owned[partition] = nil
     }
     if message.epoch > epoch {
-      for partition in message.partitions where owned[partition] == nil { owned[partition] = grants[partition] ?? 0 }
+      for partition in message.partitions where owned[partition] == nil {
+        owned[partition] = grants[partition] ?? 0
+      }
     }
     releasing = message.revoke.filter { owned[$0] != nil }
     epoch = message.epoch
