@@ -1,6 +1,6 @@
 import CommitLog
-import NIOEmbedded
 import NIOCore
+import NIOPosix
 import RecordFormat
 import Simulation
 import SkeinCore
@@ -12,6 +12,7 @@ import Testing
 /// The fence on one partition: nothing of the old generation is taken, and nobody is told that it is over
 /// before all of it is on disk.
 @Suite struct FenceTests {
+  /// `@unchecked Sendable`: one test's task uses it.
   private final class Receiver: AppendReceiver, @unchecked Sendable {
     let eventLoop: any EventLoop
     private(set) var answers: [AppendAnswer] = []
@@ -26,7 +27,8 @@ import Testing
   }
 
   private struct Rig {
-    let loop = EmbeddedEventLoop()
+    /// Only compared: everything here runs on the test's task.
+    let loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
     let directory: LogDirectory
     let host: PartitionHost
     let receiver: Receiver

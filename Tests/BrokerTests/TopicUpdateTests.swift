@@ -80,7 +80,7 @@ import Wire
       ])
     #expect(found["set[partitions]"]?.contains("AddPartitions") == true)
     #expect(found["set[retention.ms]"]?.contains("allowed: -1") == true)
-    #expect(found["reset[1]"]?.contains("partitioner is chosen when") == true)
+    #expect(found["reset[1]"]?.contains("another partitioner moves keys") == true)
     #expect(await fault { try await update(connection) }?.reason == .invalidRequest)
     let many = Dictionary(uniqueKeysWithValues: (0..<70).map { ("s\($0)", "1") })
     #expect(await fault { try await update(connection, set: many) }?.violations.first?.field == "set")

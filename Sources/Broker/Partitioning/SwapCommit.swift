@@ -56,7 +56,13 @@ struct SwapCommit: Sendable {
     if prepared.watchMilliseconds > 0 { next.watchedUntilMilliseconds = wall + prepared.watchMilliseconds }
     let committed: Topic
     do {
-      committed = try await commit(now, now.succeeded(by: next))
+      committed = try await context.registry.changeSurely(now, to: now.succeeded(by: next)) { problem in
+        context.logger.error(
+          "whether the partitioner was changed is not known yet; the topic waits",
+          metadata: ["topic": "\(now.name)", "error": "\(problem)"])
+      } gaveUp: {
+        partitioning.isStopping
+      }
     } catch {
       // Definitely not committed: the old one goes on.
       _ = try await flip(now, to: now.generation)
@@ -84,33 +90,5 @@ struct SwapCommit: Sendable {
         .draining, "the broker is stopping; the generation that is committed is in force after its start")
     }
     return try await context.partitions.flip(topic.id, partitions: topic.partitions, to: generation)
-  }
-
-  /// Commits, and finds out what became of it when the store does not say: nothing may go on under either
-  /// generation before that is known.
-  private func commit(_ old: Topic, _ new: Topic) async throws -> Topic {
-    let problem: Fault
-    do {
-      return try await context.registry.change(old, to: new)
-    } catch {
-      problem = Fault(wrapping: error)
-    }
-    guard problem.reason.outcome == .unknown else { throw problem }
-    context.logger.error(
-      "whether the partitioner was changed is not known yet",
-      metadata: ["topic": "\(old.name)", "error": "\(problem)"])
-    while true {
-      do {
-        guard let stored = try await context.registry.stored(old) else {
-          throw TopicRegistry.notFound(old.name)
-        }
-        if stored.generation == new.generation { return stored }
-        throw Fault(
-          .conflict, "the partitioner was not changed: \(problem.message)", metadata: ["topic": old.name])
-      } catch {
-        guard Fault(wrapping: error).reason.outcome == .unknown, !partitioning.isStopping else { throw error }
-        try? await Task.sleep(for: .milliseconds(100))
-      }
-    }
   }
 }

@@ -186,12 +186,19 @@ final class TopicRegistry: Sendable {
     return new.at(revision: result.revision.rawValue)
   }
 
-  /// What the store says of a topic now; nil when it is gone. For changes whose outcome is not known.
+  /// What the store says of a topic now; nil when it is gone.
   func stored(_ topic: Topic) async throws -> Topic? {
-    let key = keys.topic(topic.name, of: topic.tenant)
-    guard let pair = try await store.get(key) else { return nil }
+    guard let pair = try await stored(keys.topic(topic.name, of: topic.tenant)) else { return nil }
     return try Self.decode(
       pair.value, tenant: topic.tenant, name: topic.name, revision: pair.modRevision.rawValue)
+  }
+
+  private func stored(_ key: [UInt8]) async throws(Fault) -> KeyValue? {
+    do {
+      return try await store.get(key)
+    } catch {
+      throw error.fault
+    }
   }
 
   /// Makes a committed topic visible to lookups.

@@ -67,8 +67,8 @@ package struct TopicSettings: Sendable, Hashable {
   private static let fixed: [String: String] = [
     "partitions": "not a setting: the number of partitions grows with Topics/AddPartitions and never shrinks",
     "partitioner":
-      "not a setting: the partitioner is chosen when the topic is created, because another one moves keys; create a topic with it",
-    "generation": "not a setting: it rises when partitions are added",
+      "not a setting: another partitioner moves keys; change it with Plugins/Bind (`skein topic partitioner set`)",
+    "generation": "not a setting: it rises with another partitioner, and when partitions are added",
     "name": "not a setting: a topic keeps its name; create another topic",
     "topic.id": "not a setting: a topic keeps its id for its life",
     "replication.factor": "not a setting: a single broker keeps one copy",

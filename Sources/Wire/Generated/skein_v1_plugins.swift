@@ -16,7 +16,7 @@ package struct BindPhase: WireEnum {
   package static let committed = Self(rawValue: 3)
   /// Every partition takes the new generation only.
   package static let flipped = Self(rawValue: 4)
-  /// The instance before is gone.
+  /// No call of the plug-in before is open any more. Its instance is kept warm until the watch ends.
   package static let drained = Self(rawValue: 5)
   package static let watching = Self(rawValue: 6)
   /// The end, good: nothing was wrong while it was watched.

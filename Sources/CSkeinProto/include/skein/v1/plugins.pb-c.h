@@ -71,7 +71,7 @@ typedef enum _Skein__V1__BindPhase {
    */
   SKEIN__V1__BIND_PHASE__BIND_PHASE_FLIPPED = 4,
   /*
-   * The instance before is gone.
+   * No call of the plug-in before is open any more. Its instance is kept warm until the watch ends.
    */
   SKEIN__V1__BIND_PHASE__BIND_PHASE_DRAINED = 5,
   SKEIN__V1__BIND_PHASE__BIND_PHASE_WATCHING = 6,
