@@ -13,13 +13,15 @@ import Wire
 @Suite struct GenerationTests {
   private func topic(_ generations: Int, partitions: Int32 = 2, weights: [UInt32] = []) -> Topic {
     var topic = Topic(
-      id: TopicID(high: 1, low: 2), tenant: .default, name: "t", partitions: partitions, partitioner: .murmur2,
+      id: TopicID(high: 1, low: 2), tenant: .default, name: "t", partitions: partitions,
+      partitioner: .murmur2,
       generation: 1, settings: TopicSettings(), explicitSettings: [:], createdMilliseconds: 5, revision: 3)
     for number in 1..<max(2, generations) where generations > 1 {
       var next = TopicGeneration(
         UInt32(number) + 1,
         TopicBinding(
-          partitioner: "com.acme.x@1.0.\(number)", config: "{}", weights: weights, fallback: .builtIn(.sticky)),
+          partitioner: "com.acme.x@1.0.\(number)", config: "{}", weights: weights, fallback: .builtIn(.sticky)
+        ),
         partitions: partitions, since: 7)
       next.isFenced = true
       next.cuts = Array(repeating: 9, count: Int(partitions))
@@ -70,7 +72,9 @@ import Wire
       GenerationRecord(generation: 3, partitioner: "sticky", partitions: 3)  // not the one in force
     ]
     #expect(throws: Fault.self) { try load(broken) }
-    broken.generations = [GenerationRecord(generation: 4, partitioner: "sticky", fallback: "moon", partitions: 3)]
+    broken.generations = [
+      GenerationRecord(generation: 4, partitioner: "sticky", fallback: "moon", partitions: 3)
+    ]
     #expect(throws: Fault.self) { try load(broken) }
   }
 
@@ -106,7 +110,8 @@ import Wire
     #expect(WatchPolicy(expectedShare: nil).breach(window(100, to: 1)) == nil)
     var wild = window(1_000)
     for _ in 0..<3 {
-      wild.count([], records: 1, nanoseconds: 1, fault: Fault(.pluginFault, "x", metadata: ["kind": "out-of-range"]))
+      wild.count(
+        [], records: 1, nanoseconds: 1, fault: Fault(.pluginFault, "x", metadata: ["kind": "out-of-range"]))
     }
     #expect(policy.breach(wild)?.contains("out of range") == true)
   }

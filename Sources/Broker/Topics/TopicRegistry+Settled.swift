@@ -22,7 +22,8 @@ extension TopicRegistry {
         // Alone in the topic's lane: nobody else could have made this generation.
         if found.generation == new.generation { return found }
         throw Fault(
-          .conflict, "topic \"\(old.name)\" was not changed: \(problem.message)", metadata: ["topic": old.name])
+          .conflict, "topic \"\(old.name)\" was not changed: \(problem.message)",
+          metadata: ["topic": old.name])
       } catch {
         guard Fault(wrapping: error).reason.outcome == .unknown else { throw error }
         try? await Task.sleep(for: .milliseconds(100))
