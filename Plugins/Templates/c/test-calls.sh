@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")"
 mkdir -p out
 ${CC:-cc} -std=c11 -g -Wall -Wextra -Wpedantic -Werror -fsanitize=address,undefined -pthread -I include -I proto/include \
-  -o out/test test.c proto/skein/plugin/v1/*.c -lprotobuf-c
+  -o out/test test.c proto/skein/plugin/v1/*.c -l:libprotobuf-c.a
 out/test

@@ -79,7 +79,10 @@ struct NewProject {
       }
       if hasCalls {
         files += folder("Sources/CSkeinPluginProto/", at: "Kit/CSkeinPluginProto/")
-        files += folder("Sources/CProtobufC/", at: "Kit/CProtobufC/")
+        files += [
+          ("Kit/CProtobufC/module.modulemap", ofLanguage + "protobuf-c.modulemap"),
+          ("Kit/CProtobufC/shim.h", "Sources/CProtobufC/shim.h"),
+        ]
       }
     }
     return files

@@ -3705,10 +3705,12 @@ enum NewFiles {
     set -euo pipefail
     cd "$(dirname "$0")"
     mkdir -p out
-    # One exported symbol, nothing undefined, never unloaded.
+    # One exported symbol, nothing undefined, never unloaded. protobuf-c comes inside: a plug-in in its sandbox finds no
+    # library that the host has not loaded.
     ${CC:-cc} -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -fPIC -fvisibility=hidden -shared -pthread \
-      -Wl,-z,defs -Wl,-z,nodelete -Wl,-z,noexecstack -Wl,-s -I include -I proto/include -o out/plugin.so.new \
-      {{NAME}}.c proto/skein/plugin/v1/*.c -lprotobuf-c
+      -Wl,-z,defs -Wl,-z,nodelete -Wl,-z,noexecstack -Wl,-s -Wl,--exclude-libs,ALL -Wl,-Bsymbolic \
+      -I include -I proto/include -o out/plugin.so.new \
+      {{NAME}}.c proto/skein/plugin/v1/*.c -l:libprotobuf-c.a
     mv out/plugin.so.new out/plugin.so
     cp manifest.json out/manifest.json
     echo "built out/plugin.so and out/manifest.json"
@@ -3737,7 +3739,7 @@ enum NewFiles {
     cd "$(dirname "$0")"
     mkdir -p out
     ${CC:-cc} -std=c11 -g -Wall -Wextra -Wpedantic -Werror -fsanitize=address,undefined -pthread -I include -I proto/include \
-      -o out/test test.c proto/skein/plugin/v1/*.c -lprotobuf-c
+      -o out/test test.c proto/skein/plugin/v1/*.c -l:libprotobuf-c.a
     out/test
     """####,
     "Plugins/Templates/c/test.sh": ####"""
@@ -4647,12 +4649,16 @@ enum NewFiles {
         .target(name: "{{TYPE}}", dependencies: ["SkeinPluginKit", "CSkeinPlugin"]),
         .testTarget(name: "{{TYPE}}Tests", dependencies: ["{{TYPE}}", "SkeinPluginKit"]),
         .target(name: "CSkeinPlugin", path: "Kit/CSkeinPlugin"),
-        .systemLibrary(
-          name: "CProtobufC", path: "Kit/CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
+        .systemLibrary(name: "CProtobufC", path: "Kit/CProtobufC"),
         .target(name: "CSkeinPluginProto", dependencies: ["CProtobufC"], path: "Kit/CSkeinPluginProto"),
         .target(
           name: "SkeinPluginKit", dependencies: ["CSkeinPlugin", "CSkeinPluginProto", "CProtobufC"],
-          path: "Kit/SkeinPluginKit", swiftSettings: kit),
+          path: "Kit/SkeinPluginKit", swiftSettings: kit,
+          // protobuf-c comes inside: a plug-in in its sandbox finds no library that the host has not loaded.
+          linkerSettings: [
+            .linkedLibrary(":libprotobuf-c.a"),
+            .unsafeFlags(["-use-ld=lld", "-Xlinker", "--exclude-libs=ALL", "-Xlinker", "-Bsymbolic"]),
+          ]),
       ])
     """####,
     "Plugins/Templates/swift/Package.swift.txt": ####"""
@@ -4694,6 +4700,9 @@ enum NewFiles {
     "Plugins/Templates/swift/gitignore": ####"""
     .build/
     out/
+    """####,
+    "Plugins/Templates/swift/protobuf-c.modulemap": ####"""
+    module CProtobufC [system] { header "shim.h" export * }
     """####,
     "Plugins/Templates/swift/test.sh": ####"""
     #!/usr/bin/env bash
