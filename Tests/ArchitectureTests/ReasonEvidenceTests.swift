@@ -95,6 +95,18 @@ enum ReasonEvidence {
     "REORDER_NOT_ACCEPTED": ("BrokerTests/SwapTests.swift", "aSwapIsToldInOrderAndCanBeTakenBack"),
     "NO_EARLIER_GENERATION": ("BrokerTests/SwapTests.swift", "aSwapIsToldInOrderAndCanBeTakenBack"),
     "PLUGIN_NOT_FOUND": ("BrokerTests/SwapTests.swift", "badRequestsSayWhatIsWrong"),
+    "PLUGIN_REFUSED": ("BrokerTests/PluginsServiceTests.swift", "whatFailsIsNotInstalled"),
+    "PLUGIN_PROBE_FAILED": ("BrokerTests/PluginsServiceTests.swift", "whatFailsIsNotInstalled"),
+    "PLUGIN_EXISTS": (
+      "BrokerTests/PluginsServiceTests.swift", "anInstallOfMegabytesIsCheckedProbedAndListed"
+    ),
+    "PLUGIN_IN_USE": ("BrokerTests/PluginsServiceTests.swift", "whatIsBoundMustBeReadyAndFit"),
+    "PLUGIN_WRONG_KIND": ("BrokerTests/PluginsServiceTests.swift", "whatIsBoundMustBeReadyAndFit"),
+    "PLUGIN_CONFIG_INVALID": ("BrokerTests/PluginsServiceTests.swift", "whatIsBoundMustBeReadyAndFit"),
+    "PLUGIN_DISABLED": ("BrokerTests/PluginsServiceTests.swift", "whatIsBoundMustBeReadyAndFit"),
+    "PLUGIN_QUARANTINED": ("BrokerTests/PluginsServiceTests.swift", "whatIsBoundMustBeReadyAndFit"),
+    "PLUGIN_LIMIT": ("PluginRegistryTests/PluginRegistryTests.swift", "moreKeysThanTheLimit"),
+    "PLUGIN_KEY_NOT_FOUND": ("BrokerTests/PluginsServiceTests.swift", "grantsAndKeys"),
     "PARTITIONER_CHANGED": (
       "BrokerTests/AddPartitionsTests.swift", "oldGenerationsAreRefusedAfterTheDuplicateWindow"
     ),

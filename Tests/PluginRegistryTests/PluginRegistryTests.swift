@@ -117,6 +117,18 @@ import Testing
     await fixture.store.close()
   }
 
+  @Test func moreKeysThanTheLimit() async throws {
+    let fixture = try await Fixture.open(SimulatedDisk(seed: 9))
+    for number in 0..<PluginRegistry.mostKeys {
+      let pem = try Signature.generate().publicPEM
+      _ = try await fixture.registry.addKey(name: "k\(number)", pem: pem, by: "admin")
+    }
+    let more = try Signature.generate().publicPEM
+    #expect(
+      await reason { _ = try await fixture.registry.addKey(name: "x", pem: more, by: "a") } == "PLUGIN_LIMIT")
+    await fixture.store.close()
+  }
+
   @Test func whatSkeinsOwnKeySignedIsVerified() async throws {
     let pem = try Sample.keys.get().publicPEM
     let fixture = try await Fixture.open(SimulatedDisk(seed: 7), releaseKey: pem)
