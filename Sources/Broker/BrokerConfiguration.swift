@@ -56,7 +56,7 @@ package struct BrokerConfiguration: Sendable {
   package var allowsDevelopmentPlugins = false
   /// The public key (PEM, Ed25519) whose signatures make a plug-in `verified`; empty: none.
   package var pluginReleaseKey = ""
-  /// The program in which plug-ins run; empty: `skein-plugin-host` beside the running program.
+  /// The program in which plug-ins run; empty: none, so that every plug-in is refused.
   package var pluginHostProgram = ""
   /// Milliseconds that a topic's new partitioner is watched unless the operator says otherwise.
   package var partitionerWatchMilliseconds: Int64 = 300_000

@@ -165,7 +165,7 @@ extension BrokerConfiguration {
     scrubIntervalMilliseconds = settings.integer("scrub.interval-ms")
     allowsDevelopmentPlugins = settings["plugins.allow-dev"] == "true"
     pluginReleaseKey = try Self.releaseKey(settings["plugins.release-key"])
-    pluginHostProgram = settings["plugins.host-program"]
+    pluginHostProgram = Self.hostProgram(settings["plugins.host-program"])
     tokenListener = try TokenListenerConfiguration.checked(
       settings["token-listen"].isEmpty
         ? nil : settings.address("token-listen").map { ($0.host, $0.port) },
@@ -189,6 +189,13 @@ extension BrokerConfiguration {
       )
     }
     return text
+  }
+
+  /// The setting, or the program beside this one.
+  private static func hostProgram(_ path: String) -> String {
+    guard path.isEmpty else { return path }
+    return Bundle.main.executableURL?.resolvingSymlinksInPath().deletingLastPathComponent()
+      .appendingPathComponent("skein-plugin-host").path ?? ""
   }
 
   private static func age(_ settings: Settings, _ key: String) -> Int64? {

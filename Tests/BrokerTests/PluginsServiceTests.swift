@@ -2,6 +2,7 @@ import NIOCore
 import PluginPackage
 import SkeinClient
 import SkeinCore
+import Synchronization
 import Testing
 import Transport
 import Wire

@@ -27,6 +27,11 @@ struct HealthReport: Sendable {
     var offlineCount: Int
     /// Why the token listener lets nobody in; nil: it does, or there is none.
     var authenticator: Fault? = nil
+    /// A thread of the broker hangs in a plug-in.
+    var stuckPlugin: String? = nil
+    /// Topics whose plug-in does not place records, and why, at most a few; and how many there are.
+    var unplaced: [(topic: String, fault: Fault)] = []
+    var unplacedCount = 0
   }
 
   /// Queues, journal and memory above this share of their limit are told, in percent.
@@ -54,6 +59,7 @@ struct HealthReport: Sendable {
         "see `skein plugin list` and token-authenticator; the listener with client certificates is not concerned"
       )
     }
+    judgePlugins(facts)
     // Stable: problems of one severity keep the order above.
     problems = problems.enumerated().sorted {
       ($1.element.severity, $0.offset) < ($0.element.severity, $1.offset)
@@ -114,6 +120,26 @@ struct HealthReport: Sendable {
         .degraded, "clock", nil,
         "the wall clock jumped by more than 5 minutes; retention waits up to an hour",
         "check the time service of this machine")
+    }
+  }
+
+  private mutating func judgePlugins(_ facts: Facts) {
+    if let stuck = facts.stuckPlugin {
+      add(
+        .failed, "plug-in", .pluginFault, stuck,
+        "the broker will end by itself and quarantine it; use a version that does not hang, outside the broker"
+      )
+    }
+    for (topic, fault) in facts.unplaced {
+      add(
+        .degraded, "topic \(topic)", fault.reason, "its partitioner does not answer: \(fault.message)",
+        "see `skein plugin info`; give the topic another one with `skein topic partitioner set`")
+    }
+    let more = facts.unplacedCount - facts.unplaced.count
+    if more > 0 {
+      add(
+        .degraded, "topics", .partitionerUnavailable, "the partitioners of \(more) more do not answer",
+        "see `skein plugin list`")
     }
   }
 

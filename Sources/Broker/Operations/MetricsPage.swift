@@ -1,4 +1,6 @@
 import CommitLog
+import PluginPackage
+import PluginRegistry
 import SkeinCore
 
 /// The Prometheus text page (exposition format 0.0.4).
@@ -76,8 +78,23 @@ struct MetricsPage {
     page.add("skein_partitions", "gauge", "Partitions.", counts.partitions)
     page.addPartitioning(context)
     page.addTokens(context)
+    try await page.addPlugins(context)
     try await page.addPartitions(context)
     return page.text
+  }
+
+  /// Versions by trust (dev: what nobody signed), and what the host counts of those that run.
+  private mutating func addPlugins(_ context: BrokerContext) async throws {
+    var counts: [String: Int] = [:]
+    for entry in try await context.plugins.registry.list() {
+      counts[entry.trust?.rawValue ?? "none", default: 0] += 1
+    }
+    describe(
+      "skein_plugins_installed", "gauge", "Installed versions, by trust; none: its key is trusted no longer.")
+    for trust in ["verified", "trusted", "dev", "none"] {
+      sample("skein_plugins_installed", [("trust", trust)], counts[trust] ?? 0)
+    }
+    for line in context.plugins.runner.metrics() { text += line + "\n" }
   }
 
   private mutating func addTokens(_ context: BrokerContext) {

@@ -25,7 +25,27 @@ extension Broker {
     if configuration.allowsDevelopmentPlugins {
       logger.warning("plugins.allow-dev is true: plug-ins that nobody signed may be installed and run")
     }
-    return PluginManager(registry: registry, runner: configuration.pluginRunner ?? AbsentPluginRunner())
+    return PluginManager(
+      registry: registry,
+      runner: try await runner(configuration, folder: folder, group: group, time: time, logger: logger))
+  }
+
+  private static func runner(
+    _ configuration: BrokerConfiguration, folder: PrivateDirectory, group: any EventLoopGroup,
+    time: any TimeSource, logger: Logger
+  ) async throws -> any PluginRunner {
+    if let runner = configuration.pluginRunner { return runner }
+    guard !configuration.pluginHostProgram.isEmpty else { return AbsentPluginRunner() }
+    return HostedPlugins(
+      host: try await PluginHost.start(
+        PluginHostConfiguration(
+          hostProgram: configuration.pluginHostProgram, runDirectory: folder.path + "/run"),
+        group: group, time: time, logger: logger
+      ) { sha256, reference, why in
+        logger.error(
+          "plugin quarantined",
+          metadata: ["plugin": "\(reference)", "sha256": "\(sha256)", "why": "\(why.displayable)"])
+      })
   }
 }
 

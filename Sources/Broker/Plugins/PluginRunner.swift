@@ -19,7 +19,16 @@ protocol PluginRunner: Sendable {
   func condition(of reference: PluginReference, sha256: String) -> PluginCondition?
   /// Ends a quarantine and forgets the strikes.
   func release(_ sha256: String) throws(Fault)
+  /// Lines of the Prometheus text format.
+  func metrics() -> [String]
+  /// Why the broker is not healthy: one of its threads hangs in a plug-in; nil: none does.
+  var stuck: String? { get }
   func close() async
+}
+
+extension PluginRunner {
+  func metrics() -> [String] { [] }
+  var stuck: String? { nil }
 }
 
 /// How a plug-in is doing since the broker started.

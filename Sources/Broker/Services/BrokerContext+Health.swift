@@ -35,6 +35,9 @@ extension BrokerContext {
         offline.append(OfflinePartition(topic: topic.name, partition: key.partition, error: fault.status))
       }
     }
+    let unplaced = partitioning.placers.filter { $0.tenant == tenant }
+      .compactMap { placer in placer.problem.map { (topic: placer.name, fault: $0) } }
+      .sorted { $0.topic < $1.topic }
     let report = HealthReport(
       HealthReport.Facts(
         phase: health.phase, directory: condition, memoryReserved: budget.reserved,
@@ -42,7 +45,8 @@ extension BrokerContext {
         offline: offline.prefix(Self.maximumNamedPartitions).map {
           ("\($0.topic)/\($0.partition)", $0.error?.message ?? "")
         },
-        offlineCount: count, authenticator: authenticator?.problem))
+        offlineCount: count, authenticator: authenticator?.problem, stuckPlugin: plugins.runner.stuck,
+        unplaced: Array(unplaced.prefix(Self.maximumNamedPartitions)), unplacedCount: unplaced.count))
     return HealthFacts(report: report, directory: condition, offline: offline, offlineCount: count)
   }
 
