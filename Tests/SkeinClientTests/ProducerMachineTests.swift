@@ -111,6 +111,32 @@ import Testing
     #expect(machine.nextSending() != nil)
   }
 
+  /// A fence is up for milliseconds; what waits behind it is not put off as behind a full disk.
+  @Test func behindAFenceItWaitsForMillisecondsAndKeepsItsOrder() {
+    var machine = machine()
+    enqueue(&machine, records: [1], number: 1)
+    enqueue(&machine, records: [2], number: 2)
+    var now: Int64 = 0
+    for round in 0..<3 {
+      var sent: [ProducerMachine.Sending] = []
+      while let sending = machine.nextSending() { sent.append(sending) }
+      #expect(sent.map { ModelBatch.decode($0.payload).records } == [[1], [2]])
+      let fault = Fault(.swapInProgress, "", retryAfterMilliseconds: 5)
+      for sending in sent {
+        #expect(machine.nextSending() == nil)
+        _ = machine.answered(sending.requestID, .refused(SkeinError(fault)), now: now)
+      }
+      let due = machine.nextWake ?? .max
+      #expect(due >= now + 5_000_000 && due <= now + (5_000_000 << Int64(round)))
+      machine.wake(now: due - 1)
+      #expect(machine.nextSending() == nil && machine.nextWake == due)
+      now = due
+      machine.wake(now: now)
+      #expect(machine.nextWake == nil)
+    }
+    #expect(machine.failure == nil)
+  }
+
   @Test func aGapWithoutCauseFailsTheProducer() {
     var machine = machine()
     enqueue(&machine, records: [1])

@@ -43,7 +43,8 @@ public final class Producer: Sendable {
     let supervisor = client.supervisors.start {
       await withTaskGroup(of: Void.self) { group in
         group.addTask { await supervision.run(stream) }
-        group.addTask { await keepHouse(core, admin) }
+        group.addTask { await keepHouse(core) }
+        group.addTask { await describe(core, admin) }
         await group.next()
         group.cancelAll()
       }
@@ -143,12 +144,19 @@ public final class Producer: Sendable {
     return .builtIn(known)
   }
 
-  /// Back-offs, delivery deadlines, and topics that the broker says have changed.
-  private static func keepHouse(_ core: ProducerCore, _ admin: Admin) async {
+  /// Back-offs and delivery deadlines.
+  private static func keepHouse(_ core: ProducerCore) async {
     while !Task.isCancelled {
       let pause: UInt64 = core.hasOutstanding ? 25_000_000 : 200_000_000
       try? await Task.sleep(nanoseconds: pause)
       core.tick()
+    }
+  }
+
+  /// Topics that the broker says have changed. A topic that is still as it was is asked about again after a pause.
+  private static func describe(_ core: ProducerCore, _ admin: Admin) async {
+    while !Task.isCancelled {
+      await core.waitForStaleTopics()
       for (index, name) in core.takeStaleTopics() {
         do throws(SkeinError) {
           core.refresh(index, try TopicChange(try await admin.topicSummary(name)))
@@ -157,6 +165,7 @@ public final class Producer: Sendable {
           core.refreshFailed(index, isGone: !error.isRetriable && error.outcome == .definite)
         }
       }
+      try? await Task.sleep(nanoseconds: 10_000_000)
     }
   }
 }

@@ -30,6 +30,10 @@ extension ProducerCore {
         state.spaceWaiters.removeAll(keepingCapacity: true)
       }
     }
+    if !state.staleTopics.isEmpty, let describer = state.describer {
+      state.describer = nil
+      effects.describer = describer
+    }
     if !state.isPumpDue, let pump = state.pump {
       state.isPumpDue = true
       effects.pump = pump
@@ -125,6 +129,7 @@ extension ProducerCore {
     }
     for continuation in effects.space { continuation.resume() }
     for (continuation, error) in effects.flushed { continuation.resume(returning: error) }
+    effects.describer?.resume()
     effects.pump?()
   }
 

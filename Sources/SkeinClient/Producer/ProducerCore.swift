@@ -18,8 +18,9 @@ final class ProducerCore: Sendable {
     var isPumpDue = false
     var isTimerDue = false
     var isClosed = false
-    /// Topics that the broker says are not as we know them.
+    /// Topics that the broker says are not as we know them, and who describes them again.
     var staleTopics: Set<String> = []
+    var describer: CheckedContinuation<Void, Never>?
   }
 
   /// Somebody waits until every batch up to `number` is over.
@@ -41,6 +42,7 @@ final class ProducerCore: Sendable {
     var space: [CheckedContinuation<Void, Never>] = []
     var flushed: [(CheckedContinuation<SkeinError?, Never>, SkeinError?)] = []
     var pump: (@Sendable () -> Void)?
+    var describer: CheckedContinuation<Void, Never>?
   }
 
   let state: Mutex<State>
@@ -145,50 +147,9 @@ final class ProducerCore: Sendable {
     }
   }
 
-  /// The broker described the topic again. If it is another one now, its records are placed anew as soon as
-  /// everything sent is answered.
-  func refresh(_ topic: Int, _ change: TopicChange) {
-    perform(
-      state.withLock { state in
-        let known = state.buffer.topics[topic]
-        if known.generation != change.generation || known.lanes.count < Int(change.partitions) {
-          state.buffer.beginChange(topic, machine: &state.machine)
-          state.buffer.topics[topic].change = change
-        } else if known.isChanging, known.change == nil {
-          // The broker refused our generation and describes the same one: it does not know it everywhere yet.
-          state.staleTopics.insert(known.name)
-        }
-        return Self.effects(&state, [])
-      })
-  }
-
-  /// The topic could not be described. Gone for good: what is queued goes out and is refused; else it is
-  /// asked about again.
-  func refreshFailed(_ topic: Int, isGone: Bool) {
-    perform(
-      state.withLock { state in
-        if isGone {
-          state.buffer.cancelChange(topic, machine: &state.machine)
-        } else {
-          state.staleTopics.insert(state.buffer.topics[topic].name)
-        }
-        return Self.effects(&state, [])
-      })
-  }
-
   /// Partitions of the topic as known now.
   func partitionCount(_ topic: Int) -> Int32 {
     state.withLock { Int32($0.buffer.topics[topic].lanes.count) }
-  }
-
-  /// Topics to describe again, with their index; each is named once per refusal.
-  func takeStaleTopics() -> [(index: Int, name: String)] {
-    state.withLock { state in
-      guard !state.staleTopics.isEmpty else { return [] }
-      defer { state.staleTopics.removeAll() }
-      return state.buffer.topics.enumerated().filter { state.staleTopics.contains($1.name) }
-        .map { ($0, $1.name) }
-    }
   }
 
   // MARK: The stream's events
@@ -242,8 +203,8 @@ final class ProducerCore: Sendable {
     return sending
   }
 
-  /// Begins a run of the pump: marks what has lingered. Returns when to run again for it, and whether anything
-  /// may have to be asked.
+  /// Begins a run of the pump: marks what has lingered, opens lanes whose pause is over. Returns when to run again
+  /// for these, and whether anything may have to be asked.
   func pumpBegins() -> (due: Int64?, asks: Bool) {
     let now = clock.monotonicNanoseconds
     return state.withLock { state in
@@ -252,6 +213,13 @@ final class ProducerCore: Sendable {
       state.isTimerDue = due != nil
       let hasStaged = state.buffer.hasStaged
       if hasStaged, let pause = state.buffer.nextQuestionDue { due = min(due ?? .max, pause) }
+      if let wake = state.machine.nextWake {
+        if wake <= now {
+          state.machine.wake(now: now)
+          state.buffer.allLanesMoved()
+        }
+        if let next = state.machine.nextWake { due = min(due ?? .max, next) }
+      }
       return (due, hasStaged)
     }
   }

@@ -24,6 +24,7 @@ extension ProducerMachine {
     if lanes[index].queue.first?.attempt.requestID == requestID, let head = lanes[index].queue.popFirst() {
       batch = head
       lanes[index].backoff.reset()
+      lanes[index].fenceBackoff.reset()
       lanes[index].askedDelay = 0
       if lanes[index].overtaken > 0, !hasUncertain(index) { lanes[index].overtaken = 0 }
     } else if let late = takeBehindUncertain(requestID, lane: index) {
@@ -85,6 +86,7 @@ extension ProducerMachine {
       return fail(error)
     } else if error.isRetriable {
       if error.outcome == .unknown { lanes[index].queue[at].isUncertain = true }
+      if error.reason == Reason.swapInProgress.name { lanes[index].isFenced = true }
       lanes[index].queue[at].attempt = .refused
       lanes[index].askedDelay = max(
         lanes[index].askedDelay, error.retryAfter?.nanosecondsClamped ?? 0)
@@ -147,8 +149,12 @@ extension ProducerMachine {
       markReady(index)
       return completions
     }
-    let delay = max(lanes[index].backoff.next(random), lanes[index].askedDelay)
-    lanes[index].state = .paused(until: now + delay)
+    let backoff =
+      lanes[index].isFenced ? lanes[index].fenceBackoff.next(random) : lanes[index].backoff.next(random)
+    lanes[index].isFenced = false
+    let until = now + max(backoff, lanes[index].askedDelay)
+    lanes[index].state = .paused(until: until)
+    nextWake = min(nextWake ?? .max, until)
     return completions
   }
 

@@ -6,15 +6,27 @@ extension ProducerMachine {
   /// A batch that was never sent fails alone; one that may have been applied fails the producer.
   mutating func tick(now: Int64) -> [Completion] {
     var completions: [Completion] = []
+    wake(now: now)
     for index in lanes.indices {
-      if case .paused(let until) = lanes[index].state, until <= now {
-        lanes[index].state = .open
-        markReady(index)
-      }
       guard failure == nil, let head = lanes[index].queue.first, head.deadline <= now else { continue }
       completions += expire(index, now: now)
     }
     return completions
+  }
+
+  /// Opens the lanes whose pause is over.
+  mutating func wake(now: Int64) {
+    guard let due = nextWake, due <= now else { return }
+    nextWake = nil
+    for index in lanes.indices {
+      guard case .paused(let until) = lanes[index].state else { continue }
+      if until <= now {
+        lanes[index].state = .open
+        markReady(index)
+      } else {
+        nextWake = min(nextWake ?? .max, until)
+      }
+    }
   }
 
   mutating func expire(_ index: Int, now: Int64) -> [Completion] {

@@ -24,6 +24,9 @@ struct ProducerMachine {
     var inFlight = 0
     var state = State.open
     var backoff = Backoff()
+    /// For SWAP_IN_PROGRESS: a fence is up for milliseconds, and publishers feel each of them.
+    var fenceBackoff = Backoff(first: 5_000_000, limit: 200_000_000)
+    var isFenced = false
     var isReady = false
     /// The broker forgot this producer (P6): the next settling starts from sequence 0.
     var isForgotten = false
@@ -81,6 +84,9 @@ struct ProducerMachine {
 
   /// Lanes in which the broker refused a batch for its generation since this was last emptied.
   var outdated: [Int] = []
+
+  /// When the first pause of a lane is over, in monotonic nanoseconds; nil: none is paused.
+  var nextWake: Int64?
 
   private var ready = FIFO<Int>()
   var requests: [UInt64: Int] = [:]
