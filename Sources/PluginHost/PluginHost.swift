@@ -377,6 +377,8 @@ package final class PluginHost: Sendable {
     }
     for child in children { await end(child) }
     images.close()
+    // What is still to be written, is.
+    await supervisor.result {}
   }
 
   func end(_ child: PluginChild) async {

@@ -102,13 +102,16 @@ final class TestHost: Sendable {
       ? beside : folder + "/.build/debug/skein-plugin-host"
   }
 
+  static func newFolder() -> String {
+    FileManager.default.temporaryDirectory.appendingPathComponent("skein-run-\(UUID())").path
+  }
+
   static func with<R>(
-    in folder: String? = nil, onHang: @escaping @Sendable (String) -> Void = { _ in },
+    in folder: String? = nil, keep: Bool = false, onHang: @escaping @Sendable (String) -> Void = { _ in },
     _ change: (inout PluginHostConfiguration) -> Void = { _ in }, _ body: (TestHost) async throws -> R
   ) async throws -> R {
-    let folder =
-      folder ?? FileManager.default.temporaryDirectory.appendingPathComponent("skein-run-\(UUID())").path
-    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let folder = folder ?? newFolder()
+    defer { if !keep { try? FileManager.default.removeItem(atPath: folder) } }
     var configuration = PluginHostConfiguration(hostProgram: hostProgram, runDirectory: folder)
     configuration.pollMilliseconds = 50
     change(&configuration)

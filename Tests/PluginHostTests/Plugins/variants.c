@@ -67,7 +67,7 @@ static void misbehave(size_t n, int32_t count, int32_t *out) {
     case FORK: if (fork() == 0) _exit(0); break;
     case EXIT: _exit(3); break;
     case PRINTS: for (int i = 0; i < 100000; i++) fprintf(stderr, "a line that nobody asked for, number %d\n", i); break;
-    case MEMORY: { char *p = malloc(400u << 20); if (p) memset(p, 1, 400u << 20); break; }
+    case MEMORY: { volatile char *p = malloc(400u << 20); for (size_t i = 0; p && i < 400u << 20; i += 4096) p[i] = 1; break; }
     case NETWORK: { extern int socket(int, int, int); int s = socket(2, 1, 0); for (size_t i = 0; i < n; i++) out[i] = s < 0 ? 1 : 2; break; }
     case WRITES_FILE: { FILE *f = fopen("/tmp/skein-plugin-wrote-this", "w"); for (size_t i = 0; i < n; i++) out[i] = f ? 2 : 1; break; }
     case KILLS_PARENT: { extern int kill(int, int); kill(getppid(), 0); break; }
