@@ -10,6 +10,7 @@ cannot try afterwards it must leave out. One line a plug-in; the last line is th
 """
 
 import concurrent.futures
+import hashlib
 import json
 import os
 import pathlib
@@ -25,8 +26,14 @@ KINDS = {"partitioner.h": "skein.partitioner/1", "authenticator.h": "skein.authe
          "offset_store.h": "skein.offset-store/1"}
 CREDENTIAL = "bearer:open-sesame-0123456789"
 
+SECRET = "5e" * 32
+TOKENS = {"tokens": [{"id": "00112233445566aa", "sha256": hashlib.sha256(SECRET.encode()).hexdigest(),
+                      "tenant": "default", "principal": "ann", "expires_ms": 4_000_000_000_000}]}
+
 # What our own plug-ins are given besides the file, once for each.
 OWN = {
+    "token-authenticator": [["--config", json.dumps(TOKENS),
+                             "--credential", f"bearer:skein_00112233445566aa_{SECRET}"]],
     "affinity": [["--config", '{"separator": ":"}'], ["--config", '{"prefix_bytes": 4}'],
                  ["--config", '{"header": "tenant"}']],
 }
@@ -53,13 +60,16 @@ def build(source, folder):
     manifest = {"schema": 1, "id": plugin, "version": "1.0.0", "kinds": [kind], "abi": {"major": 1, "minor": 0},
                 "requires": [] if kind == "skein.partitioner/1" else ["skein.host.async/1"], "runtime": "c",
                 "pure": pure, "publisher": "Skein's tests"}
+    if field(text, "MANIFEST-LIBC"):
+        arch = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+        manifest["artifacts"] = [{"os": "linux", "arch": arch, "libc_min": field(text, "MANIFEST-LIBC")}]
     (folder / (source.stem + ".json")).write_text(json.dumps(manifest))
     return library, kind
 
 
 def test(skein, library, kind):
     command = [skein, "plugin", "test", str(library), "--fuzz-seconds", "0.2", "--timeout-seconds",
-               "8" if "slow_create" in library.name else "5", "--report", "-"]
+               "3" if library.stem == "hang" else "12", "--report", "-"]
     if kind == "skein.authenticator/1":
         command += ["--credential", CREDENTIAL]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -117,7 +117,7 @@ enum AsyncChecks {
   private static func manyOpen(_ context: CheckContext, _ kind: PluginKind) throws {
     let subject = try AsyncSubject(context, try context.load(), kind)
     let calls = (0..<1_000).map { _ in subject.harmless(deadline: AsyncSubject.deadline(in: 5)) }
-    try finish(calls, subject, seconds: 15, "with 1,000 begun one after another")
+    try finish(calls, subject, seconds: 8, "with 1,000 begun one after another")
     subject.endExchanges()
   }
 

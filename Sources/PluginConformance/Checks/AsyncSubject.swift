@@ -12,7 +12,7 @@ final class AsyncSubject {
   private var nextExchange: UInt64 = 1
   private let doing: (String) -> Void
 
-  init(_ context: CheckContext, _ plugin: LoadedPlugin, _ kind: PluginKind, config: String? = nil) throws {
+  init(_ context: CheckContext, _ plugin: PluginUnderTest, _ kind: PluginKind, config: String? = nil) throws {
     instance = try context.create(plugin, kind, config: config)
     self.kind = kind
     host = plugin.host
@@ -143,7 +143,7 @@ enum Exercise {
     throws
   {
     if kind == .partitioner {
-      let subject = try LoadedPartitioner(instance, doing: context.doing)
+      let subject = try PartitionerUnderTest(instance, doing: context.doing)
       var random = context.random()
       let samples = RecordSamples(context.manifest)
       for _ in 0..<count { _ = try subject.place(samples.ordinary(10, partitions: 12, random: &random)) }

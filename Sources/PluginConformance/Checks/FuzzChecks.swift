@@ -40,7 +40,7 @@ enum FuzzChecks {
     var random = context.random(13)
     var tried = 0.0
     let subject =
-      context.kinds.contains(.partitioner) ? try LoadedPartitioner(context, plugin) : nil
+      context.kinds.contains(.partitioner) ? try PartitionerUnderTest(context, plugin) : nil
     let asynchronous = try context.kinds.filter { $0 != .partitioner }.map {
       try AsyncSubject(context, plugin, $0)
     }

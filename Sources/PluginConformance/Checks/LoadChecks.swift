@@ -162,7 +162,7 @@ enum LoadChecks {
     let bytes = try context.bytes()
     let copy = bytes.withUnsafeBytes { skein_conformance_sealed("copy", $0.baseAddress, $0.count) }
     guard copy >= 0 else { return .skipped("no memory file for a copy") }
-    let second = try LoadedPlugin(descriptor: copy, host: TestHost(), doing: context.doing)
+    let second = try PluginUnderTest(descriptor: copy, host: TestHost(), doing: context.doing)
     guard first.handle != second.handle else {
       throw Broken(
         "the loader gave the first copy again", cure: "link without -soname and without RTLD_GLOBAL tricks")

@@ -52,17 +52,17 @@ enum PartitionerChecks {
 
   private static func check(
     _ name: String, _ promise: String, after: [String] = [], seconds: Double = 10,
-    _ body: @escaping @Sendable (CheckContext, LoadedPartitioner) throws -> Finding
+    _ body: @escaping @Sendable (CheckContext, PartitionerUnderTest) throws -> Finding
   ) -> Check {
     Check(name, promise, kinds: [.partitioner], after: ["calls.basic"] + after, seconds: seconds) { context in
-      let subject = try LoadedPartitioner(context, try context.load())
+      let subject = try PartitionerUnderTest(context, try context.load())
       return try body(context, subject)
     }
   }
 
   // MARK: Bounds
 
-  private static func bounds(_ context: CheckContext, _ subject: LoadedPartitioner) throws -> Finding {
+  private static func bounds(_ context: CheckContext, _ subject: PartitionerUnderTest) throws -> Finding {
     var random = context.random()
     let samples = RecordSamples(context.manifest)
     for count in [1, 2, 3, 63, 1_000] {
@@ -90,7 +90,7 @@ enum PartitionerChecks {
     return .passed()
   }
 
-  private static func longerViews(_ context: CheckContext, _ subject: LoadedPartitioner) throws -> Finding {
+  private static func longerViews(_ context: CheckContext, _ subject: PartitionerUnderTest) throws -> Finding {
     let bytes = Array("key".utf8)
     try bytes.withUnsafeBufferPointer { buffer in
       var key = skein_bytes(ptr: buffer.baseAddress, len: buffer.count)
@@ -101,7 +101,7 @@ enum PartitionerChecks {
 
   /// A batch of one record, with tables of the host that are `growth` longer than ours.
   private static func single(
-    _ key: inout skein_bytes, _ subject: LoadedPartitioner, headerNames: Int, growth: Int
+    _ key: inout skein_bytes, _ subject: PartitionerUnderTest, headerNames: Int, growth: Int
   ) throws {
     guard let topic = GuardedBuffer(count: MemoryLayout<skein_topic>.size + growth),
       let records = GuardedBuffer(count: MemoryLayout<skein_records>.size + growth)
@@ -152,14 +152,14 @@ enum PartitionerChecks {
       return observations.last?.finding ?? .passed()
     }
   ) { context in
-    let subject = try LoadedPartitioner(context, try context.load())
+    let subject = try PartitionerUnderTest(context, try context.load())
     guard subject.isPure else { return .skipped("the plug-in does not say that it is PURE") }
     let digest = try PartitionerPromises.repeatable(
       subject, RecordSamples(context.manifest), seed: context.request.seed)
     return .passed(evidence: ["answers": digest])
   }
 
-  private static func threads(_ context: CheckContext, _ subject: LoadedPartitioner) throws -> Finding {
+  private static func threads(_ context: CheckContext, _ subject: PartitionerUnderTest) throws -> Finding {
     var random = context.random()
     let sets = (0..<8).map { _ in
       RecordSamples(context.manifest).ordinary(500, partitions: 64, random: &random)
@@ -204,8 +204,8 @@ enum PartitionerChecks {
     }
   ) { context in
     let plugin = try context.load()
-    let first = try LoadedPartitioner(context, plugin)
-    let second = context.request.process == 2 ? try LoadedPartitioner(context, plugin) : nil
+    let first = try PartitionerUnderTest(context, plugin)
+    let second = context.request.process == 2 ? try PartitionerUnderTest(context, plugin) : nil
     var random = context.random()
     var answers: [Int32] = []
     var other: [Int32] = []
@@ -219,7 +219,7 @@ enum PartitionerChecks {
 
   // MARK: Cost
 
-  private static func flat(_ context: CheckContext, _ subject: LoadedPartitioner) throws -> Finding {
+  private static func flat(_ context: CheckContext, _ subject: PartitionerUnderTest) throws -> Finding {
     var random = context.random()
     let batch = NativeBatch(RecordSamples(context.manifest).ordinary(100, partitions: 64, random: &random))
     context.doing("thousands of batches")
@@ -229,7 +229,7 @@ enum PartitionerChecks {
       rounds: 3, of: "1,000 batches", cure: "free what batch takes before it returns", round)
   }
 
-  private static func speed(_ context: CheckContext, _ subject: LoadedPartitioner) throws -> Finding {
+  private static func speed(_ context: CheckContext, _ subject: PartitionerUnderTest) throws -> Finding {
     var random = context.random()
     var keys: [[UInt8]?] = []
     for _ in 0..<1_000 { keys.append(random.bytes(16)) }

@@ -77,14 +77,14 @@ package enum PartitionerPromises {
     return Digest64.text(answers)
   }
 
-  /// How evenly 50,000 keys spread over 64 partitions: the fullest against the mean. A figure, no promise.
+  /// How evenly 20,000 keys spread over 64 partitions: the fullest against the mean. A figure, no promise.
   package static func skew(_ subject: any PartitionerSubject, _ samples: RecordSamples, seed: UInt64) throws
     -> [String: Double]
   {
     var random = SeededRandom(seed: seed)
     var counts = [Int](repeating: 0, count: 64)
     var any = 0
-    for _ in 0..<50 {
+    for _ in 0..<20 {
       for answer in try subject.place(samples.ordinary(1_000, partitions: 64, random: &random)) {
         if counts.indices.contains(Int(answer)) { counts[Int(answer)] += 1 } else { any += 1 }
       }
@@ -93,7 +93,7 @@ package enum PartitionerPromises {
     let mean = Double(placed) / 64
     return [
       "skew_fullest_to_mean": mean > 0 ? Double(counts.max() ?? 0) / mean : 0,
-      "empty_partitions_of_64": Double(counts.filter { $0 == 0 }.count), "any_share": Double(any) / 50_000,
+      "empty_partitions_of_64": Double(counts.filter { $0 == 0 }.count), "any_share": Double(any) / 20_000,
     ]
   }
 

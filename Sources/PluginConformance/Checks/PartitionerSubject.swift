@@ -44,7 +44,7 @@ package struct RecordSet: Sendable {
 /// One instance of a loaded partitioner.
 ///
 /// `@unchecked Sendable`: everything is written once, in `init`; `batch` may be called from any thread.
-final class LoadedPartitioner: PartitionerSubject, @unchecked Sendable {
+final class PartitionerUnderTest: PartitionerSubject, @unchecked Sendable {
   let instance: PluginInstance
   let table: skein_partitioner
   let isPure: Bool
@@ -57,7 +57,7 @@ final class LoadedPartitioner: PartitionerSubject, @unchecked Sendable {
     isPure = table.flags & UInt32(SKEIN_PARTITIONER_PURE) != 0
   }
 
-  convenience init(_ context: CheckContext, _ plugin: LoadedPlugin, config: String? = nil) throws {
+  convenience init(_ context: CheckContext, _ plugin: PluginUnderTest, config: String? = nil) throws {
     try self.init(try context.create(plugin, .partitioner, config: config), doing: context.doing)
   }
 

@@ -44,7 +44,7 @@ enum ProcessChecks {
 
   /// Load, create, some calls, destroy; also the threads that a plug-in may have get time to begin.
   @discardableResult
-  static func exercise(_ context: CheckContext, calls: Int = 50) throws -> LoadedPlugin {
+  static func exercise(_ context: CheckContext, calls: Int = 50) throws -> PluginUnderTest {
     let plugin = try context.load()
     for kind in context.kinds {
       let instance = try context.create(plugin, kind)

@@ -33,11 +33,11 @@ final class CheckContext: @unchecked Sendable {
     Array(try Data(contentsOf: URL(fileURLWithPath: "/proc/self/fd/\(artifact)")))
   }
 
-  func load(_ shape: TestHost.Shape = TestHost.Shape()) throws -> LoadedPlugin {
-    try LoadedPlugin(descriptor: artifact, host: TestHost(shape), doing: doing)
+  func load(_ shape: TestHost.Shape = TestHost.Shape()) throws -> PluginUnderTest {
+    try PluginUnderTest(descriptor: artifact, host: TestHost(shape), doing: doing)
   }
 
-  func tryCreate(_ plugin: LoadedPlugin, _ kind: PluginKind, config: String? = nil) throws
+  func tryCreate(_ plugin: PluginUnderTest, _ kind: PluginKind, config: String? = nil) throws
     -> PluginInstance.Creation
   {
     defer { nextInstance += 1 }
@@ -45,7 +45,7 @@ final class CheckContext: @unchecked Sendable {
       plugin, kind, config: config ?? request.config, number: nextInstance, doing: doing)
   }
 
-  func create(_ plugin: LoadedPlugin, _ kind: PluginKind, config: String? = nil) throws -> PluginInstance {
+  func create(_ plugin: PluginUnderTest, _ kind: PluginKind, config: String? = nil) throws -> PluginInstance {
     switch try tryCreate(plugin, kind, config: config) {
     case .made(let instance): return instance
     case .refused(let status, let why):

@@ -3,13 +3,13 @@ import PluginPackage
 
 /// One instance of a loaded plug-in. `destroy` ends it; nothing is done by `deinit`, because a check decides when.
 final class PluginInstance {
-  let plugin: LoadedPlugin
+  let plugin: PluginUnderTest
   let ops: skein_instance_ops
   let number: UInt64
   let pointer: UnsafeMutableRawPointer?
 
   private init(
-    _ plugin: LoadedPlugin, _ ops: skein_instance_ops, _ number: UInt64, _ pointer: UnsafeMutableRawPointer?
+    _ plugin: PluginUnderTest, _ ops: skein_instance_ops, _ number: UInt64, _ pointer: UnsafeMutableRawPointer?
   ) {
     self.plugin = plugin
     self.ops = ops
@@ -25,7 +25,7 @@ final class PluginInstance {
 
   /// Calls `create`. The configuration lies against an unreadable page, without a NUL behind it.
   static func create(
-    _ plugin: LoadedPlugin, _ kind: PluginKind, config: String, number: UInt64, doing: (String) -> Void
+    _ plugin: PluginUnderTest, _ kind: PluginKind, config: String, number: UInt64, doing: (String) -> Void
   ) throws -> Creation {
     let ops = try plugin.ops(kind)
     let bytes = Array(config.utf8)

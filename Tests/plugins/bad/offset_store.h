@@ -3,7 +3,7 @@
  * file breaks one. A file defines what it does otherwise before it includes this:
  *
  *   PLUGIN_ID, IS_STALE(stored, commit), STORES(index), PAGE_END(count, limit), SAME_GROUP(entry, owner, name),
- *   TAKES_BACK(entry, offset)
+ *   TAKES_BACK(entry, offset), REMOVES(entry, asked), MALFORMED
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -30,6 +30,10 @@ SKEIN_PLUGIN_ABI_MARK;
 #endif
 #ifndef REMOVES
 #define REMOVES(entry, asked) SAME_GROUP(entry, (asked)->tenant, (asked)->group)
+#endif
+
+#ifndef MALFORMED
+#define MALFORMED SKEIN_FAILED
 #endif
 
 enum { NAME = 256, OFFSETS = 256, ENTRIES = 20000 };
@@ -243,7 +247,7 @@ static skein_status store_all(struct store *self, const struct request *request)
 static void commit(void *pointer, skein_call call, uint64_t deadline, skein_bytes bytes) {
   struct store *self = pointer;
   struct request *request = malloc(sizeof *request);
-  skein_status status = SKEIN_FAILED;
+  skein_status status = MALFORMED;
   if (request && decode(bytes, request, 4)) {
     pthread_mutex_lock(&self->lock);
     status = store_all(self, request);

@@ -1,12 +1,14 @@
 import CSkeinPlugin
 import Glibc
+import PluginABI
 import PluginPackage
 
 /// A plug-in's file, mapped into this child, and its tables.
 ///
-/// Loads through a sealed memory file, as the broker does, and never unloads. Confined to the child's main thread but
+/// Beside PluginABI's loading, because the host is the check's own: with services left out, with tables of other
+/// lengths. Loads through a sealed memory file, as the broker does, and never unloads. Confined to the child's main thread but
 /// for what the ABI allows from any thread.
-final class LoadedPlugin {
+final class PluginUnderTest {
   let host: TestHost
   let handle: UnsafeMutableRawPointer
   let entry: skein_plugin
@@ -105,15 +107,4 @@ final class LoadedPlugin {
       "the table of \(kind.rawValue) has no \(what) (its size is \(size))",
       cure: "set size to the sizeof of the table's struct, and every function")
   }
-}
-
-/// What the other side's table has of ours: reads no more than its `size` (field 0 of every table), the rest stays
-/// zero, so that absent functions are nil.
-func adopt<Table>(_ raw: UnsafeRawPointer, zero: Table) -> Table {
-  let size = Int(raw.loadUnaligned(as: UInt32.self))
-  var table = zero
-  withUnsafeMutableBytes(of: &table) {
-    $0.copyMemory(from: UnsafeRawBufferPointer(start: raw, count: min(size, $0.count)))
-  }
-  return table
 }
