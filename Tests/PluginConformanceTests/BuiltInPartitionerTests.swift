@@ -23,7 +23,9 @@ import Testing
     func place(_ records: RecordSet) -> [Int32] { answer(records) }
   }
 
-  @Test(arguments: BuiltInPartitioner.allCases) func keepsEveryPromise(_ partitioner: BuiltInPartitioner) throws {
+  @Test(arguments: BuiltInPartitioner.allCases) func keepsEveryPromise(_ partitioner: BuiltInPartitioner)
+    throws
+  {
     let subject = BuiltIn(partitioner: partitioner)
     let samples = RecordSamples()
     try PartitionerPromises.range(subject, samples, seed: 1)
@@ -43,7 +45,9 @@ import Testing
   @Test func anAnswerThatIsNoPartitionIsNamed() throws {
     for wrong: Int32 in [-2, Int32.min, Int32.max] {
       let subject = Faulty { $0.keys.map { _ in wrong } }
-      let broken = #expect(throws: Broken.self) { try PartitionerPromises.range(subject, RecordSamples(), seed: 1) }
+      let broken = #expect(throws: Broken.self) {
+        try PartitionerPromises.range(subject, RecordSamples(), seed: 1)
+      }
       #expect(try #require(broken).finding.cause?.contains("answer \(wrong)") == true)
     }
     // The number of partitions itself is one too many.

@@ -24,13 +24,15 @@ import Testing
   @Test func everyCheckHasABadPlugIn() throws {
     let unproven: Set<String> = [
       // A figure, no promise.
-      "partitioner.skew",
+      "partitioner.skew"
     ]
     let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .appendingPathComponent("plugins/bad")
     let files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
     let broken = try files.filter { $0.pathExtension == "c" }.compactMap { file in
-      try String(contentsOf: file, encoding: .utf8).firstMatch(of: #/Breaks: ([a-z.-]+?)\. /#).map { String($0.1) }
+      try String(contentsOf: file, encoding: .utf8).firstMatch(of: #/Breaks: ([a-z.-]+?)\. /#).map {
+        String($0.1)
+      }
     }
     let names = Set(CheckCatalogue.all.map(\.name))
     #expect(names.isSuperset(of: broken))

@@ -90,7 +90,8 @@ enum PartitionerChecks {
     return .passed()
   }
 
-  private static func longerViews(_ context: CheckContext, _ subject: PartitionerUnderTest) throws -> Finding {
+  private static func longerViews(_ context: CheckContext, _ subject: PartitionerUnderTest) throws -> Finding
+  {
     let bytes = Array("key".utf8)
     try bytes.withUnsafeBufferPointer { buffer in
       var key = skein_bytes(ptr: buffer.baseAddress, len: buffer.count)

@@ -9,7 +9,8 @@ final class PluginInstance {
   let pointer: UnsafeMutableRawPointer?
 
   private init(
-    _ plugin: PluginUnderTest, _ ops: skein_instance_ops, _ number: UInt64, _ pointer: UnsafeMutableRawPointer?
+    _ plugin: PluginUnderTest, _ ops: skein_instance_ops, _ number: UInt64,
+    _ pointer: UnsafeMutableRawPointer?
   ) {
     self.plugin = plugin
     self.ops = ops
