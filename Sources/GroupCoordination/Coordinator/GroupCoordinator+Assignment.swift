@@ -29,7 +29,6 @@ extension GroupCoordinator {
       return
     }
     reassign(key, &turn)
-    resolve(key, &turn)
   }
 
   // MARK: Target
@@ -168,16 +167,17 @@ extension GroupCoordinator {
     return Subscription(names: Array(names), patterns: Array(patterns))
   }
 
-  /// Asks the edge for what is not resolved yet; for a group that had no member, for everything, because nobody
-  /// looked after its topics.
-  func resolve(_ key: GroupKey, _ turn: inout Turn) {
-    guard let group = table.groups[key], !group.members.isEmpty else { return }
-    let wanted = subscription(of: group)
+  /// Asks the edge for what a member's subscription names and nobody has resolved yet; for a group that had no
+  /// member, for everything, because nobody looked after its topics.
+  func resolve(_ subscription: Subscription, of key: GroupKey, _ turn: inout Turn) {
+    guard let group = table.groups[key] else { return }
     let known = Set(group.topics.topics.map(\.name))
     let isKnown =
-      wanted.names.allSatisfy(known.contains)
-      && wanted.patterns.allSatisfy { group.topics.patterns[$0] != nil }
-    if !isKnown || group.members.count == 1 { turn.outputs.append(.resolve(key, wanted)) }
+      subscription.names.allSatisfy(known.contains)
+      && subscription.patterns.allSatisfy { group.topics.patterns[$0] != nil }
+    if !isKnown || group.members.count == 1 {
+      turn.outputs.append(.resolve(key, self.subscription(of: group)))
+    }
   }
 
   /// What cannot be taken is told, and the group goes on with what it had.

@@ -40,7 +40,7 @@ extension GroupCoordinator {
     begin(request.memberID, of: key, session: session, at: turn.now)
     push(request.memberID, of: key, &turn)
     reassign(key, &turn)
-    resolve(key, &turn)
+    resolve(request.subscription, of: key, &turn)
     return .joined
   }
 
@@ -245,7 +245,7 @@ extension GroupCoordinator {
     raise(key, &turn)
     propose(.member(key, member, profile), &turn)
     reassign(key, &turn)
-    resolve(key, &turn)
+    resolve(subscription, of: key, &turn)
   }
 
   // MARK: Leave

@@ -154,17 +154,14 @@ extension GroupCoordinator {
     try checkCount(offsets.count, "offsets")
     try checkNoMembers(key)
     for offset in offsets { try check(offset) }
-    var known = table.groups[key]?.offsets ?? [:]
+    let known = table.groups[key]?.offsets ?? [:]
     let count = known.count + Set(offsets.map(\.partition)).count { known[$0] == nil }
     if count > limits.offsets { throw limit("committed offsets", count, limits.offsets, key) }
     if !dryRun { try createForOffsets(key, &turn) }
     var changes: [(partition: TopicPartition, before: Offset?, after: Offset)] = []
     for offset in offsets {
       changes.append((offset.partition, known[offset.partition]?.offset, offset.offset))
-      if !dryRun {
-        write(offset, in: key, &turn)
-        known = table.groups[key]?.offsets ?? [:]
-      }
+      if !dryRun { write(offset, in: key, &turn) }
     }
     return .reset(changes)
   }

@@ -92,6 +92,20 @@ package struct MemberProfile: Sendable, Hashable {
   package var processing: Int64
   /// The epoch in which it joined: what was sent before is not its own.
   package var joinEpoch: Int32
+
+  package init(
+    instanceID: String?, processID: String, client: String, subscription: Subscription,
+    labels: [String: String], assignor: String?, processing: Int64, joinEpoch: Int32
+  ) {
+    self.instanceID = instanceID
+    self.processID = processID
+    self.client = client
+    self.subscription = subscription
+    self.labels = labels
+    self.assignor = assignor
+    self.processing = processing
+    self.joinEpoch = joinEpoch
+  }
 }
 
 /// Topics by name and by regular expression. The pattern is kept as text; what it matches comes as an event.

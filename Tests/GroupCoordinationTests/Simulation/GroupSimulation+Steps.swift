@@ -46,7 +46,10 @@ extension GroupSimulation {
       }
     case .topics(let broker):
       guard !brokers[broker].isDead else { return }
-      try handle(.topicsResolved(Self.key, topics), by: broker)
+      let list = topics.topics
+      let matching = list.map(\.name).filter { $0 == "b" }
+      try handle(
+        .topicsResolved(Self.key, GroupTopics(topics: list, patterns: isMixed ? ["b.*": matching] : [:])), by: broker)
     case .message(let member, let memberID, let session, let message, let grants):
       guard members[member].memberID == memberID, members[member].session == session,
         members[member].mood != .paused
@@ -145,17 +148,30 @@ extension GroupSimulation {
     members[index].phase = .joining
     members[index].epoch = 0
     breakStream(index)
+    if isMixed {
+      members[index].subscription = anySubscription()
+      members[index].assignor = [nil, "range", "round-robin", "affinity:zone"][random.below(4)]
+    }
     if members[index].instance != nil, members[index].joins > 1 { statistics.takeovers += 1 }
     sendJoin(index)
   }
 
   private mutating func sendJoin(_ index: Int) {
     let member = members[index]
-    send(
-      .join(
-        JoinRequest(
-          group: Self.key, memberID: member.memberID, instanceID: member.instance, processID: "p\(index)",
-          subscription: Subscription(names: Self.names)), SessionID(0)), from: index)
+    var request = JoinRequest(
+      group: Self.key, memberID: member.memberID, instanceID: member.instance, processID: "p\(index)",
+      subscription: member.subscription)
+    request.assignor = member.assignor
+    send(.join(request, SessionID(0)), from: index)
+  }
+
+  /// By name or by pattern: what "b.*" stands for, the edge knows.
+  private mutating func anySubscription() -> Subscription {
+    switch random.below(4) {
+    case 0: Subscription(names: ["a"])
+    case 1: Subscription(patterns: ["b.*"])
+    default: Subscription(names: ["a"], patterns: ["b.*"])
+    }
   }
 
   private mutating func work(_ index: Int) {
@@ -181,11 +197,11 @@ extension GroupSimulation {
       default: member.owned.isEmpty ? .idle : .advanced
       }
     let owned = isNewStream || isQuiet || random.chance(60) ? Set(member.owned.keys) : nil
-    send(
-      .heartbeat(
-        Heartbeat(
-          group: Self.key, memberID: member.memberID, epoch: member.epoch, owned: owned, progress: progress),
-        SessionID(0)), from: index)
+    var request = Heartbeat(
+      group: Self.key, memberID: member.memberID, epoch: member.epoch, owned: owned, progress: progress)
+    if isMixed, !isQuiet, random.chance(5) { members[index].subscription = anySubscription() }
+    if isMixed { request.subscription = members[index].subscription }
+    send(.heartbeat(request, SessionID(0)), from: index)
   }
 
   private mutating func commit(_ index: Int, _ partitions: Set<TopicPartition>? = nil) {
@@ -330,7 +346,8 @@ extension GroupSimulation {
       for number in 0..<topic.partitions {
         let partition = TopicPartition(topic: topic.id, partition: number)
         let owners = alive.filter { $0.owned[partition] != nil }.map(\.memberID)
-        if owners.count != 1 {
+        let isWanted = alive.contains { $0.subscribes(topic.name) }
+        if owners.count != (isWanted ? 1 : 0) {
           throw Broken("progress: partition \(number) of \(topic.name) is with \(owners)")
         }
       }

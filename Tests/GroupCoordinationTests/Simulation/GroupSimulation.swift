@@ -62,6 +62,8 @@ struct GroupSimulation {
   var isQuiet = false
 
   let configuration: GroupConfiguration
+  /// Whether members subscribe to different topics and ask for different assignors.
+  let isMixed: Bool
   var topics: GroupTopics
   var members: [SimulatedMember] = []
   var brokers: [SimulatedBroker] = []
@@ -91,6 +93,7 @@ struct GroupSimulation {
     configuration.times.failures = 1_000
     configuration.breakages = options.breakages
     self.configuration = configuration
+    isMixed = random.chance(30)
     topics = Self.topics(a: 1 + random.below(4), b: random.below(3))
     let count = 1 + random.below(4)
     for index in 0..<count {

@@ -98,11 +98,11 @@ struct ShadowGroup {
     }
   }
 
-  /// With equal subscriptions and the sticky assignor: as few moves as balance allows, by counting.
+  /// With everybody subscribed to everything and the sticky assignor: as few moves as balance allows, by counting.
   private func checkStickiness(since before: ShadowGroup) throws(Broken) {
     let targets = assignments.mapValues(\.target)
     guard let value, value.assignor == "sticky", value.assignmentEpoch != before.value?.assignmentEpoch,
-      !targets.isEmpty, Set(profiles.values.map(\.subscription)).count == 1, partitionCount > 0
+      !targets.isEmpty, Set(profiles.values.map(\.subscription)) == [Subscription(names: GroupSimulation.names)], partitionCount > 0
     else { return }
     var owner: [TopicPartition: String] = [:]
     for (id, assignment) in before.assignments {
@@ -110,7 +110,7 @@ struct ShadowGroup {
     }
     var kept: [String: Int] = [:]
     var moved = 0
-    for (id, target) in targets {
+    for id in targets.keys {
       kept[id, default: 0] += 0
       // A static successor begins with what its predecessor had.
       let instance = profiles[id]?.instanceID
@@ -118,7 +118,6 @@ struct ShadowGroup {
         before.profiles.first { $0.value.instanceID == name && profiles[$0.key] == nil }?.key
       }
       if let replaced { for (partition, id2) in owner where id2 == replaced { owner[partition] = id } }
-      _ = target
     }
     for (partition, id) in owner {
       guard targets[id] != nil, topics.topics.contains(where: { $0.id == partition.topic }) else { continue }

@@ -26,6 +26,8 @@ struct SimulatedMember {
   let instance: String?
   var phase = Phase.out
   var mood = Mood.well
+  var subscription = Subscription(names: GroupSimulation.names)
+  var assignor: String?
   var joins = 0
   var memberID = ""
   /// Its stream, and to which broker that goes.
@@ -41,6 +43,10 @@ struct SimulatedMember {
   init(index: Int, instance: String?) {
     self.index = index
     self.instance = instance
+  }
+
+  func subscribes(_ topic: String) -> Bool {
+    subscription.names.contains(topic) || (topic == "b" && subscription.patterns == ["b.*"])
   }
 
   mutating func drop() {
