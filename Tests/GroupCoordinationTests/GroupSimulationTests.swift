@@ -48,7 +48,7 @@ import Testing
 /// Each deliberate defect must be caught within a bounded number of seeds; otherwise a green run of the lives above
 /// proves nothing.
 @Suite struct GroupMutantTests {
-  static let seeds: UInt64 = 1500
+  static let seeds: UInt64 = 400
 
   @Test(arguments: GroupBreakage.allCases) func isCaught(_ mutant: GroupBreakage) throws {
     for seed in 0..<Self.seeds {
