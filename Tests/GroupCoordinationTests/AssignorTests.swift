@@ -60,7 +60,9 @@ import Testing
       #expect(sets.count == input.members.count)
       for partition in input.partitions {
         let owners = sets.indices.filter { sets[$0].contains(partition.id) }
-        let subscribers = input.members.indices.filter { input.members[$0].topics.contains(partition.id.topic) }
+        let subscribers = input.members.indices.filter {
+          input.members[$0].topics.contains(partition.id.topic)
+        }
         #expect(owners.count == (subscribers.isEmpty ? 0 : 1))
         #expect(Set(owners).isSubset(of: subscribers))
       }
@@ -78,18 +80,23 @@ import Testing
   // MARK: Sticky
 
   @Test func aNewcomerTakesItsShareAndNobodyElseMoves() {
-    let owners = Dictionary(uniqueKeysWithValues: (0..<9).map { (Self.partition($0), ["a", "b", "c"][Int($0 % 3)]) })
-    let result = sets(.sticky, ["a", "b", "c", "d"].map { Self.member($0) }, [Self.topic(1, 9)], owners: owners)
+    let owners = Dictionary(
+      uniqueKeysWithValues: (0..<9).map { (Self.partition($0), ["a", "b", "c"][Int($0 % 3)]) })
+    let result = sets(
+      .sticky, ["a", "b", "c", "d"].map { Self.member($0) }, [Self.topic(1, 9)], owners: owners)
     #expect(result.values.map(\.count).sorted() == [2, 2, 2, 3])
     let moved = result.flatMap { id, set in set.filter { owners[$0] != id } }
     #expect(moved.count == 2 && result["d"]?.count == 2)
   }
 
   @Test func whoLeavesIsSharedOut() {
-    let owners = Dictionary(uniqueKeysWithValues: (0..<9).map { (Self.partition($0), ["a", "b", "c"][Int($0 % 3)]) })
+    let owners = Dictionary(
+      uniqueKeysWithValues: (0..<9).map { (Self.partition($0), ["a", "b", "c"][Int($0 % 3)]) })
     let result = sets(.sticky, ["a", "b"].map { Self.member($0) }, [Self.topic(1, 9)], owners: owners)
     #expect(result.values.map(\.count).sorted() == [4, 5])
-    for (partition, owner) in owners where owner != "c" { #expect(result[owner]?.contains(partition) == true) }
+    for (partition, owner) in owners where owner != "c" {
+      #expect(result[owner]?.contains(partition) == true)
+    }
   }
 
   /// Equal subscriptions and different ones, against every possible division.
@@ -150,7 +157,9 @@ import Testing
     _ random: inout SeededRandom, members: Int, partitions: Int32, equal: Bool = false, places: Bool = false
   ) -> AssignmentInput {
     let first = Int32(random.below(Int(partitions) + 1))
-    func where_(_ count: Int32) -> [String] { places ? (0..<count).map { _ in ["x", "y", ""][random.below(3)] } : [] }
+    func where_(_ count: Int32) -> [String] {
+      places ? (0..<count).map { _ in ["x", "y", ""][random.below(3)] } : []
+    }
     let topics = [
       Self.topic(1, first, places: where_(first)),
       Self.topic(2, partitions - first, places: where_(partitions - first)),
@@ -170,7 +179,9 @@ import Testing
     return AssignmentInput(members: list, topics: topics, owners: owners)
   }
 
-  private func cost(_ sets: [Set<TopicPartition>], of input: AssignmentInput, label: String?) -> (squares: Int, moves: Int) {
+  private func cost(_ sets: [Set<TopicPartition>], of input: AssignmentInput, label: String?) -> (
+    squares: Int, moves: Int
+  ) {
     let owners = input.partitions.map { partition in sets.firstIndex { $0.contains(partition.id) } }
     return BruteForce.cost(owners, of: input, label: label)
   }
@@ -178,20 +189,25 @@ import Testing
 
 /// Every division there is.
 enum BruteForce {
-  static func eligible(_ partition: AssignmentInput.Partition, _ input: AssignmentInput, _ label: String?) -> [Int] {
+  static func eligible(_ partition: AssignmentInput.Partition, _ input: AssignmentInput, _ label: String?)
+    -> [Int]
+  {
     let all = input.members.indices.filter { input.members[$0].topics.contains(partition.id.topic) }
     guard let label, !partition.place.isEmpty else { return all }
     let near = all.filter { input.members[$0].labels[label] == partition.place }
     return near.isEmpty ? all : near
   }
 
-  static func cost(_ owners: [Int?], of input: AssignmentInput, label: String?) -> (squares: Int, moves: Int) {
+  static func cost(_ owners: [Int?], of input: AssignmentInput, label: String?) -> (squares: Int, moves: Int)
+  {
     var loads = [Int](repeating: 0, count: input.members.count)
     var moves = 0
     for (partition, owner) in zip(input.partitions, owners) {
       guard let owner else { continue }
       loads[owner] += 1
-      if let kept = partition.owner, kept != owner, eligible(partition, input, label).contains(kept) { moves += 1 }
+      if let kept = partition.owner, kept != owner, eligible(partition, input, label).contains(kept) {
+        moves += 1
+      }
     }
     return (loads.reduce(0) { $0 + $1 * $1 }, moves)
   }

@@ -99,7 +99,8 @@ import Testing
   @Test func subscriptionsMayChange() {
     var driver = settled()
     let change = Heartbeat(
-      group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"), subscription: Subscription(patterns: ["z.*"]))
+      group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"),
+      subscription: Subscription(patterns: ["z.*"]))
     #expect(driver.fault(.heartbeat(change, SessionID(1))) == nil)
     #expect(driver.revoking("m1") == [0, 1])
     #expect(driver.resolves.last == Subscription(names: ["a"], patterns: ["z.*"]))
@@ -120,7 +121,8 @@ import Testing
     var driver = settled()
     let twice = GroupTopics.Topic(name: "a", id: TopicID(high: 0, low: 5), partitions: 1)
     for topics in [
-      GroupTopics(topics: [twice, twice]), GroupTopics(topics: [.init(name: "a", id: twice.id, partitions: 0)]),
+      GroupTopics(topics: [twice, twice]),
+      GroupTopics(topics: [.init(name: "a", id: twice.id, partitions: 0)]),
       GroupTopics(topics: [twice], patterns: ["x": ["not there"]]),
       GroupTopics(topics: [.init(name: "a", id: twice.id, partitions: 1, places: ["x", "y"])]),
     ] {
@@ -180,7 +182,8 @@ import Testing
     }
     #expect(driver.member("m1") != nil && driver.member("m2") == nil)
     #expect(driver.assigned("m1") == [0, 1, 2, 3])
-    guard case .goAway(let fault)? = driver.messages.last(where: { $0.session == SessionID(2) })?.message else {
+    guard case .goAway(let fault)? = driver.messages.last(where: { $0.session == SessionID(2) })?.message
+    else {
       Issue.record("the silent one was not told")
       return
     }
@@ -232,7 +235,8 @@ import Testing
     driver.join("m2", session: 2)
     _ = driver.heartbeat("m1", session: 1, owned: [0, 1])
     #expect(driver.commit("m1", 0, 10) == nil)
-    let leave = LeaveRequest(group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"), isTemporary: true)
+    let leave = LeaveRequest(
+      group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"), isTemporary: true)
     #expect(driver.fault(.leave(leave)) == nil)
     driver.pass(milliseconds: 40_000)
     _ = driver.heartbeat("m2", session: 2)
@@ -252,7 +256,8 @@ import Testing
     driver.topics(a: 4)
     driver.join("m2", session: 2)
     _ = driver.heartbeat("m1", session: 1, owned: [0, 1])
-    let leave = LeaveRequest(group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"), isTemporary: true)
+    let leave = LeaveRequest(
+      group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"), isTemporary: true)
     _ = driver.fault(.leave(leave))
     for _ in 0..<9 {
       driver.pass(milliseconds: 5_000)
@@ -306,7 +311,8 @@ import Testing
     assignment.assigned = [GroupDriver.partition(0): 1]
     table.replay(.assignment(GroupDriver.key, "m1", assignment))
     table.replay(.assignment(GroupKey(tenant: "t", name: "gone"), "m1", nil))
-    table.replay(.group(GroupDriver.key, GroupValue(epoch: 1, assignmentEpoch: 1, assignor: "sticky", emptySince: 0)))
+    table.replay(
+      .group(GroupDriver.key, GroupValue(epoch: 1, assignmentEpoch: 1, assignor: "sticky", emptySince: 0)))
     table.finishReplay()
     #expect(table.groups.count == 1 && table.groups[GroupDriver.key]?.members.isEmpty == true)
     #expect(table.groups[GroupDriver.key]?.owners.isEmpty == true)

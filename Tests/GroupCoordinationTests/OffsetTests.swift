@@ -7,7 +7,9 @@ import Testing
   private static let day: Int64 = 24 * 3_600_000
 
   private func offset(_ partition: Int32, _ offset: Int64, topic: UInt64 = 1) -> OffsetCommit {
-    OffsetCommit(partition: GroupDriver.partition(partition, topic: topic), offset: Offset(offset), leaderEpoch: 2, metadata: "x")
+    OffsetCommit(
+      partition: GroupDriver.partition(partition, topic: topic), offset: Offset(offset), leaderEpoch: 2,
+      metadata: "x")
   }
 
   private func alone(_ offsets: [OffsetCommit]) -> GroupDriver {
@@ -16,7 +18,9 @@ import Testing
     return driver
   }
 
-  private func stored(_ driver: inout GroupDriver, _ partitions: [TopicPartition]? = nil) -> [TopicPartition: Int64] {
+  private func stored(_ driver: inout GroupDriver, _ partitions: [TopicPartition]? = nil) -> [TopicPartition:
+    Int64]
+  {
     let request = FetchOffsetsRequest(group: GroupDriver.key, partitions: partitions)
     guard case .success(.offsets(let offsets))? = driver.ask(.fetchOffsets(request)) else { return [:] }
     return offsets.mapValues(\.offset.rawValue)
@@ -25,8 +29,11 @@ import Testing
   @Test func withoutMembersAnybodyCommits() {
     var driver = alone([offset(0, 5), offset(1, 6)])
     #expect(stored(&driver) == [GroupDriver.partition(0): 5, GroupDriver.partition(1): 6])
-    #expect(stored(&driver, [GroupDriver.partition(1), GroupDriver.partition(9)]) == [GroupDriver.partition(1): 6])
-    #expect(driver.group?.offsets[GroupDriver.partition(0)] == CommittedOffset(offset: Offset(5), leaderEpoch: 2, metadata: "x", committedAt: driver.now.wall))
+    #expect(
+      stored(&driver, [GroupDriver.partition(1), GroupDriver.partition(9)]) == [GroupDriver.partition(1): 6])
+    #expect(
+      driver.group?.offsets[GroupDriver.partition(0)]
+        == CommittedOffset(offset: Offset(5), leaderEpoch: 2, metadata: "x", committedAt: driver.now.wall))
     guard case .success(.list(let groups))? = driver.ask(.list(tenant: "t")) else {
       Issue.record("not listed")
       return
@@ -79,7 +86,10 @@ import Testing
   @Test func aResetGoesAnywhereAndCanBeTried() {
     var driver = alone([offset(0, 5)])
     let records = driver.log.count
-    guard case .success(.reset(let tried))? = driver.ask(.resetOffsets(GroupDriver.key, [offset(0, 1), offset(1, 2)], dryRun: true)) else {
+    guard
+      case .success(.reset(let tried))? = driver.ask(
+        .resetOffsets(GroupDriver.key, [offset(0, 1), offset(1, 2)], dryRun: true))
+    else {
       Issue.record("refused")
       return
     }
@@ -100,7 +110,10 @@ import Testing
     driver.join("m1", session: 1)
     let epoch = driver.epoch("m1")
     _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m1", epoch: epoch)))
-    guard case .success(.deleted(1))? = driver.ask(.deleteOffsets(GroupDriver.key, [GroupDriver.partition(0), GroupDriver.partition(7)])) else {
+    guard
+      case .success(.deleted(1))? = driver.ask(
+        .deleteOffsets(GroupDriver.key, [GroupDriver.partition(0), GroupDriver.partition(7)]))
+    else {
       Issue.record("not deleted")
       return
     }

@@ -18,7 +18,9 @@ import Testing
     plain.assignor = nil
     plain.labels = [:]
     var assignment = MemberAssignment(epoch: 9)
-    assignment.assigned = [TopicPartition(topic: topic, partition: 0): 7, TopicPartition(topic: topic, partition: 3): 9]
+    assignment.assigned = [
+      TopicPartition(topic: topic, partition: 0): 7, TopicPartition(topic: topic, partition: 3): 9,
+    ]
     assignment.revoking = [TopicPartition(topic: topic, partition: 1): 7]
     assignment.target = Set(assignment.assigned.keys)
     let topics = GroupTopics(
@@ -27,8 +29,15 @@ import Testing
     let offset = CommittedOffset(
       offset: Offset(123_456), leaderEpoch: 3, metadata: "größe", committedAt: 1_700_000_000_000)
     return [
-      ("group", .group(key, GroupValue(epoch: 9, assignmentEpoch: 8, assignor: "affinity:zone", emptySince: nil))),
-      ("group-empty", .group(key, GroupValue(epoch: 10, assignmentEpoch: 10, assignor: "sticky", emptySince: 1_700_000_000_000))),
+      (
+        "group",
+        .group(key, GroupValue(epoch: 9, assignmentEpoch: 8, assignor: "affinity:zone", emptySince: nil))
+      ),
+      (
+        "group-empty",
+        .group(
+          key, GroupValue(epoch: 10, assignmentEpoch: 10, assignor: "sticky", emptySince: 1_700_000_000_000))
+      ),
       ("group-gone", .group(key, nil)),
       ("topics", .topics(key, topics)),
       ("topics-gone", .topics(key, nil)),
@@ -71,9 +80,13 @@ import Testing
   }
 
   @Test func keysOfDifferentThingsDiffer() {
-    var keys = Self.samples.filter { !$0.record.isTombstone && !["group-empty", "member-plain"].contains($0.name) }.map(\.record.key)
+    var keys = Self.samples.filter {
+      !$0.record.isTombstone && !["group-empty", "member-plain"].contains($0.name)
+    }.map(\.record.key)
     // "ab" + "c" is not "a" + "bc".
-    keys += [GroupKey(tenant: "ab", name: "c"), GroupKey(tenant: "a", name: "bc")].map { GroupRecord.group($0, nil).key }
+    keys += [GroupKey(tenant: "ab", name: "c"), GroupKey(tenant: "a", name: "bc")].map {
+      GroupRecord.group($0, nil).key
+    }
     #expect(Set(keys).count == keys.count)
   }
 
@@ -99,7 +112,9 @@ import Testing
   @Test func laterTypesAndVersionsAreNotGuessed() {
     #expect(throws: GroupRecordError.unknownType(99)) { try GroupRecord(key: [99], value: nil) }
     let record = GroupRecord.epochFloor(1)
-    #expect(throws: GroupRecordError.unknownVersion(2)) { try GroupRecord(key: record.key, value: [2, 0, 0, 0, 0]) }
+    #expect(throws: GroupRecordError.unknownVersion(2)) {
+      try GroupRecord(key: record.key, value: [2, 0, 0, 0, 0])
+    }
     #expect(throws: GroupRecordError.self) { try GroupRecord(key: record.key, value: nil) }
   }
 

@@ -49,7 +49,8 @@ extension GroupSimulation {
       let list = topics.topics
       let matching = list.map(\.name).filter { $0 == "b" }
       try handle(
-        .topicsResolved(Self.key, GroupTopics(topics: list, patterns: isMixed ? ["b.*": matching] : [:])), by: broker)
+        .topicsResolved(Self.key, GroupTopics(topics: list, patterns: isMixed ? ["b.*": matching] : [:])),
+        by: broker)
     case .message(let member, let memberID, let session, let message, let grants):
       guard members[member].memberID == memberID, members[member].session == session,
         members[member].mood != .paused

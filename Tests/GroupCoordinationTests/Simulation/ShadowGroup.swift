@@ -102,7 +102,9 @@ struct ShadowGroup {
   private func checkStickiness(since before: ShadowGroup) throws(Broken) {
     let targets = assignments.mapValues(\.target)
     guard let value, value.assignor == "sticky", value.assignmentEpoch != before.value?.assignmentEpoch,
-      !targets.isEmpty, Set(profiles.values.map(\.subscription)) == [Subscription(names: GroupSimulation.names)], partitionCount > 0
+      !targets.isEmpty,
+      Set(profiles.values.map(\.subscription)) == [Subscription(names: GroupSimulation.names)],
+      partitionCount > 0
     else { return }
     var owner: [TopicPartition: String] = [:]
     for (id, assignment) in before.assignments {
