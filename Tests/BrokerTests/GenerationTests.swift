@@ -111,7 +111,7 @@ import Wire
     var wild = window(1_000)
     for _ in 0..<3 {
       wild.count(
-        [], records: 1, nanoseconds: 1, fault: Fault(.pluginFault, "x", metadata: ["kind": "out-of-range"]))
+        [], records: 1, nanoseconds: 1, fault: Fault(.pluginFault, "x", metadata: ["fault": "out-of-range"]))
     }
     #expect(policy.breach(wild)?.contains("out of range") == true)
   }

@@ -105,7 +105,8 @@ struct PartitionerDiff: Sendable {
       timestamps: columns.timestamps)
     let loop = context.partitions.shards[0].loop
     let result = await withCheckedContinuation { continuation in
-      loop.execute { instance.place(batch, on: loop) { continuation.resume(returning: $0) } }
+      // Not on the loop: in the broker, the plug-in works in the thread that asks.
+      instance.place(batch, on: loop) { continuation.resume(returning: $0) }
     }
     let placed = try result.get()
     guard placed.count == columns.count,
@@ -114,7 +115,7 @@ struct PartitionerDiff: Sendable {
       throw Fault(
         .pluginFault,
         "partitioner \(side.generation.binding.partitioner) answered out of range for a sample of topic \"\(topic.name)\"",
-        metadata: ["topic": topic.name, "kind": "out-of-range"])
+        metadata: ["topic": topic.name, "fault": "out-of-range"])
     }
     return placed
   }

@@ -127,14 +127,19 @@ final class TopicPlacer: Sendable {
       if placed.count != columns.count || placed.contains(where: { $0 < -1 || $0 >= generation.partitions }) {
         fault = Fault(
           .pluginFault, "the partitioner's answer is out of range or of the wrong length",
-          metadata: ["kind": "out-of-range"])
+          metadata: ["fault": "out-of-range"])
       }
     }
     let now = time.monotonicNanoseconds
     let (tells, idle) = state.withLock { state -> (Bool, CheckedContinuation<Void, Never>?) in
       state.counts.calls += 1
       state.counts.records += UInt64(columns.count)
-      if fault != nil {
+      if let fault {
+        // A release does not bring this instance back: a new one is made then (`Partitioning.recover`).
+        if fault.reason == .pluginQuarantined {
+          state.problem = fault
+          state.loaded = nil
+        }
         state.counts.faults += 1
         if generation.binding.fallback == .reject {
           state.counts.rejectedRecords += UInt64(columns.count)

@@ -24,7 +24,7 @@ struct WatchWindow: Sendable {
     self.records += UInt64(records)
     if let fault {
       faults += 1
-      if fault.metadata["kind"] == "out-of-range" { outOfRange += 1 }
+      if fault.metadata["fault"] == "out-of-range" { outOfRange += 1 }
       lastFault = fault
       return
     }
