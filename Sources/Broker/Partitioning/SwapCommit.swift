@@ -25,6 +25,9 @@ struct SwapCommit: Sendable {
       }
       try TopicRegistry.check(expected: prepared.expectedRevision, now)
       guard !listener.isAbandoned else { throw Self.abandoned }
+      guard !partitioning.isStopping else {
+        throw Fault(.draining, "the broker is stopping; the partitioner was not changed")
+      }
       return try await replace(now, prepared)
     }
     if let old { await partitioning.drain(old) }

@@ -14,6 +14,8 @@ final class PartitionHost {
   /// loop knew: one that comes late, from a stream that was lost, must not pass by an older generation after
   /// another was refused by a newer one, for the sender has placed those records anew.
   private var generation: UInt32 = 0
+  /// The log's end when that became known: nothing older stands at or behind it.
+  private var generationStart = Offset.zero
   /// The generation that is not taken any more, because another one is on its way; 0 = none.
   private var fenced: UInt32 = 0
   /// Told when the log is durable up to there.
@@ -41,7 +43,7 @@ final class PartitionHost {
     _ request: AppendRequest, at now: Int64, answers: inout ShardOutbox
   ) -> PendingEntry? {
     do throws(Fault) {
-      generation = max(generation, request.currentGeneration)
+      if request.currentGeneration > generation { raise(to: request.currentGeneration) }
       let outcome = try log.append(
         request.batch, header: request.header, generation: request.generation,
         currentGeneration: generation, isFenced: fenced != 0 && fenced == generation)
@@ -137,7 +139,7 @@ final class PartitionHost {
   /// - Returns: the end of what was appended under it: the cut.
   func fence(_ generation: UInt32, _ ticket: FenceTicket) -> Offset {
     fenced = generation
-    self.generation = max(self.generation, generation)
+    if generation > self.generation { raise(to: generation) }
     let cut = log.logEnd
     durabilityWaiters.append((end: cut, ticket: ticket))
     tellDurable()
@@ -145,11 +147,16 @@ final class PartitionHost {
   }
 
   /// The next generation is committed, or not to be: takes batches of `generation` from now on.
-  /// - Returns: where its first batch will be, or is.
+  /// - Returns: where it begins: at a request that was quicker than this call, or here.
   func flip(to generation: UInt32) -> Offset {
     fenced = 0
-    self.generation = max(self.generation, generation)
-    return log.logEnd
+    if generation > self.generation { raise(to: generation) }
+    return generationStart
+  }
+
+  private func raise(to generation: UInt32) {
+    self.generation = generation
+    generationStart = log.logEnd
   }
 
   private func tellDurable() {
