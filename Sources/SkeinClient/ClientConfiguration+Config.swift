@@ -10,7 +10,9 @@ extension ClientConfiguration {
   /// | key | |
   /// |---|---|
   /// | `skein.servers` | list of `host:port`; needed |
-  /// | `skein.tls.ca`, `skein.tls.certificate`, `skein.tls.key` | paths of PEM files; needed |
+  /// | `skein.tls.ca` | path of a PEM file; needed |
+  /// | `skein.tls.certificate`, `skein.tls.key` | paths of PEM files; needed without a token file |
+  /// | `skein.token-file` | path of a file with a bearer token |
   /// | `skein.tls.server-name` | the name in the broker's certificate, if it is not the host's |
   /// | `skein.connect-timeout-ms`, `skein.request-timeout-ms`, `skein.unreachable-timeout-ms` | milliseconds |
   /// | `skein.wait-for-ready` | `true` or `false` |
@@ -19,10 +21,15 @@ extension ClientConfiguration {
   public init(config: ConfigReader) throws(SkeinError) {
     var keys = ConfigKeys(config)
     let servers = keys.list("skein.servers")
-    let tls = TLSIdentity(
-      ca: .file(keys.needed("skein.tls.ca")), certificate: .file(keys.needed("skein.tls.certificate")),
-      key: .file(keys.needed("skein.tls.key")), serverName: keys.text("skein.tls.server-name"))
+    var tls = TLSIdentity(
+      ca: .file(keys.needed("skein.tls.ca")), serverName: keys.text("skein.tls.server-name"))
+    let tokenFile = keys.text("skein.token-file")
+    if tokenFile == nil || keys.text("skein.tls.certificate") != nil {
+      tls.certificate = .file(keys.needed("skein.tls.certificate"))
+      tls.key = .file(keys.needed("skein.tls.key"))
+    }
     self.init(addresses: servers, tls: tls)
+    token = tokenFile.map { .file($0) }
     keys.duration("skein.connect-timeout-ms", &connectTimeout)
     keys.duration("skein.request-timeout-ms", &requestTimeout)
     keys.duration("skein.unreachable-timeout-ms", &unreachableTimeout)

@@ -4,15 +4,16 @@ public enum PEM: Sendable, Hashable {
   case bytes([UInt8])
 }
 
-/// Whom the client trusts and what it shows. Skein is reached only over TLS with a client
-/// certificate; its SAN URI `skein:<tenant>/<principal>` is the identity.
+/// Whom the client trusts and what it shows. Skein is reached only over TLS. The SAN URI
+/// `skein:<tenant>/<principal>` of a client's certificate is its identity; without one it needs a token
+/// (`ClientConfiguration.token`) and a broker that listens for those.
 public struct TLSIdentity: Sendable, Hashable {
   /// Authorities that sign the brokers' certificates.
   public var ca: PEM
-  /// The client's certificate, then intermediates.
-  public var certificate: PEM
+  /// The client's certificate, then intermediates; nil: none.
+  public var certificate: PEM?
   /// The certificate's private key, unencrypted.
-  public var key: PEM
+  public var key: PEM?
   /// The name or IP that the broker's certificate must carry; nil: the host of the address.
   public var serverName: String?
 
@@ -22,6 +23,12 @@ public struct TLSIdentity: Sendable, Hashable {
     self.key = key
     self.serverName = serverName
   }
+
+  /// Without a certificate: `ClientConfiguration.token` says who calls.
+  public init(ca: PEM, serverName: String? = nil) {
+    self.ca = ca
+    self.serverName = serverName
+  }
 }
 
 /// Where the brokers are and how to reach them. Every duration is bounded; nothing hangs for ever.
@@ -29,6 +36,8 @@ public struct ClientConfiguration: Sendable {
   /// `host:port`, `[ipv6]:port`, or `host` (port 7600). Tried in turn, beginning anywhere.
   public var addresses: [String]
   public var tls: TLSIdentity
+  /// Sent with every call, to brokers that listen for tokens (`token-listen`).
+  public var token: BearerToken?
   /// TCP connect and TLS handshake with one address. Default 10 s.
   public var connectTimeout: Duration = .seconds(10)
   /// One unary call (`Admin`). Default 30 s.
@@ -49,6 +58,12 @@ public struct ClientConfiguration: Sendable {
   }
 
   public init(address: String, tls: TLSIdentity) { self.init(addresses: [address], tls: tls) }
+
+  /// With a token and without a certificate.
+  public init(address: String, ca: PEM, token: BearerToken) {
+    self.init(addresses: [address], tls: TLSIdentity(ca: ca))
+    self.token = token
+  }
 }
 
 /// One address, parsed.

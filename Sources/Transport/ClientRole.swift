@@ -11,6 +11,7 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
   private var ready: EventLoopPromise<Void>?
   private var failure: TLSFailure?
   private let host: String
+  private let token: CallToken?
   private let gauge: ConnectionGauge
   private let onEnd: @Sendable () -> Void
   /// The server will take no new calls.
@@ -18,10 +19,11 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
 
   /// - Parameter onEnd: runs on the loop when no new call can be opened any more; may run twice.
   init(
-    host: String, ready: EventLoopPromise<Void>, gauge: ConnectionGauge, onEnd: @escaping @Sendable () -> Void
+    host: String, token: CallToken? = nil, ready: EventLoopPromise<Void>, gauge: ConnectionGauge, onEnd: @escaping @Sendable () -> Void
   ) {
     self.gauge = gauge
     self.host = host
+    self.token = token
     self.ready = ready
     self.onEnd = onEnd
   }
@@ -120,6 +122,7 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
       }
       block.add("grpc-timeout", GRPCTimeout.encode(nanoseconds: left))
     }
+    if let token { block.add("authorization", token.header()) }
     block.add(call.metadata)
     let stream = session.submitRequest(block, call: call)
     guard stream > 0 else {

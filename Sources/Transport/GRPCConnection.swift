@@ -50,11 +50,14 @@ package final class GRPCConnection: @unchecked Sendable {
     host: String, port: Int, tls: ClientTLS, limits: TransportLimits, budget: MemoryBudget?,
     loop: any EventLoop, deadline: NIODeadline, log: TransportLog?, onEnd: @escaping @Sendable () -> Void
   ) -> EventLoopFuture<GRPCConnection> {
-    NIOThreadPool.singleton.runIfActive(eventLoop: loop) { try TLSContext.client(tls) }.flatMap { context in
+    NIOThreadPool.singleton.runIfActive(eventLoop: loop) {
+      try tls.token?.read()
+      return try TLSContext.client(tls)
+    }.flatMap { context in
       let target = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
       let ready = loop.makePromise(of: Void.self)
       let gauge = ConnectionGauge()
-      let role = ClientRole(host: target, ready: ready, gauge: gauge, onEnd: onEnd)
+      let role = ClientRole(host: target, token: tls.token, ready: ready, gauge: gauge, onEnd: onEnd)
       // On its loop, because it takes that thread's scratch memory: on another it would share that loop's.
       guard
         let connection = Connection(

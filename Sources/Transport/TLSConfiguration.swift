@@ -57,6 +57,8 @@ package struct ClientTLS: Sendable {
   package var privateKey: PEMSource?
   /// The name or IP address that the server's certificate must carry; nil: the host of `connect`.
   package var serverName: String?
+  /// Shown with every call.
+  package var token: CallToken?
 
   package init(
     trustRoots: PEMSource, certificateChain: PEMSource? = nil, privateKey: PEMSource? = nil,

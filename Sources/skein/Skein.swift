@@ -21,7 +21,7 @@ struct Skein: AsyncParsableCommand {
     groupedSubcommands: [
       CommandGroup(name: "Records:", subcommands: [ProduceCommand.self, ConsumeCommand.self]),
       CommandGroup(
-        name: "Management:", subcommands: [TopicCommand.self, PluginCommand.self, ClusterCommand.self]),
+        name: "Management:", subcommands: [TopicCommand.self, PluginCommand.self, TokenCommand.self, ClusterCommand.self]),
       CommandGroup(name: "Measurement:", subcommands: [BenchCommand.self]),
       CommandGroup(
         name: "This program:",
@@ -34,10 +34,13 @@ struct Skein: AsyncParsableCommand {
 
 /// `skein --context FILE --output json topic list`: what stands before the command is for all of them.
 enum LeadingOptions {
-  /// Takes leading `--context`, `--output` (`-o`) and `--verbose` out and into the environment, where
+  /// Takes leading `--context`, `--token-file`, `--output` (`-o`) and `--verbose` out and into the environment, where
   /// the commands' own options look when they are not given.
   static func take(_ arguments: [String], into set: (String, String) -> Void) -> [String] {
-    let names = ["--context": "SKEIN_CONTEXT", "--output": "SKEIN_OUTPUT", "-o": "SKEIN_OUTPUT"]
+    let names = [
+      "--context": "SKEIN_CONTEXT", "--token-file": "SKEIN_TOKEN_FILE", "--output": "SKEIN_OUTPUT",
+      "-o": "SKEIN_OUTPUT",
+    ]
     var rest = arguments[...]
     while let first = rest.first {
       let parts = first.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)

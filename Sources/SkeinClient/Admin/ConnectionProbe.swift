@@ -54,10 +54,7 @@ package struct ConnectionProbe: Sendable {
   private static func probe(
     _ endpoint: Endpoint, _ configuration: ClientConfiguration, _ group: any EventLoopGroup
   ) async throws -> Reached {
-    let identity = configuration.tls
-    let tls = ClientTLS(
-      trustRoots: PEMSource(identity.ca), certificateChain: PEMSource(identity.certificate),
-      privateKey: PEMSource(identity.key), serverName: identity.serverName)
+    let tls = ClientTLS(configuration.tls, try configuration.token?.forCalls())
     let start = NIODeadline.now()
     let connection = try await GRPCConnection.connect(
       host: endpoint.host, port: endpoint.port, tls: tls, group: group,

@@ -1,4 +1,5 @@
 import NIOCore
+import NIOPosix
 import SkeinCore
 import Synchronization
 import Transport
@@ -15,6 +16,7 @@ final class Connector: Sendable {
   private let timeout: TimeAmount
   private let next: Atomic<Int>
   private let tls: Mutex<ClientTLS>
+  private let token: CallToken?
   /// The identity could be read once: then a file that cannot be read is being replaced.
   private let wasRead = Atomic<Bool>(false)
 
@@ -29,7 +31,8 @@ final class Connector: Sendable {
     }
     self.endpoints = endpoints
     self.group = group
-    let tls = ClientTLS(configuration.tls)
+    token = try configuration.token?.forCalls()
+    let tls = ClientTLS(configuration.tls, token)
     self.tls = Mutex(tls)
     timeout = .nanoseconds(configuration.connectTimeout.nanosecondsClamped)
     next = Atomic(Int(random.next() % UInt64(endpoints.count)))
@@ -57,7 +60,7 @@ final class Connector: Sendable {
   /// New connections show this identity; connections of now keep theirs until they end, those of the pool end
   /// with their last call.
   func replace(_ identity: TLSIdentity) {
-    let new = ClientTLS(identity)
+    let new = ClientTLS(identity, token)
     tls.withLock { $0 = new }
     wasRead.store(false, ordering: .relaxed)
     channel.replace(tls: new)
@@ -104,17 +107,33 @@ final class Connector: Sendable {
   func unary(
     _ path: String, _ message: OutboundMessage, deadline: NIODeadline, waitsForReady: Bool
   ) async throws(SkeinError) -> SharedBytes {
-    do {
-      let reply = try await channel.unary(
-        path: path, message: message, deadline: deadline, waitsForReady: waitsForReady)
-      wasRead.store(true, ordering: .relaxed)
-      return reply
-    } catch let failure as RPCFailure {
-      throw SkeinError(failure.status)
-    } catch {
-      throw failure(error, endpoints.map(\.description).joined(separator: ", "))
+    var isFirst = true
+    while true {
+      let generation = tokenGeneration
+      do {
+        let reply = try await channel.unary(
+          path: path, message: message, deadline: deadline, waitsForReady: waitsForReady)
+        wasRead.store(true, ordering: .relaxed)
+        return reply
+      } catch let failure as RPCFailure {
+        let error = SkeinError(failure.status)
+        // Nothing was applied. Once, and only with another token.
+        guard isFirst, await hasNewToken(since: generation, after: error) else { throw error }
+        isFirst = false
+      } catch {
+        throw failure(error, endpoints.map(\.description).joined(separator: ", "))
+      }
     }
   }
+
+  /// Whether a token was refused whose file holds another one by now: then the call is worth another try.
+  /// - Parameter generation: `tokenGeneration` before the call.
+  func hasNewToken(since generation: Int, after error: SkeinError) async -> Bool {
+    guard let token, error.reason == Reason.tokenInvalid.name else { return false }
+    return (try? await NIOThreadPool.singleton.runIfActive { token.changed(since: generation) }) ?? false
+  }
+
+  var tokenGeneration: Int { token?.generation ?? 0 }
 
   private func failure(_ error: any Error, _ endpoint: String) -> SkeinError {
     if error is CancellationError { return SkeinError(wrapping: error) }
@@ -152,10 +171,11 @@ final class Connector: Sendable {
 }
 
 extension ClientTLS {
-  init(_ identity: TLSIdentity) {
+  init(_ identity: TLSIdentity, _ token: CallToken?) {
     self.init(
-      trustRoots: PEMSource(identity.ca), certificateChain: PEMSource(identity.certificate),
-      privateKey: PEMSource(identity.key), serverName: identity.serverName)
+      trustRoots: PEMSource(identity.ca), certificateChain: identity.certificate.map { PEMSource($0) },
+      privateKey: identity.key.map { PEMSource($0) }, serverName: identity.serverName)
+    self.token = token
   }
 }
 

@@ -94,7 +94,12 @@ struct StreamSupervisor: Sendable {
         open = try await connector.connect()
         connection = open
       }
-      return await StreamSession.run(stream, path: path, on: open)
+      let generation = connector.tokenGeneration
+      var (error, worked) = await StreamSession.run(stream, path: path, on: open)
+      if let refusal = error, await connector.hasNewToken(since: generation, after: refusal) {
+        error?.isRetriable = true
+      }
+      return (error, worked)
     } catch { return (error, false) }
   }
 }

@@ -19,6 +19,10 @@ struct ContextCommand: AsyncParsableCommand {
     var ca: String?
     @Option(help: "File with the client's certificate (PEM).", completion: .file()) var certificate: String?
     @Option(help: "File with its private key (PEM).", completion: .file()) var key: String?
+    @Option(
+      help: "File with a bearer token, for a broker's token-listen; then certificate and key may be missing.",
+      completion: .file())
+    var tokenFile: String?
     @Option(help: "For display; the tenant in force is the certificate's.") var tenant: String?
 
     func run() throws {
@@ -30,21 +34,28 @@ struct ContextCommand: AsyncParsableCommand {
         ?? (store.names.contains(name) ? ContextFile.load(store.path(name)) : nil)
       if let base {
         values = ["address": base.address, "ca": base.ca, "certificate": base.certificate, "key": base.key]
+        values["token-file"] = base.tokenFile
         values["tenant"] = base.tenant
       }
       func absolute(_ path: String?) -> String? { path.map { URL(fileURLWithPath: $0).path } }
       for (key, value) in [
         ("address", address), ("ca", absolute(ca)), ("certificate", absolute(certificate)),
-        ("key", absolute(key)), ("tenant", tenant),
+        ("key", absolute(key)), ("token-file", absolute(tokenFile)), ("tenant", tenant),
       ] {
         if let value { values[key] = value }
       }
-      guard let address = values["address"], let ca = values["ca"], let key = values["key"],
-        let certificate = values["certificate"]
-      else { throw UsageError("give --from FILE, or all of --address --ca --certificate --key") }
+      let (certificate, key) = (values["certificate"] ?? "", values["key"] ?? "")
+      guard let address = values["address"], let ca = values["ca"], certificate.isEmpty == key.isEmpty,
+        !certificate.isEmpty || values["token-file"] != nil
+      else {
+        throw UsageError(
+          "give --from FILE, or all of --address --ca --certificate --key, or --address --ca --token-file")
+      }
       try store.save(
         name,
-        ContextFile(address: address, ca: ca, certificate: certificate, key: key, tenant: values["tenant"]))
+        ContextFile(
+          address: address, ca: ca, certificate: certificate, key: key, tokenFile: values["token-file"],
+          tenant: values["tenant"]))
       Console.note("context \(name) is saved; choose it with `skein context use \(name)`")
     }
   }
@@ -107,7 +118,7 @@ struct ContextCommand: AsyncParsableCommand {
 
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Show what a context says.", discussion: "It names the key's file; no key is ever printed.")
+      abstract: "Show what a context says.", discussion: "It names the files of key and token; neither is ever printed.")
     @Argument(
       help: "Its name, or a file (default: the context in force).", completion: .custom(DynamicNames.contexts)
     )
@@ -118,6 +129,7 @@ struct ContextCommand: AsyncParsableCommand {
       let file = try ContextStore().resolve(name)
       let fields = [
         ("address", file.address), ("ca", file.ca), ("certificate", file.certificate), ("key", file.key),
+        ("token-file", file.tokenFile ?? ""),
       ]
       let json = JSON.object(
         fields.map { ($0.0, .string($0.1)) } + [("tenant", file.tenant.map { .string($0) } ?? .null)])

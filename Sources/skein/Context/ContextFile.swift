@@ -5,13 +5,15 @@ import Yams
 
 /// Where a cluster is and how to reach it: a small YAML file, as `skeind --dev` writes it.
 struct ContextFile: Sendable {
-  static let keys = ["address", "ca", "certificate", "key", "tenant"]
+  static let keys = ["address", "ca", "certificate", "key", "token-file", "tenant"]
 
   var address: String
   /// Absolute paths.
   var ca: String
   var certificate: String
   var key: String
+  /// With it, certificate and key may be missing (empty).
+  var tokenFile: String?
   /// For display; the tenant in force is the certificate's.
   var tenant: String?
 
@@ -34,22 +36,28 @@ struct ContextFile: Sendable {
         "\(path.displayable): unknown keys \(unknown.joined(separator: ", ").displayable); allowed are \(keys.joined(separator: ", "))"
       )
     }
-    let missing = keys.dropLast().filter { values[$0]?.isEmpty ?? true }
+    let hasToken = values["token-file"]?.isEmpty == false
+    let hasCertificate = values["certificate"]?.isEmpty == false || values["key"]?.isEmpty == false
+    let needed = ["address", "ca"] + (hasToken && !hasCertificate ? [] : ["certificate", "key"])
+    let missing = needed.filter { values[$0]?.isEmpty ?? true }
     guard missing.isEmpty else {
       throw UsageError("\(path.displayable): missing \(missing.joined(separator: ", "))")
     }
     let folder = URL(fileURLWithPath: path).deletingLastPathComponent()
     func resolve(_ key: String) -> String {
-      URL(fileURLWithPath: values[key] ?? "", relativeTo: folder).standardizedFileURL.path
+      guard let path = values[key], !path.isEmpty else { return "" }
+      return URL(fileURLWithPath: path, relativeTo: folder).standardizedFileURL.path
     }
     return ContextFile(
       address: values["address"] ?? "", ca: resolve("ca"), certificate: resolve("certificate"),
-      key: resolve("key"), tenant: values["tenant"])
+      key: resolve("key"), tokenFile: hasToken ? resolve("token-file") : nil, tenant: values["tenant"])
   }
 
   /// As YAML text.
   func encoded() throws -> String {
-    var values = ["address": address, "ca": ca, "certificate": certificate, "key": key]
+    var values = ["address": address, "ca": ca]
+    if !certificate.isEmpty { (values["certificate"], values["key"]) = (certificate, key) }
+    values["token-file"] = tokenFile
     values["tenant"] = tenant
     let encoder = YAMLEncoder()
     encoder.options.sortKeys = true
@@ -58,8 +66,11 @@ struct ContextFile: Sendable {
 
   /// The SDK's configuration: several addresses are separated by commas.
   var clientConfiguration: ClientConfiguration {
-    ClientConfiguration(
-      addresses: address.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) },
-      tls: TLSIdentity(ca: .file(ca), certificate: .file(certificate), key: .file(key)))
+    var tls = TLSIdentity(ca: .file(ca))
+    if !certificate.isEmpty { (tls.certificate, tls.key) = (.file(certificate), .file(key)) }
+    var configuration = ClientConfiguration(
+      addresses: address.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }, tls: tls)
+    configuration.token = tokenFile.map { .file($0) }
+    return configuration
   }
 }

@@ -12,8 +12,13 @@ struct IdentityChecks {
 
   func run(_ findings: inout Findings) {
     _ = certificates("ca", context.ca, key: nil, &findings)
+    if let token = context.tokenFile, read("token", token, &findings) != nil {
+      checkPermissions("token", token, &findings)
+    }
+    // Who has a token may do without.
+    if context.certificate.isEmpty { return }
     let key = read("key", context.key, &findings)
-    if key != nil { checkPermissions(&findings) }
+    if key != nil { checkPermissions("key", context.key, &findings) }
     guard let certificate = certificates("certificate", context.certificate, key: key, &findings) else {
       return
     }
@@ -69,15 +74,15 @@ struct IdentityChecks {
     }
   }
 
-  private func checkPermissions(_ findings: inout Findings) {
-    let attributes = try? FileManager.default.attributesOfItem(atPath: context.key)
+  private func checkPermissions(_ check: String, _ path: String, _ findings: inout Findings) {
+    let attributes = try? FileManager.default.attributesOfItem(atPath: path)
     let mode = (attributes?[.posixPermissions] as? NSNumber)?.intValue ?? 0o600
     if mode & 0o077 != 0 {
       findings.add(
-        .warn, "key", "others may read \(context.key) (mode \(String(mode, radix: 8)))",
-        cure: "chmod 600 \(context.key)")
+        .warn, check, "others may read \(path) (mode \(String(mode, radix: 8)))",
+        cure: "chmod 600 \(path)")
     } else {
-      findings.add(.ok, "key", context.key)
+      findings.add(.ok, check, path)
     }
   }
 

@@ -15,6 +15,12 @@ struct ConnectionOptions: ParsableArguments {
       "Another address than the context's; several separated by commas.", valueName: "host:port"))
   var address: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "File with a bearer token that says who calls, instead of the context's certificate (else SKEIN_TOKEN_FILE).",
+      valueName: "file"), completion: .file())
+  var tokenFile: String?
+
   @Option(help: ArgumentHelp("Seconds to keep trying to reach a broker.", valueName: "seconds"))
   var connectTimeout = 10
 
@@ -33,10 +39,15 @@ struct ConnectionOptions: ParsableArguments {
     if verbose { setenv(Failure.verboseVariable, "1", 1) }
   }
 
-  /// The context in force, with `--address` in place of its own.
+  /// The context in force, with `--address` and `--token-file` in place of its own.
   func resolve() throws -> ContextFile {
     var file = try ContextStore().resolve(context)
     if let address { file.address = address }
+    let environment = ProcessInfo.processInfo.environment["SKEIN_TOKEN_FILE"]
+    if let path = tokenFile ?? environment, !path.isEmpty {
+      file.tokenFile = URL(fileURLWithPath: path).path
+      (file.certificate, file.key) = ("", "")
+    }
     return file
   }
 

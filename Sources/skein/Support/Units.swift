@@ -30,7 +30,7 @@ enum Units {
     return "\(sign)\(s)s"
   }
 
-  /// `500ms`, `30s`, `5m`, `1h`, or seconds without a unit; nil for anything else.
+  /// `500ms`, `30s`, `5m`, `1h`, `90d`, or seconds without a unit; nil for anything else.
   static func parseDuration(_ text: String) -> Duration? {
     let digits = text.prefix { $0.isASCII && $0.isNumber }
     guard let number = Int64(digits), number <= 1_000_000_000 else { return nil }
@@ -39,6 +39,7 @@ enum Units {
     case "", "s": return .seconds(number)
     case "m": return .seconds(number * 60)
     case "h": return .seconds(number * 3600)
+    case "d" where number <= 100_000: return .seconds(number * 86_400)
     default: return nil
     }
   }
