@@ -33,8 +33,9 @@ struct Serve: AsyncParsableCommand {
         try BrokerConfiguration(settings), time: SystemTime(), random: SystemRandom(), logger: logger,
         onFatal: { fault in signals.raise(fatal: fault) }, onDrain: { signals.raiseDrain() })
       try development?.writeContext(address: broker.address)
+      let tokens = broker.tokenAddress.map { " tokens=\($0)" } ?? ""
       FileHandle.standardOutput.write(
-        Data("skeind ready grpc=\(broker.address) operations=\(broker.operationsAddress)\n".utf8))
+        Data("skeind ready grpc=\(broker.address) operations=\(broker.operationsAddress)\(tokens)\n".utf8))
       let outcome = await withTaskGroup(of: Void.self) { group in
         group.addTask { await broker.run() }
         group.addTask {

@@ -42,6 +42,8 @@ class Broker:
     def __init__(self, address, directory, operations=None, process=None):
         self.address, self.dir, self.operations = address, Path(directory), operations
         self.process = process
+        # The addresses of the ready line by their names.
+        self.words = {}
 
     @classmethod
     def start(cls, binary, directory, *flags):
@@ -53,7 +55,9 @@ class Broker:
         for line in process.stdout:
             if line.startswith("skeind ready"):
                 words = dict(word.split("=", 1) for word in line.split() if "=" in word)
-                return cls(words["grpc"], Path(directory) / "dev", words["operations"], process)
+                broker = cls(words["grpc"], Path(directory) / "dev", words["operations"], process)
+                broker.words = words
+                return broker
             if time.monotonic() > deadline:
                 break
         process.kill()
