@@ -2,7 +2,8 @@ import Transport
 
 /// The token with which a client without a certificate says who it is (`skein token create` makes one), for a broker's
 /// `token-listen`. It is sent with every call, over TLS only, and prints as a placeholder wherever it is shown.
-public struct BearerToken: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+public struct BearerToken: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable
+{
   private enum Source {
     case file(String)
     case value(String)

@@ -19,7 +19,8 @@ final class ClientRole: ConnectionRole, @unchecked Sendable {
 
   /// - Parameter onEnd: runs on the loop when no new call can be opened any more; may run twice.
   init(
-    host: String, token: CallToken? = nil, ready: EventLoopPromise<Void>, gauge: ConnectionGauge, onEnd: @escaping @Sendable () -> Void
+    host: String, token: CallToken? = nil, ready: EventLoopPromise<Void>, gauge: ConnectionGauge,
+    onEnd: @escaping @Sendable () -> Void
   ) {
     self.gauge = gauge
     self.host = host

@@ -21,7 +21,8 @@ struct Skein: AsyncParsableCommand {
     groupedSubcommands: [
       CommandGroup(name: "Records:", subcommands: [ProduceCommand.self, ConsumeCommand.self]),
       CommandGroup(
-        name: "Management:", subcommands: [TopicCommand.self, PluginCommand.self, TokenCommand.self, ClusterCommand.self]),
+        name: "Management:",
+        subcommands: [TopicCommand.self, PluginCommand.self, TokenCommand.self, ClusterCommand.self]),
       CommandGroup(name: "Measurement:", subcommands: [BenchCommand.self]),
       CommandGroup(
         name: "This program:",

@@ -92,14 +92,16 @@ import Transport
     let secret = "skein_0123456789abcdef_canary"
     let token = BearerToken.value(secret)
     let issued = IssuedToken(
-      info: TokenInfo(id: "1", principal: "p", created: 0, expires: 0, createdBy: "", note: ""), secret: secret)
+      info: TokenInfo(id: "1", principal: "p", created: 0, expires: 0, createdBy: "", note: ""),
+      secret: secret)
     var configuration = ClientConfiguration(address: "localhost:1", ca: .bytes([]), token: token)
     configuration.token = token
     var dumped = ""
     dump(configuration, to: &dumped)
     dump(issued, to: &dumped)
     for text in [
-      dumped, "\(token)", String(reflecting: token), "\(configuration)", "\(issued)", String(reflecting: issued),
+      dumped, "\(token)", String(reflecting: token), "\(configuration)", "\(issued)",
+      String(reflecting: issued),
     ] {
       #expect(!text.contains("canary"), "\(text)")
     }
@@ -121,7 +123,8 @@ import Transport
     let file = test.folder.appendingPathComponent("orders.token").path
     try Data(made.output.utf8).write(to: URL(fileURLWithPath: file))
     let address = "127.0.0.1:\(test.tokenPort)"
-    let produced = try command.run("--token-file", file, "produce", "t", "--address", address, input: "a\nb\n")
+    let produced = try command.run(
+      "--token-file", file, "produce", "t", "--address", address, input: "a\nb\n")
     #expect(produced.code == 0, "\(produced.notes)")
     #expect(
       try command.run("consume", "t", "--token-file", file, "--address", address).output == "a\nb\n")

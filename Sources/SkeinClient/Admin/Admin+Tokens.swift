@@ -13,7 +13,8 @@ public struct TokenInfo: Sendable, Hashable {
 }
 
 /// A token that was just made. Nothing but `secret` shows it, and the broker cannot show it again.
-public struct IssuedToken: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+public struct IssuedToken: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable
+{
   public let info: TokenInfo
   /// The text that a client sends. Put it where secrets are kept.
   public let secret: String

@@ -8,7 +8,9 @@ import Glibc
 /// changes. It prints as a placeholder, and leaves this process over TLS only.
 ///
 /// Any thread. Event loops take what was read last; files are read elsewhere.
-package final class CallToken: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+package final class CallToken: Sendable, CustomStringConvertible, CustomDebugStringConvertible,
+  CustomReflectable
+{
   /// How long a file's content is taken as it was, in nanoseconds.
   private static let freshness = TimeAmount.seconds(1)
 

@@ -118,7 +118,8 @@ struct ContextCommand: AsyncParsableCommand {
 
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Show what a context says.", discussion: "It names the files of key and token; neither is ever printed.")
+      abstract: "Show what a context says.",
+      discussion: "It names the files of key and token; neither is ever printed.")
     @Argument(
       help: "Its name, or a file (default: the context in force).", completion: .custom(DynamicNames.contexts)
     )

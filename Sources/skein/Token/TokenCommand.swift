@@ -37,7 +37,9 @@ struct TokenCreate: AsyncParsableCommand {
     }
     let info = made.info
     guard case .object(let fields) = info.json else { return }
-    try options.show(.object([("token", .string(made.secret))] + fields), names: [made.secret]) { made.secret }
+    try options.show(.object([("token", .string(made.secret))] + fields), names: [made.secret]) {
+      made.secret
+    }
     Console.note(
       "token \(info.id) of \(info.principal.displayable), good until \(Units.time(info.expires)); it is not shown again"
     )
