@@ -109,12 +109,14 @@ import Wire
 
   /// With a fence: nothing lost, nothing twice, each key in order for a reader that reads up to the cuts first,
   /// and each record where the partitioner of its generation puts it.
-  @Test func keysStayInOrderUnderAFence() async throws {
+  @Test(arguments: ["sync", "memory"])
+  func keysStayInOrderUnderAFence(_ durability: String) async throws {
     let fakes = FakePartitioners([Self.plugIn: .shifted(1)])
     let test = try await TestBroker.start { $0.partitionerSource = fakes }
     let connection = try await test.connect()
     let _: CreateTopicResponse = try await connection.call(
-      TopicsMethod.create, CreateTopicRequest(name: "t", partitions: Self.partitions))
+      TopicsMethod.create,
+      CreateTopicRequest(name: "t", partitions: Self.partitions, settings: ["durability": durability]))
     let isOver = Counter()
     let rounds = Counter()
     let publishers = try await withThrowingTaskGroup(of: Publisher.self) { group in

@@ -30,11 +30,14 @@ struct RecordSample: Sendable {
     var chunk = 0
     var held = 0
     var reader = BatchReader()
+    // So that a partition of large records does not speak for all of them.
+    let most = max(1 << 20, Self.maximumRead / max(1, Int(topic.partitions)))
     let facts = try await context.partitionStates(of: topic, Array(0..<topic.partitions))
     for state in facts where state.fault == nil {
       let end = state.highWatermark.rawValue
       var position = max(state.logStart.rawValue, end - each)
-      while position < end, read < Self.maximumRead, taken < limit {
+      let until = read + most
+      while position < end, read < until, read < Self.maximumRead, taken < limit {
         let key = TopicPartition(topic: topic.id, partition: state.partition)
         guard let slice = await slice(key, from: Offset(position)), slice.next.rawValue > position else {
           break
