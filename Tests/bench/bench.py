@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RECORD = 1000
 RECORDS = int(os.environ.get("SKEIN_BENCH_RECORDS", "1000000"))
 
@@ -124,11 +125,25 @@ class Broker:
         text = run([f"{self.bin}/CallDriver", host, port, f"{self.folder}/tls", "refusals", str(calls), "64", topic])
         return json.loads(text)["calls_per_second"]
 
-    def bench(self, verb, topic, *more, records=RECORDS):
+    def bench(self, verb, topic, *more, records=RECORDS, size=RECORD):
         arguments = ["bench", verb, "--topic", topic, "--records", str(records), "--json", *more]
         if verb == "produce":
-            arguments += ["--size", str(RECORD)]
+            arguments += ["--size", str(size)]
         return json.loads(self.skein(*arguments))
+
+    def install(self, name, work):
+        """Builds, signs and installs one of our plug-ins; returns ID@VERSION."""
+        run([os.path.join(ROOT, "Plugins/build.sh"), f"{work}/plugins", name])
+        if not os.path.exists(f"{work}/author.key"):
+            run([f"{self.bin}/skein", "plugin", "keygen", f"{work}/author"])
+        package = f"{work}/{name}.skeinplug"
+        run([f"{self.bin}/skein", "plugin", "pack", f"{work}/plugins/{name}", "--key", f"{work}/author.key", "--to",
+             package, "--force"])
+        self.skein("plugin", "trust", "add", f"{work}/author.pem")
+        self.skein("plugin", "install", package)
+        with open(f"{work}/plugins/{name}/manifest.json") as manifest:
+            about = json.load(manifest)
+        return f"{about['id']}@{about['version']}"
 
 
 class Figures:
@@ -191,6 +206,27 @@ def throughput(options, work, figures):
                 thousand = broker.bench("produce", "thousand")["megabytes_per_second"]
             figures.add("1,000 partitions / 8 partitions", 0.25, thousand / eight,
                         f"{thousand:.0f} MB/s to {eight:.0f} MB/s")
+
+
+def assign(options, work, figures):
+    """A topic whose partitioner is a plug-in in a child, beside one with a built-in, on the same broker."""
+    for size in (1000, 100):
+        records = RECORDS if size == 1000 else 3 * RECORDS
+        for pair in range(1, options.pairs + 1):
+            print(f"pair {pair} of {options.pairs}, {size} B", flush=True)
+            with fresh_broker(options, work) as broker:
+                plugin = broker.install("consistent-hash", work)
+                broker.skein("topic", "create", "built-in", "--partitions", "8")
+                broker.skein("topic", "create", "plug-in", "--partitions", "8", "--partitioner", plugin)
+                # Each is the first one every other time.
+                topics = ["built-in", "plug-in"] if pair % 2 else ["plug-in", "built-in"]
+                done = {topic: broker.bench("produce", topic, "--keys", "random", records=records, size=size)
+                        for topic in topics}
+            rate = {topic: result["records_per_second"] for topic, result in done.items()}
+            ack = {topic: result["latency_us"]["p99"] / 1000 for topic, result in done.items()}
+            figures.add(f"plug-in in a child / built-in, {size} B", 0.9, rate["plug-in"] / rate["built-in"],
+                        f"{rate['plug-in']:.0f}/s to {rate['built-in']:.0f}/s, ack p99 {ack['plug-in']:.1f} to"
+                        f" {ack['built-in']:.1f} ms")
 
 
 @contextlib.contextmanager
@@ -264,8 +300,11 @@ def main():
         missed = 0
         if "refusals" in options.parts:
             missed += refusals(options, work)
-        if options.parts - {"idle", "refusals"}:
+        if options.parts - {"idle", "refusals", "assign"}:
             throughput(options, work, figures)
+        if "assign" in options.parts:
+            assign(options, work, figures)
+        if figures.rows:
             missed += figures.summary()
         if "idle" in options.parts:
             missed += idle(options, work)

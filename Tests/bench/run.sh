@@ -5,9 +5,14 @@
 #   SKEIN_SPIKES=DIR       the yardsticks (default ../shared/spikes): h2tls is built unmodified, and
 #                          journal/writebehind.c compiled, in a temporary folder
 #   SKEIN_BENCH_PAIRS=N    pairs (5)
-#   SKEIN_BENCH_PARTS=a,b  only these: produce,consume,unary,partitions,idle,refusals
+#   SKEIN_BENCH_PARTS=a,b  only these: produce,consume,unary,partitions,idle,refusals,assign
+#                          (assign: a partitioner in a child beside a built-in; it needs no yardstick)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+if [ "${SKEIN_BENCH_PARTS:-}" = assign ]; then
+  exec python3 Tests/bench/bench.py --bin "$(cd "${SKEIN_BIN:-.build/release}" && pwd)" --yardsticks - \
+    --pairs "${SKEIN_BENCH_PAIRS:-5}" --parts assign
+fi
 spikes=$(cd "${SKEIN_SPIKES:-../shared/spikes}" 2>/dev/null && pwd) || {
   echo "bench: the yardsticks are missing; set SKEIN_SPIKES" >&2
   exit 2
@@ -27,4 +32,4 @@ if [ "$bin" = "$PWD/.build/release" ] || [ "$bin" = "$(readlink -f .build/releas
 fi
 [ -x "$cache/writebehind" ] || cc -O2 -pthread -w "$spikes/journal/writebehind.c" -o "$cache/writebehind"
 exec python3 Tests/bench/bench.py --bin "$bin" --yardsticks "$cache" \
-  --pairs "${SKEIN_BENCH_PAIRS:-5}" --parts "${SKEIN_BENCH_PARTS:-produce,consume,unary,partitions,idle,refusals}"
+  --pairs "${SKEIN_BENCH_PAIRS:-5}" --parts "${SKEIN_BENCH_PARTS:-produce,consume,unary,partitions,idle,refusals,assign}"
