@@ -3,11 +3,11 @@ import SkeinPluginKit
 
 /// Records that belong together go to one partition: by a header, or by the first part of their key.
 ///
-/// Configuration, one of:
+/// Configuration, at most one of:
 /// - `{"header": "tenant"}`: by the value of that header, one of those in the manifest. A record without it goes by its
 ///   key.
 /// - `{"separator": ":"}`: by the key up to the first separator, `customer-7` of `customer-7:order-9`. A key without one
-///   goes by all of it.
+///   goes by all of it. This is the default.
 /// - `{"prefix_bytes": 4}`: by the first bytes of the key.
 ///
 /// A record with neither header nor key goes where the host chooses.
@@ -49,8 +49,10 @@ struct Affinity: Partitioner {
         throw PluginError.badConfig("prefix_bytes is \(bytes): give 1 to 1024")
       }
       rule = .prefix(bytes)
+    case (nil, nil, nil):
+      rule = .separator(UInt8(ascii: ":"))
     default:
-      throw PluginError.badConfig("give exactly one of header, separator and prefix_bytes")
+      throw PluginError.badConfig("give one of header, separator and prefix_bytes, not several")
     }
   }
 

@@ -166,6 +166,8 @@ class Affinity(unittest.TestCase):
 
     def test_by_the_keys_first_part(self):
         plugin = load("affinity", b'{"separator": ":"}')
+        keys = [b"a:b", b"a:c", b"b:c", b":", b""]
+        self.assertEqual(load("affinity", b"{}").place(keys, 999), plugin.place(keys, 999), "the default")
         a, b, c, d = plugin.place([b"customer-7:order-9", b"customer-7:order-10", b"customer-7", b"customer-8:order-9"], 10_000)
         self.assertEqual((a, b), (c, c))
         self.assertNotEqual(d, a)
@@ -176,7 +178,7 @@ class Affinity(unittest.TestCase):
         self.assertNotEqual(a, short)
 
     def test_a_configuration_of_no_use_is_named(self):
-        for config, words in [(b"{}", "exactly one of"), (b'{"separator": ":", "prefix_bytes": 1}', "exactly one of"),
+        for config, words in [(b'{"separator": ":", "prefix_bytes": 1}', "not several"),
                               (b'{"separator": "ab"}', "one ASCII character"), (b'{"prefix_bytes": 0}', "1 to 1024"),
                               (b'{"prefix_bytes": "x"}', "prefix_bytes is not a"), (b'{"header": "colour"}', "colour")]:
             with self.assertRaises(Refused) as caught:

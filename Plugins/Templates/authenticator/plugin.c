@@ -72,6 +72,13 @@ static void quiesce(void *raw, skein_call done) {
   if (atomic_load(&self->open) == 0) finish_quiesce(self);
 }
 
+static int is_principal(skein_bytes text) {
+  static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+  for (size_t i = 0; i < text.len; i++)
+    if (memchr(allowed, text.ptr[i], sizeof allowed - 1) == NULL) return 0;
+  return text.len >= 1 && text.len <= MOST_PRINCIPAL;
+}
+
 static skein_status refuse(skein_bytes *why, const char *text, skein_status status) {
   *why = (skein_bytes){(const uint8_t *)text, strlen(text)};
   return status;
@@ -80,16 +87,18 @@ static skein_status refuse(skein_bytes *why, const char *text, skein_status stat
 static skein_status create(const skein_host *host, uint64_t instance_id, skein_bytes config_json, void **out,
                            skein_bytes *why) {
   (void)config_json;
-  const skein_host_async *async = host->get(host->ctx, SKEIN_HOST_ASYNC);
-  const skein_host_config *config = host->get(host->ctx, SKEIN_HOST_CONFIG);
+  const int can_get = SKEIN_HAS(skein_host, host, get);
+  const skein_host_async *async = can_get ? host->get(host->ctx, SKEIN_HOST_ASYNC) : NULL;
+  const skein_host_config *config = can_get ? host->get(host->ctx, SKEIN_HOST_CONFIG) : NULL;
   const skein_bytes token_name = {(const uint8_t *)"token", 5}, principal_name = {(const uint8_t *)"principal", 9};
   skein_bytes token, principal;
-  if (async == NULL || config == NULL) return refuse(why, "the host lacks async or config", SKEIN_UNSUPPORTED);
+  if (!SKEIN_HAS(skein_host_async, async, complete) || !SKEIN_HAS(skein_host_config, config, lookup))
+    return refuse(why, "the host lacks async or config", SKEIN_UNSUPPORTED);
   if (config->lookup(host->ctx, instance_id, token_name, &token) != 0 || token.len < LEAST_TOKEN)
     return refuse(why, "token is missing or shorter than 16 bytes: name its file by secret_file", SKEIN_BAD_CONFIG);
-  if (config->lookup(host->ctx, instance_id, principal_name, &principal) != 0 || principal.len == 0 ||
-      principal.len > MOST_PRINCIPAL || memchr(principal.ptr, 0, principal.len) != NULL)
-    return refuse(why, "principal is missing or longer than 63 bytes: say who the token's owner is", SKEIN_BAD_CONFIG);
+  if (config->lookup(host->ctx, instance_id, principal_name, &principal) != 0 || !is_principal(principal))
+    return refuse(why, "principal is missing, or not 1 to 63 of a-z 0-9 . _ -: say who the token's owner is",
+                  SKEIN_BAD_CONFIG);
   instance *self = calloc(1, sizeof *self + token.len);
   if (self == NULL) return refuse(why, "no memory", SKEIN_RETRY_LATER);
   self->host_ctx = host->ctx;

@@ -301,8 +301,8 @@ static skein_status refuse(skein_bytes *why, const char *text, skein_status stat
 static skein_status create(const skein_host *host, uint64_t instance_id, skein_bytes config_json, void **out,
                            skein_bytes *why) {
   (void)instance_id, (void)config_json;
-  const skein_host_async *async = host->get(host->ctx, SKEIN_HOST_ASYNC);
-  if (async == NULL) return refuse(why, "the host lacks skein.host.async/1", SKEIN_UNSUPPORTED);
+  const skein_host_async *async = SKEIN_HAS(skein_host, host, get) ? host->get(host->ctx, SKEIN_HOST_ASYNC) : NULL;
+  if (!SKEIN_HAS(skein_host_async, async, complete)) return refuse(why, "the host lacks skein.host.async/1", SKEIN_UNSUPPORTED);
   instance *self = calloc(1, sizeof *self);
   if (self == NULL) return refuse(why, "no memory", SKEIN_RETRY_LATER);
   pthread_mutex_init(&self->lock, NULL);

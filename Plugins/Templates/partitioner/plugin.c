@@ -34,28 +34,36 @@ static void batch(void *raw, const skein_topic *topic, const skein_records *reco
   }
 }
 
-/* The value of "seed", which the host has checked against the manifest's config_schema; 0 if it is not there. */
-static uint64_t seed_of(const skein_host *host, uint64_t instance_id) {
-  const skein_host_config *config = host->get(host->ctx, SKEIN_HOST_CONFIG);
+/* Reads "seed" from the configuration: a number as JSON text. Without one it stays as it is. 0: it is no such number. */
+static int read_seed(const skein_host *host, uint64_t instance_id, uint64_t *seed) {
+  const skein_host_config *config =
+      SKEIN_HAS(skein_host, host, get) ? host->get(host->ctx, SKEIN_HOST_CONFIG) : NULL;
   const skein_bytes name = {(const uint8_t *)"seed", 4};
   skein_bytes value;
-  uint64_t seed = 0;
-  if (config == NULL || config->lookup(host->ctx, instance_id, name, &value) != 0) return 0;
-  for (size_t i = 0; i < value.len && value.ptr[i] >= '0' && value.ptr[i] <= '9'; i++)
-    seed = seed * 10 + (uint64_t)(value.ptr[i] - '0');
-  return seed;
+  if (!SKEIN_HAS(skein_host_config, config, lookup) || config->lookup(host->ctx, instance_id, name, &value) != 0) return 1;
+  uint64_t read = 0;
+  for (size_t i = 0; i < value.len; i++) {
+    if (value.ptr[i] < '0' || value.ptr[i] > '9') return 0;
+    read = read * 10 + (uint64_t)(value.ptr[i] - '0');
+  }
+  *seed = read;
+  return value.len >= 1 && value.len <= 7;
+}
+
+static skein_status refuse(skein_bytes *why, const char *text, skein_status status) {
+  *why = (skein_bytes){(const uint8_t *)text, strlen(text)};
+  return status;
 }
 
 static skein_status create(const skein_host *host, uint64_t instance_id, skein_bytes config_json, void **self,
                            skein_bytes *why) {
   (void)config_json;
+  uint64_t seed = 0;
+  if (!read_seed(host, instance_id, &seed))
+    return refuse(why, "seed is not a number: give 0 to 1000000", SKEIN_BAD_CONFIG);
   instance *made = calloc(1, sizeof *made);
-  if (made == NULL) {
-    static const char text[] = "no memory";
-    *why = (skein_bytes){(const uint8_t *)text, sizeof text - 1};
-    return SKEIN_RETRY_LATER;
-  }
-  made->seed = mix(seed_of(host, instance_id));
+  if (made == NULL) return refuse(why, "no memory", SKEIN_RETRY_LATER);
+  made->seed = mix(seed);
   *self = made;
   return SKEIN_OK;
 }

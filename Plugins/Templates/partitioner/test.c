@@ -46,6 +46,9 @@ int main(void) {
   seed = "7";
   CHECK(table->ops.create(&host, 2, (skein_bytes){(const uint8_t *)"{\"seed\": 7}", 11}, &seeded, &why) == SKEIN_OK);
 
+  seed = "{}";
+  CHECK(table->ops.create(&host, 3, (skein_bytes){(const uint8_t *)"{}", 2}, &self, &why) == SKEIN_BAD_CONFIG);
+
   static const int32_t counts[] = {1, 2, 12, 10000};
   static int32_t out[COUNT], again[COUNT];
   for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {

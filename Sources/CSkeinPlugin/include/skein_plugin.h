@@ -36,6 +36,11 @@ extern "C" {
 /* The minor version of this header: rises when a table grows. */
 #define SKEIN_ABI_MINOR 0u
 
+/* Whether a table of the other side (of type `type`; may be NULL) is long enough to have `field`, and has it. Ask before
+ * each function of a host table: SKEIN_HAS(skein_host_config, config, lookup). */
+#define SKEIN_HAS(type, table, field) \
+  ((table) != NULL && (table)->size >= offsetof(type, field) + sizeof((table)->field) && (table)->field != NULL)
+
 /* Bytes that belong to the caller, valid until the function returns. `ptr` may be NULL only where a field
  * says that NULL has a meaning, or where `len` is 0. */
 typedef struct skein_bytes {

@@ -156,6 +156,11 @@ enum NewFiles {
     /* The minor version of this header: rises when a table grows. */
     #define SKEIN_ABI_MINOR 0u
 
+    /* Whether a table of the other side (of type `type`; may be NULL) is long enough to have `field`, and has it. Ask before
+     * each function of a host table: SKEIN_HAS(skein_host_config, config, lookup). */
+    #define SKEIN_HAS(type, table, field) \
+      ((table) != NULL && (table)->size >= offsetof(type, field) + sizeof((table)->field) && (table)->field != NULL)
+
     /* Bytes that belong to the caller, valid until the function returns. `ptr` may be NULL only where a field
      * says that NULL has a meaning, or where `len` is 0. */
     typedef struct skein_bytes {
@@ -3391,6 +3396,10 @@ enum NewFiles {
 
     /// Knows one bearer token: ask your identity provider in its place.
     final class {{TYPE}}: Authenticator {
+      private struct Config: Decodable {
+        var principal: String
+      }
+
       private let token: [UInt8]
       private let principal: String
 
@@ -3398,11 +3407,8 @@ enum NewFiles {
         guard let token = context.lookup("token"), token.count >= 16 else {
           throw PluginError.badConfig("token is missing or shorter than 16 bytes: name its file by secret_file")
         }
-        guard let principal = context.lookup("principal"), !principal.isEmpty else {
-          throw PluginError.badConfig("principal is missing: say who the token's owner is")
-        }
         self.token = token
-        self.principal = String(decoding: principal, as: UTF8.self)
+        principal = try context.config(Config.self).principal
       }
 
       /// For tests.
@@ -3565,6 +3571,13 @@ enum NewFiles {
       if (atomic_load(&self->open) == 0) finish_quiesce(self);
     }
 
+    static int is_principal(skein_bytes text) {
+      static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+      for (size_t i = 0; i < text.len; i++)
+        if (memchr(allowed, text.ptr[i], sizeof allowed - 1) == NULL) return 0;
+      return text.len >= 1 && text.len <= MOST_PRINCIPAL;
+    }
+
     static skein_status refuse(skein_bytes *why, const char *text, skein_status status) {
       *why = (skein_bytes){(const uint8_t *)text, strlen(text)};
       return status;
@@ -3573,16 +3586,18 @@ enum NewFiles {
     static skein_status create(const skein_host *host, uint64_t instance_id, skein_bytes config_json, void **out,
                                skein_bytes *why) {
       (void)config_json;
-      const skein_host_async *async = host->get(host->ctx, SKEIN_HOST_ASYNC);
-      const skein_host_config *config = host->get(host->ctx, SKEIN_HOST_CONFIG);
+      const int can_get = SKEIN_HAS(skein_host, host, get);
+      const skein_host_async *async = can_get ? host->get(host->ctx, SKEIN_HOST_ASYNC) : NULL;
+      const skein_host_config *config = can_get ? host->get(host->ctx, SKEIN_HOST_CONFIG) : NULL;
       const skein_bytes token_name = {(const uint8_t *)"token", 5}, principal_name = {(const uint8_t *)"principal", 9};
       skein_bytes token, principal;
-      if (async == NULL || config == NULL) return refuse(why, "the host lacks async or config", SKEIN_UNSUPPORTED);
+      if (!SKEIN_HAS(skein_host_async, async, complete) || !SKEIN_HAS(skein_host_config, config, lookup))
+        return refuse(why, "the host lacks async or config", SKEIN_UNSUPPORTED);
       if (config->lookup(host->ctx, instance_id, token_name, &token) != 0 || token.len < LEAST_TOKEN)
         return refuse(why, "token is missing or shorter than 16 bytes: name its file by secret_file", SKEIN_BAD_CONFIG);
-      if (config->lookup(host->ctx, instance_id, principal_name, &principal) != 0 || principal.len == 0 ||
-          principal.len > MOST_PRINCIPAL || memchr(principal.ptr, 0, principal.len) != NULL)
-        return refuse(why, "principal is missing or longer than 63 bytes: say who the token's owner is", SKEIN_BAD_CONFIG);
+      if (config->lookup(host->ctx, instance_id, principal_name, &principal) != 0 || !is_principal(principal))
+        return refuse(why, "principal is missing, or not 1 to 63 of a-z 0-9 . _ -: say who the token's owner is",
+                      SKEIN_BAD_CONFIG);
       instance *self = calloc(1, sizeof *self + token.len);
       if (self == NULL) return refuse(why, "no memory", SKEIN_RETRY_LATER);
       self->host_ctx = host->ctx;
@@ -4232,8 +4247,8 @@ enum NewFiles {
     static skein_status create(const skein_host *host, uint64_t instance_id, skein_bytes config_json, void **out,
                                skein_bytes *why) {
       (void)instance_id, (void)config_json;
-      const skein_host_async *async = host->get(host->ctx, SKEIN_HOST_ASYNC);
-      if (async == NULL) return refuse(why, "the host lacks skein.host.async/1", SKEIN_UNSUPPORTED);
+      const skein_host_async *async = SKEIN_HAS(skein_host, host, get) ? host->get(host->ctx, SKEIN_HOST_ASYNC) : NULL;
+      if (!SKEIN_HAS(skein_host_async, async, complete)) return refuse(why, "the host lacks skein.host.async/1", SKEIN_UNSUPPORTED);
       instance *self = calloc(1, sizeof *self);
       if (self == NULL) return refuse(why, "no memory", SKEIN_RETRY_LATER);
       pthread_mutex_init(&self->lock, NULL);
@@ -4513,28 +4528,36 @@ enum NewFiles {
       }
     }
 
-    /* The value of "seed", which the host has checked against the manifest's config_schema; 0 if it is not there. */
-    static uint64_t seed_of(const skein_host *host, uint64_t instance_id) {
-      const skein_host_config *config = host->get(host->ctx, SKEIN_HOST_CONFIG);
+    /* Reads "seed" from the configuration: a number as JSON text. Without one it stays as it is. 0: it is no such number. */
+    static int read_seed(const skein_host *host, uint64_t instance_id, uint64_t *seed) {
+      const skein_host_config *config =
+          SKEIN_HAS(skein_host, host, get) ? host->get(host->ctx, SKEIN_HOST_CONFIG) : NULL;
       const skein_bytes name = {(const uint8_t *)"seed", 4};
       skein_bytes value;
-      uint64_t seed = 0;
-      if (config == NULL || config->lookup(host->ctx, instance_id, name, &value) != 0) return 0;
-      for (size_t i = 0; i < value.len && value.ptr[i] >= '0' && value.ptr[i] <= '9'; i++)
-        seed = seed * 10 + (uint64_t)(value.ptr[i] - '0');
-      return seed;
+      if (!SKEIN_HAS(skein_host_config, config, lookup) || config->lookup(host->ctx, instance_id, name, &value) != 0) return 1;
+      uint64_t read = 0;
+      for (size_t i = 0; i < value.len; i++) {
+        if (value.ptr[i] < '0' || value.ptr[i] > '9') return 0;
+        read = read * 10 + (uint64_t)(value.ptr[i] - '0');
+      }
+      *seed = read;
+      return value.len >= 1 && value.len <= 7;
+    }
+
+    static skein_status refuse(skein_bytes *why, const char *text, skein_status status) {
+      *why = (skein_bytes){(const uint8_t *)text, strlen(text)};
+      return status;
     }
 
     static skein_status create(const skein_host *host, uint64_t instance_id, skein_bytes config_json, void **self,
                                skein_bytes *why) {
       (void)config_json;
+      uint64_t seed = 0;
+      if (!read_seed(host, instance_id, &seed))
+        return refuse(why, "seed is not a number: give 0 to 1000000", SKEIN_BAD_CONFIG);
       instance *made = calloc(1, sizeof *made);
-      if (made == NULL) {
-        static const char text[] = "no memory";
-        *why = (skein_bytes){(const uint8_t *)text, sizeof text - 1};
-        return SKEIN_RETRY_LATER;
-      }
-      made->seed = mix(seed_of(host, instance_id));
+      if (made == NULL) return refuse(why, "no memory", SKEIN_RETRY_LATER);
+      made->seed = mix(seed);
       *self = made;
       return SKEIN_OK;
     }
@@ -4613,6 +4636,9 @@ enum NewFiles {
       CHECK(table->ops.create(&host, 1, (skein_bytes){(const uint8_t *)"{}", 2}, &self, &why) == SKEIN_OK);
       seed = "7";
       CHECK(table->ops.create(&host, 2, (skein_bytes){(const uint8_t *)"{\"seed\": 7}", 11}, &seeded, &why) == SKEIN_OK);
+
+      seed = "{}";
+      CHECK(table->ops.create(&host, 3, (skein_bytes){(const uint8_t *)"{}", 2}, &self, &why) == SKEIN_BAD_CONFIG);
 
       static const int32_t counts[] = {1, 2, 12, 10000};
       static int32_t out[COUNT], again[COUNT];
