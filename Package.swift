@@ -198,6 +198,12 @@ let tests: [Target] = [
   .executableTarget(
     name: "CallDriver", dependencies: ["SkeinCore", "Wire", "Transport"] + nio, path: "Tests/driver",
     swiftSettings: strict),
+  // What a plug-in costs; and one that takes its process down, for the tests of breadcrumbs.
+  .executableTarget(
+    name: "PluginBench",
+    dependencies: [
+      "SkeinCore", "PluginPackage", "PluginHost", .product(name: "Logging", package: "swift-log"),
+    ] + nio, path: "Tests/PluginBench", swiftSettings: strict),
   .testTarget(name: "ArchitectureTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(name: "SkeinCoreTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(

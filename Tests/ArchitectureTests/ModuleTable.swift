@@ -126,6 +126,11 @@ enum ModuleTable {
     "TransportBench": ModuleRow(
       uses: ["SkeinCore", "Transport"] + nio, toolchain: ["Glibc", "Synchronization"]),
 
+    // What a plug-in costs.
+    "PluginBench": ModuleRow(
+      uses: ["SkeinCore", "PluginPackage", "PluginHost", "Logging"] + nio,
+      toolchain: ["Foundation", "Glibc", "Dispatch"]),
+
     // Both ends of the gRPC conformance table.
     "ConformancePeer": ModuleRow(
       uses: ["SkeinCore", "Transport"] + nio, toolchain: ["Glibc", "Synchronization"]),

@@ -52,7 +52,7 @@ enum TestPlugin {
 
   static func artifact(
     _ variant: Variant, kinds: [PluginKind] = [.partitioner], grants: Set<PluginGrant> = [], memory: Int = 64,
-    paths: [String] = []
+    paths: [String] = [], hash: String? = nil
   ) throws -> VerifiedArtifact {
     let bytes = try bytes(variant)
     var manifest = Manifest(
@@ -62,7 +62,7 @@ enum TestPlugin {
       builtFrom: "")
     manifest.headers = []
     // Not the hash of the bytes: the host takes the registry's word for it, and only needs a name for each variant.
-    let hash = Hex.string(UInt64(variant.rawValue + 1)) + String(repeating: "0", count: 48)
+    let hash = hash ?? Hex.string(UInt64(variant.rawValue + 1)) + String(repeating: "0", count: 48)
     return VerifiedArtifact(
       manifest: manifest, sha256: hash, bytes: SharedBytes(bytes), trust: .trusted, grants: grants)
   }
