@@ -17,17 +17,17 @@ import Wire
     instance = try #require(ExportedPlugin.create(store.ops, host).instance)
   }
 
-  private var inFiveSeconds: UInt64 {
+  private var inAnHour: UInt64 {
     var now = timespec()
     clock_gettime(CLOCK_MONOTONIC, &now)
-    return UInt64(now.tv_sec + 5) * 1_000_000_000
+    return UInt64(now.tv_sec + 3_600) * 1_000_000_000
   }
 
   private func fetch(_ group: String, call: skein_call, partitions: Int32 = 0) {
     let request = PluginFetchOffsets(
       tenant: "t", group: group,
       partitions: (0..<partitions).map { PluginTopicPartitionName(topicID: "ab", partition: $0) })
-    lend(request.encoded()) { store.fetch(instance, call, inFiveSeconds, $0) }
+    lend(request.encoded()) { store.fetch(instance, call, inAnHour, $0) }
   }
 
   @Test func messagesAreTheBrokers() async throws {
@@ -36,7 +36,7 @@ import Wire
       committedMs: 5, memberEpoch: 6)
     let commit = PluginCommitOffsets(
       tenant: "t", group: "messages", memberEpoch: 7, offsets: [offset, offset])
-    lend(commit.encoded()) { store.commit(instance, 1, inFiveSeconds, $0) }
+    lend(commit.encoded()) { store.commit(instance, 1, inAnHour, $0) }
     let done = await host.completion(of: 1)
     #expect(done.status == SKEIN_OK && done.result.isEmpty)
     let stored = StoredOffset(
@@ -58,7 +58,7 @@ import Wire
           groups: [PluginGroupOffsets(group: "answer", offsets: found), PluginGroupOffsets()], token: "ttt"))
 
     lend(PluginScanOffsets(tenant: "a", token: "b", limit: 9).encoded()) {
-      store.scan(instance, 3, inFiveSeconds, $0)
+      store.scan(instance, 3, inAnHour, $0)
     }
     #expect(try PluginOffsetPage(decoding: await host.completion(of: 3).result).token == "a b 9")
   }
@@ -76,14 +76,14 @@ import Wire
   }
 
   @Test func aMalformedRequestFails() async {
-    lend([0xff, 0xff, 0xff]) { store.fetch(instance, 1, inFiveSeconds, $0) }
+    lend([0xff, 0xff, 0xff]) { store.fetch(instance, 1, inAnHour, $0) }
     #expect(await host.completion(of: 1).status == SKEIN_FAILED)
     #expect(host.completions(of: 1) == 1)
   }
 
   @Test func theDeadlineIsThePluginsToSee() async {
     lend(PluginRemoveOffsets(tenant: "t", group: "answer").encoded()) {
-      store.remove(instance, 1, inFiveSeconds, $0)
+      store.remove(instance, 1, inAnHour, $0)
     }
     #expect(await host.completion(of: 1).status == SKEIN_OK)
     lend(PluginRemoveOffsets(tenant: "t", group: "answer").encoded()) { store.remove(instance, 2, 1, $0) }
@@ -154,7 +154,7 @@ import Wire
                 peer.address = address
                 peer.tls_exporter = exporter
                 lend("bearer") { mechanism in
-                  lend(message) { table.step(instance, call, inFiveSeconds, 5, mechanism, &peer, $0) }
+                  lend(message) { table.step(instance, call, inAnHour, 5, mechanism, &peer, $0) }
                 }
               }
             }

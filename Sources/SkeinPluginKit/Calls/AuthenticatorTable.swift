@@ -32,7 +32,7 @@ extension Peer {
 }
 
 extension Plugin.Kind {
-  // Written by `export`'s arguments, before the host has the table that reads it.
+  // Written once, where `export` takes its arguments: before the host has the table that reads it.
   nonisolated(unsafe) private static var makeAuthenticator: ((PluginContext) throws -> any Authenticator)?
 
   static func authenticator(make: @escaping (PluginContext) throws -> any Authenticator) -> Plugin.Kind {

@@ -31,7 +31,7 @@ private final class OffsetStoreBox: Sendable {
 }
 
 extension Plugin.Kind {
-  // Written by `export`'s arguments, before the host has the table that reads it.
+  // Written once, where `export` takes its arguments: before the host has the table that reads it.
   nonisolated(unsafe) private static var makeOffsetStore: ((PluginContext) throws -> any OffsetStore)?
 
   static func offsetStore(make: @escaping (PluginContext) throws -> any OffsetStore) -> Plugin.Kind {

@@ -14,7 +14,7 @@ final class PartitionerBox {
 }
 
 extension Plugin.Kind {
-  // Written by `export`'s arguments, before the host has the table that reads it.
+  // Written once, where `export` takes its arguments: before the host has the table that reads it.
   nonisolated(unsafe) private static var make: ((PluginContext) throws -> PartitionerBox)?
 
   @usableFromInline

@@ -521,7 +521,7 @@ enum NewFiles {
     }
 
     extension Plugin.Kind {
-      // Written by `export`'s arguments, before the host has the table that reads it.
+      // Written once, where `export` takes its arguments: before the host has the table that reads it.
       nonisolated(unsafe) private static var makeAuthenticator: ((PluginContext) throws -> any Authenticator)?
 
       static func authenticator(make: @escaping (PluginContext) throws -> any Authenticator) -> Plugin.Kind {
@@ -866,7 +866,7 @@ enum NewFiles {
     }
 
     extension Plugin.Kind {
-      // Written by `export`'s arguments, before the host has the table that reads it.
+      // Written once, where `export` takes its arguments: before the host has the table that reads it.
       nonisolated(unsafe) private static var makeOffsetStore: ((PluginContext) throws -> any OffsetStore)?
 
       static func offsetStore(make: @escaping (PluginContext) throws -> any OffsetStore) -> Plugin.Kind {
@@ -1704,7 +1704,7 @@ enum NewFiles {
     }
 
     extension Plugin.Kind {
-      // Written by `export`'s arguments, before the host has the table that reads it.
+      // Written once, where `export` takes its arguments: before the host has the table that reads it.
       nonisolated(unsafe) private static var make: ((PluginContext) throws -> PartitionerBox)?
 
       @usableFromInline
