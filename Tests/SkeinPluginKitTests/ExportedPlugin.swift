@@ -110,7 +110,9 @@ final class ScriptedStore: OffsetStore {
     OffsetPage(groups: [], token: "\(request.tenant) \(request.token) \(request.limit)")
   }
   func remove(_ request: RemoveOffsets, _ call: PluginCall) async throws {
-    guard call.remaining > .zero, call.remaining < .seconds(3_700) else { throw PluginError.failed("deadline") }
+    guard call.remaining > .zero, call.remaining < .seconds(3_700) else {
+      throw PluginError.failed("deadline")
+    }
     try await act(request.group, call)
   }
 }
