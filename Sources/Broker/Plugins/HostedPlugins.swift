@@ -45,6 +45,8 @@ struct HostedPlugins: PluginRunner {
     return condition
   }
 
+  func instances(of reference: PluginReference) -> Int { host.status(reference)?.instances ?? 0 }
+
   func release(_ sha256: String) throws(Fault) {
     // Nothing is held against one that never ran: releasing it is no mistake.
     do throws(Fault) { try host.release(sha256) } catch  where error.reason == .pluginNotFound {}

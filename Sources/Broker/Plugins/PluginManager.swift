@@ -10,7 +10,11 @@ import Synchronization
 final class PluginManager: Sendable {
   /// Who uses a plug-in now: "topic orders", "listener 127.0.0.1:7602".
   typealias Users = @Sendable (PluginReference) -> [String]
-  private struct State: Sendable { var users: [Users] = [] }
+  private struct State: Sendable {
+    var users: [Users] = []
+    /// Instances that are being made, by version.
+    var loading: [PluginReference: Int] = [:]
+  }
   private let state = Mutex(State())
 
   let registry: PluginRegistry
@@ -32,7 +36,10 @@ final class PluginManager: Sendable {
   func partitioner(
     _ id: String, config: String, usedBy: String
   ) async throws(Fault) -> any PartitionerInstance {
-    let artifact = try await ready(id, .partitioner, config, usedBy)
+    let reference = try PluginReference(parsing: id)
+    begin(reference)
+    defer { end(reference) }
+    let artifact = try await ready(reference, .partitioner, config, usedBy)
     return try await runner.partitioner(artifact, config: config.isEmpty ? "{}" : config, usedBy: usedBy)
   }
 
@@ -40,7 +47,10 @@ final class PluginManager: Sendable {
   func authenticator(
     _ id: String, config: String, usedBy: String
   ) async throws(Fault) -> any AuthenticatorInstance {
-    let artifact = try await ready(id, .authenticator, config, usedBy)
+    let reference = try PluginReference(parsing: id)
+    begin(reference)
+    defer { end(reference) }
+    let artifact = try await ready(reference, .authenticator, config, usedBy)
     return try await runner.authenticator(artifact, config: config.isEmpty ? "{}" : config, usedBy: usedBy)
   }
 
@@ -52,9 +62,8 @@ final class PluginManager: Sendable {
 
   /// Everything that can be known before something runs, each time anew.
   private func ready(
-    _ id: String, _ kind: PluginKind, _ config: String, _ usedBy: String
+    _ reference: PluginReference, _ kind: PluginKind, _ config: String, _ usedBy: String
   ) async throws(Fault) -> VerifiedArtifact {
-    let reference = try PluginReference(parsing: id)
     let entry = try await registry.entry(reference)
     guard entry.isEnabled || uses(of: reference).contains(usedBy) else {
       throw Fault(
@@ -98,6 +107,28 @@ final class PluginManager: Sendable {
   /// Who uses it now.
   func uses(of reference: PluginReference) -> [String] {
     state.withLock { $0.users }.flatMap { $0(reference) }
+  }
+
+  /// Who keeps a version from being removed: also who is about to use it, from the first look at its files until the
+  /// binding is known and the instance counted.
+  func holders(of reference: PluginReference) -> [String] {
+    let uses = uses(of: reference)
+    guard uses.isEmpty else { return uses }
+    let isLoading = state.withLock { $0.loading[reference] != nil }
+    let instances = runner.instances(of: reference)
+    return isLoading || instances > 0
+      ? ["an instance that is beginning or ending; try again in a moment"] : []
+  }
+
+  private func begin(_ reference: PluginReference) {
+    state.withLock { $0.loading[reference, default: 0] += 1 }
+  }
+
+  private func end(_ reference: PluginReference) {
+    state.withLock { state in
+      let left = (state.loading[reference] ?? 1) - 1
+      state.loading[reference] = left > 0 ? left : nil
+    }
   }
 
   func close() async { await runner.close() }

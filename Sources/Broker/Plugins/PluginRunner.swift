@@ -17,6 +17,8 @@ protocol PluginRunner: Sendable {
   ) async throws(Fault) -> any AuthenticatorInstance
   /// Nil: it does not run, and nothing is held against it.
   func condition(of reference: PluginReference, sha256: String) -> PluginCondition?
+  /// Those that somebody holds.
+  func instances(of reference: PluginReference) -> Int
   /// Ends a quarantine and forgets the strikes.
   func release(_ sha256: String) throws(Fault)
   /// Lines of the Prometheus text format.
@@ -27,6 +29,7 @@ protocol PluginRunner: Sendable {
 }
 
 extension PluginRunner {
+  func instances(of reference: PluginReference) -> Int { 0 }
   func metrics() -> [String] { [] }
   var stuck: String? { nil }
 }

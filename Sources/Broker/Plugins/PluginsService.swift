@@ -100,7 +100,11 @@ struct PluginsService: Sendable {
     let request = try RemovePluginRequest(decoding: message)
     let reference = try PluginReference(id: request.id, version: request.version)
     let plugins = plugins
-    let sha256 = try await registry.remove(reference) { plugins.uses(of: $0) }
+    // An instance whose last user has just gone ends within moments: that is not worth a refusal.
+    for _ in 0..<20 where plugins.uses(of: reference).isEmpty && !plugins.holders(of: reference).isEmpty {
+      try await Task.sleep(for: .milliseconds(100), clock: .continuous)
+    }
+    let sha256 = try await registry.remove(reference) { plugins.holders(of: $0) }
     context.audit("plugin removed", by: principal, ["plugin": reference.description, "sha256": sha256])
     return RemovePluginResponse().encoded()
   }
