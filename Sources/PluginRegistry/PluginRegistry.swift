@@ -110,6 +110,14 @@ package final class PluginRegistry: Sendable {
     try await stored(reference, try await record(reference).record).manifest
   }
 
+  /// The policy's word alone, without reading the file.
+  /// - Throws: `PLUGIN_NOT_FOUND`, `PLUGIN_REFUSED` (check: policy or signature).
+  package func checkTrust(_ reference: PluginReference) async throws(Fault) {
+    let policy = try await policy()
+    let record = try await record(reference).record
+    _ = try policy.judge(PackageFile(manifest: [], seal: record.seal([]), artifacts: []))
+  }
+
   /// What lies in the store, against the catalogue: neither file nor manifest may be another one, whoever signed it.
   private func stored(
     _ reference: PluginReference, _ record: PluginRecord

@@ -20,10 +20,14 @@ extension BrokerContext {
       placement: "broker", state: "ready", uses: UInt32(clamping: users(of: builtIn).count))
   }
 
+  /// Bytes of files that one List reads again; beyond it, what was done to a file shows in Describe.
+  static let listedBytes = 256 << 20
+
   /// An installed version for people: it reads its file again, so what was done to it shows here first.
+  /// - Parameter budget: reads no file that is larger than this; nil: reads it.
   /// - Returns: why it is not ready, if it is not.
   func summary(
-    of entry: CatalogueEntry
+    of entry: CatalogueEntry, within budget: Int? = nil
   ) async -> (summary: PluginSummary, manifest: StoredManifest?, problem: Fault?) {
     let reference = entry.reference
     let condition = plugins.runner.condition(of: reference, sha256: entry.sha256)
@@ -39,7 +43,12 @@ extension BrokerContext {
       let manifest = try Manifest(parsing: bytes)
       stored = StoredManifest(bytes: bytes, manifest: manifest)
       summary.kinds = manifest.kinds.map(\.word)
-      _ = try await plugins.registry.artifact(reference)
+      let size = manifest.artifacts.first { $0.sha256 == entry.sha256 }?.size ?? 0
+      if size <= budget ?? .max {
+        _ = try await plugins.registry.artifact(reference)
+      } else if entry.trust == nil {
+        try await plugins.registry.checkTrust(reference)
+      }
     } catch {
       problem = error
       summary.state = "failed"

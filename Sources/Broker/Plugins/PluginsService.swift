@@ -41,7 +41,13 @@ struct PluginsService: Sendable {
       throw Fault(.invalidRequest, text, violations: [.init(field: "kind", description: text)])
     }
     var plugins = BuiltInPartitioner.allCases.map { context.summary(of: $0) }
-    for entry in try await registry.list() { plugins.append(await context.summary(of: entry).summary) }
+    var budget = BrokerContext.listedBytes
+    for entry in try await registry.list() {
+      let (summary, manifest, _) = await context.summary(of: entry, within: budget)
+      plugins.append(summary)
+      budget -=
+        manifest?.manifest.artifacts.first { $0.sha256 == entry.sha256 && $0.size <= budget }?.size ?? 0
+    }
     return ListPluginsResponse(
       plugins: plugins.filter { request.kind.isEmpty || $0.kinds.contains(request.kind) }
     ).encoded()
