@@ -121,7 +121,8 @@ def own(skein, folder, name, options, packed):
         file = folder / name / "plugin.so"
         if packed:
             file = folder / f"{name}.skeinplug"
-            subprocess.run([skein, "plugin", "pack", str(folder / name), "--to", str(file)], check=True,
+            subprocess.run([skein, "plugin", "pack", str(folder / name), "--to", str(file), "--force"],
+                           check=True,
                            capture_output=True, text=True)
         run = subprocess.run([skein, "plugin", "test", str(file), "--fuzz-seconds", "0.3" if packed else "2",
                               "--report", "-", *options], capture_output=True, text=True, timeout=300)
