@@ -24,7 +24,8 @@ import Testing
         id: TopicID(high: 1, low: 2), tenant: .default, name: "t",
         current: TopicGeneration(
           1, TopicBinding(partitioner: TopicPlacerTests.id, config: "", weights: [], fallback: fallback),
-          partitions: 4), settings: TopicSettings(), explicitSettings: [:], createdMilliseconds: 0, revision: 1)
+          partitions: 4), settings: TopicSettings(), explicitSettings: [:], createdMilliseconds: 0,
+        revision: 1)
       let recorder = LogRecorder(log)
       placer = TopicPlacer(
         topic, .success(try await fakes.load(TopicPlacerTests.id, config: "{}", usedBy: "t")), time: time,
