@@ -231,6 +231,44 @@ import Wire
     await world.close()
   }
 
+  /// An instance that answered nothing is replaced, and health is well again without anybody calling.
+  @Test func aMuteInstanceIsReplaced() async throws {
+    let world = try await World()
+    let made = try await world.create()
+    world.authenticators.set(.crashed)
+    let connection = try await world.connect()
+    #expect(
+      await fault { try await Self.describe(connection, Self.bearer(made.token)) } == .authenticatorUnavailable)
+    let before = world.authenticators.made.value
+    let authenticator = try #require(world.test.broker.context.authenticator)
+    await authenticator.upkeep(1)
+    #expect(authenticator.problem != nil)
+    await authenticator.upkeep(5)
+    #expect(world.authenticators.made.value > before && authenticator.problem == nil)
+    await connection.close()
+    await world.close()
+  }
+
+  /// Expired tokens leave the store, and make room for their principal.
+  @Test func expiredTokensGo() async throws {
+    let world = try await World()
+    let registry = world.test.broker.context.tokens
+    for _ in 0..<2 {
+      _ = try await registry.create(principal: "brief", of: .default, lifetime: -1, note: "", by: "test")
+    }
+    #expect(registry.snapshot.tokens.count == 1, "the second has taken the first one's place")
+    #expect(registry.list(of: .default, principal: "").isEmpty)
+    try await registry.removeExpired()
+    #expect(registry.snapshot.tokens.isEmpty)
+    let made = try await registry.create(
+      principal: "brief", of: .default, lifetime: -1, note: "", by: "test")
+    await world.test.broker.context.authenticator?.refresh()
+    let connection = try await world.connect()
+    #expect(await fault { try await Self.describe(connection, Self.bearer(made.text)) } == .tokenInvalid)
+    await connection.close()
+    await world.close()
+  }
+
   /// A listener without its plug-in starts, and refuses.
   @Test func startsWithoutItsPlugIn() async throws {
     let authenticators = TestAuthenticators()

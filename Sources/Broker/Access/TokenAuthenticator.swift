@@ -125,11 +125,12 @@ final class TokenAuthenticator: CallAuthenticator {
   // MARK: Instances
 
   /// Makes an instance of the newest table, unless there is one. Returns when it is in force, or could not be made.
-  func refresh() async {
+  /// - Parameter anew: also when there is one.
+  func refresh(anew: Bool = false) async {
     let wanted = registry.snapshot.version
     try? await lanes.alone(in: Self.lane) {
       let isDone = state.withLock { $0.instance != nil && $0.problem == nil && $0.built.version >= wanted }
-      if !isDone { await build() }
+      if anew || !isDone { await build() }
     }
   }
 
@@ -191,20 +192,34 @@ final class TokenAuthenticator: CallAuthenticator {
   // MARK: Upkeep
 
   private static let retryPause = Duration.seconds(1)
-  /// Rounds between two removals of expired tokens.
+  /// Rounds between two removals of expired tokens, and after which an instance that does not answer is replaced.
   private static let roundsPerRemoval = 60
+  private static let roundsPerReplacement = 5
 
   /// Makes an instance as soon as that is possible again, until it is cancelled.
   func run() async {
     var round = 0
     while (try? await Task.sleep(for: Self.retryPause, clock: .continuous)) != nil {
       round += 1
-      let mustBuild = state.withLock { state in
-        state.instance == nil || state.problem != nil || state.built.version < registry.snapshot.version
-      }
-      if mustBuild { await refresh() }
-      if round % Self.roundsPerRemoval == 0 { try? await registry.removeExpired() }
+      await upkeep(round)
     }
+  }
+
+  /// One round of it.
+  func upkeep(_ round: Int) async {
+    let (mustBuild, isMute) = state.withLock { state in
+      (
+        state.instance == nil || state.problem != nil || state.built.version < registry.snapshot.version,
+        state.unanswered != nil
+      )
+    }
+    if mustBuild {
+      await refresh()
+    } else if isMute, round % Self.roundsPerReplacement == 0 {
+      // Its quarantine may have ended, which the old instance does not learn.
+      await refresh(anew: true)
+    }
+    if round % Self.roundsPerRemoval == 0 { try? await registry.removeExpired() }
   }
 }
 

@@ -1,8 +1,7 @@
+import COpenSSL
 import NIOCore
 import NIOPosix
 import Synchronization
-
-import Glibc
 
 /// The bearer token that a client's connections show with every call: a value, or a file that is read again when it
 /// changes. It prints as a placeholder, and leaves this process over TLS only.
@@ -97,17 +96,14 @@ package final class CallToken: Sendable, CustomStringConvertible, CustomDebugStr
   }
 
   private static func bytes(_ path: String) throws(TLSConfigurationError) -> [UInt8] {
-    let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else {
-      throw TLSConfigurationError(description: "the token file \(path): \(String(cString: strerror(errno)))")
+    ERR_clear_error()
+    guard let bio = BIO_new_file(path, "r") else {
+      throw TLSConfigurationError(description: "the token file \(path): \(PEM.lastError())")
     }
-    defer { Glibc.close(descriptor) }
-    // One byte more than the longest token with its line's end shows that there is too much.
+    defer { BIO_free(bio) }
+    // Some bytes more than the longest token with its line's end show that there is too much.
     var bytes = [UInt8](repeating: 0, count: CallCredential.maximumBytes + 16)
-    let count = Glibc.read(descriptor, &bytes, bytes.count)
-    guard count >= 0 else {
-      throw TLSConfigurationError(description: "the token file \(path): \(String(cString: strerror(errno)))")
-    }
-    return Array(bytes.prefix(count))
+    let count = BIO_read(bio, &bytes, Int32(bytes.count))
+    return Array(bytes.prefix(max(0, Int(count))))
   }
 }
