@@ -238,7 +238,8 @@ import Wire
     world.authenticators.set(.crashed)
     let connection = try await world.connect()
     #expect(
-      await fault { try await Self.describe(connection, Self.bearer(made.token)) } == .authenticatorUnavailable)
+      await fault { try await Self.describe(connection, Self.bearer(made.token)) }
+        == .authenticatorUnavailable)
     let before = world.authenticators.made.value
     let authenticator = try #require(world.test.broker.context.authenticator)
     await authenticator.upkeep(1)
