@@ -917,18 +917,11 @@ enum NewFiles {
 
     /// The open calls of one instance: each is a task, and ends by exactly one `complete`.
     ///
-    /// Calls live in shards by their token, so that the host's threads rarely meet at a lock; none is held while anything
-    /// else is called. The host opens at most 1,024 calls an instance and keeps that limit.
+    /// Calls live in shards by their token, so that the host's threads rarely meet at a lock; under one stand only the table
+    /// and the making of a task, which runs elsewhere. The host opens at most 1,024 calls an instance and keeps that limit.
     final class OpenCalls: Sendable {
-      /// A call between its begin and its completion.
-      private struct Open {
-        /// nil until the task is made, which is after the call is noted.
-        var task: Task<Void, Never>?
-        var isCancelled = false
-      }
-
       private final class Shard: Sendable {
-        let open = Mutex<[skein_call: Open]>([:])
+        let open = Mutex<[skein_call: Task<Void, Never>]>([:])
       }
 
       /// How many are open, and the host's token of `quiesce` once it has come.
@@ -953,22 +946,19 @@ enum NewFiles {
       ) {
         count.withLock { $0.open += 1 }
         let shard = shard(of: call)
-        let isNew = shard.open.withLock { $0.updateValue(Open(), forKey: call) == nil }
-        assert(isNew, "the host gave token \(call) twice")
         let context = PluginCall(host: host, token: call, deadlineNanoseconds: deadline)
-        let task = Task {
-          do {
-            complete(call, SKEIN_OK, try await body(context))
-          } catch {
-            complete(call, PluginError(mapping: error).kind.rawValue, [])
-          }
+        // Under the lock, so that the task is in the table before it can end or be cancelled.
+        let before = shard.open.withLock { open in
+          open.updateValue(
+            Task {
+              do {
+                complete(call, SKEIN_OK, try await body(context))
+              } catch {
+                complete(call, PluginError(mapping: error).kind.rawValue, [])
+              }
+            }, forKey: call)
         }
-        // It may have ended, or been cancelled, before this line.
-        let cancelNow = shard.open.withLock { open in
-          open[call]?.task = task
-          return open[call]?.isCancelled ?? false
-        }
-        if cancelNow { task.cancel() }
+        assert(before == nil, "the host gave token \(call) twice")
       }
 
       /// Completes at once a call that has no task.
@@ -977,10 +967,7 @@ enum NewFiles {
       }
 
       func cancel(_ call: skein_call) {
-        let task = shard(of: call).open.withLock { open -> Task<Void, Never>? in
-          open[call]?.isCancelled = true
-          return open[call]?.task
-        }
+        let task = shard(of: call).open.withLock { $0[call] }
         task?.cancel()
       }
 
