@@ -15,6 +15,8 @@ package struct GroupLimits: Sendable, Equatable {
   package static let offsetsPerRequest = 10_000
   /// Tombstones in one round of expiry; the rest goes in the next one.
   package static let expiredPerRound = 1000
+  /// No processing deadline is longer, in milliseconds, whatever `GroupTimes.processingRange` says.
+  package static let longestProcessing: Int64 = 24 * 3_600_000
   /// Joins are refused (GROUP_LIMIT) when a group's epoch has come this far: what was a million changes a second
   /// for half an hour is still far from the end of 32 bits.
   package static let lastJoinableEpoch = Int32.max - (1 << 20)
@@ -79,7 +81,7 @@ package struct GroupConfiguration: Sendable {
 package enum GroupBreakage: Sendable, Hashable, CaseIterable {
   /// A partition is granted although another member has not released it (G7).
   case grantBeforeRelease
-  /// A grant does not raise the member's epoch (G9, the argument of ADR 0010).
+  /// A grant does not raise the member's epoch (G9, the argument of ADR 0011).
   case grantInTheSameEpoch
   /// A list of owned partitions releases what it lacks, whichever epoch it was made in.
   case releaseInAnyEpoch

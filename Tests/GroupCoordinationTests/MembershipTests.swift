@@ -65,7 +65,7 @@ import Testing
     // The newcomer has one partition; when it leaves, one of the others gets it and three hear nothing.
     let giver = (1...4).first { !driver.revoking("m\($0)").isEmpty }
     #expect(giver != nil)
-    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m5", epoch: driver.epoch("m5"))))
+    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m5")))
     let written = driver.log[before...].compactMap {
       if case .assignment(_, let id, .some) = $0 { id } else { nil }
     }
@@ -142,9 +142,9 @@ import Testing
       chosen.append(driver.group?.value.assignor)
     }
     #expect(chosen == ["round-robin", "round-robin", "range"], "with two equal the present one stays")
-    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"))))
+    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m1")))
     #expect(driver.group?.value.assignor == "range")
-    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m2", epoch: driver.epoch("m2"))))
+    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m2")))
     #expect(driver.group?.value.assignor == "round-robin")
   }
 
@@ -218,10 +218,10 @@ import Testing
 
   @Test func aLeaveActsAtOnce() {
     var driver = settled()
-    let leave = LeaveRequest(group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"))
+    let leave = LeaveRequest(group: GroupDriver.key, memberID: "m1")
     #expect(driver.fault(.leave(leave)) == nil)
     #expect(driver.assigned("m2") == [0, 1, 2, 3] && driver.told(2)?.partitions.count == 4)
-    let last = LeaveRequest(group: GroupDriver.key, memberID: "m2", epoch: driver.epoch("m2"))
+    let last = LeaveRequest(group: GroupDriver.key, memberID: "m2")
     #expect(driver.fault(.leave(last)) == nil)
     #expect(driver.group?.value.emptySince == driver.now.wall && driver.group?.members.isEmpty == true)
   }
@@ -236,7 +236,7 @@ import Testing
     _ = driver.heartbeat("m1", session: 1, owned: [0, 1])
     #expect(driver.commit("m1", 0, 10) == nil)
     let leave = LeaveRequest(
-      group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"), isTemporary: true)
+      group: GroupDriver.key, memberID: "m1", isTemporary: true)
     #expect(driver.fault(.leave(leave)) == nil)
     driver.pass(milliseconds: 40_000)
     _ = driver.heartbeat("m2", session: 2)
@@ -257,7 +257,7 @@ import Testing
     driver.join("m2", session: 2)
     _ = driver.heartbeat("m1", session: 1, owned: [0, 1])
     let leave = LeaveRequest(
-      group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"), isTemporary: true)
+      group: GroupDriver.key, memberID: "m1", isTemporary: true)
     _ = driver.fault(.leave(leave))
     for _ in 0..<9 {
       driver.pass(milliseconds: 5_000)

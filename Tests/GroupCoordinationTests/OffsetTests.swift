@@ -65,7 +65,7 @@ import Testing
     let early = driver.epoch("m1")
     driver.join("m2", session: 2)
     _ = driver.heartbeat("m1", session: 1, owned: [0])
-    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m2", epoch: driver.epoch("m2"))))
+    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m2")))
     #expect(driver.assigned("m1") == [0, 1])
     #expect(driver.commit("m1", 1, 3, epoch: early)?.reason == .staleMemberEpoch)
     #expect(driver.commit("m1", 0, 3, epoch: early) == nil)
@@ -109,7 +109,7 @@ import Testing
     var driver = alone([offset(0, 5), offset(1, 5)])
     driver.join("m1", session: 1)
     let epoch = driver.epoch("m1")
-    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m1", epoch: epoch)))
+    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m1")))
     guard
       case .success(.deleted(1))? = driver.ask(
         .deleteOffsets(GroupDriver.key, [GroupDriver.partition(0), GroupDriver.partition(7)]))
@@ -154,7 +154,7 @@ import Testing
       driver.handle(.expireOffsets)
     }
     #expect(stored(&driver).count == 1, "it has a member")
-    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m1", epoch: driver.epoch("m1"))))
+    _ = driver.fault(.leave(LeaveRequest(group: GroupDriver.key, memberID: "m1")))
     driver.now.wall += 6 * Self.day
     driver.handle(.expireOffsets)
     #expect(stored(&driver).count == 1)

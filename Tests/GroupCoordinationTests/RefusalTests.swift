@@ -25,7 +25,7 @@ import Testing
     var driver = two()
     #expect(driver.heartbeat("m9", session: 9)?.reason == .unknownMember)
     #expect(driver.commit("m9", 0, 1)?.reason == .unknownMember)
-    let leave = LeaveRequest(group: GroupDriver.key, memberID: "m9", epoch: 1)
+    let leave = LeaveRequest(group: GroupDriver.key, memberID: "m9")
     #expect(driver.fault(.leave(leave))?.reason == .unknownMember)
     // Also where there is not even a group: a member that was removed hears the same from an empty group and none.
     let other = Heartbeat(group: GroupKey(tenant: "t", name: "none"), memberID: "m1", epoch: 1)

@@ -68,19 +68,30 @@ extension GroupCoordinator {
     for topic in group.topics.topics { ids[topic.name] = topic.id }
     var members: [AssignmentInput.Member] = []
     var owners: [TopicPartition: String] = [:]
+    // Neighbours mostly subscribe to the same.
+    var last: (subscription: Subscription, topics: Set<TopicID>) = (Subscription(), [])
     for (id, member) in group.members {
       guard let profile = member.profile else { continue }
-      var topics = Set(profile.subscription.names.compactMap { ids[$0] })
-      for pattern in profile.subscription.patterns {
-        for name in group.topics.patterns[pattern] ?? [] {
-          if let topic = ids[name] { topics.insert(topic) }
-        }
+      if profile.subscription != last.subscription {
+        last = (profile.subscription, topics(of: profile.subscription, in: group, ids))
       }
-      members.append(AssignmentInput.Member(id: id, labels: profile.labels, topics: topics))
+      members.append(AssignmentInput.Member(id: id, labels: profile.labels, topics: last.topics))
       guard !configuration.breakages.contains(.notSticky) else { continue }
       for partition in member.assignment.target { owners[partition] = id }
     }
     return AssignmentInput(members: members, topics: group.topics.topics, owners: owners)
+  }
+
+  private func topics(
+    of subscription: Subscription, in group: GroupState, _ ids: [String: TopicID]
+  ) -> Set<TopicID> {
+    var topics = Set(subscription.names.compactMap { ids[$0] })
+    for pattern in subscription.patterns {
+      for name in group.topics.patterns[pattern] ?? [] {
+        if let topic = ids[name] { topics.insert(topic) }
+      }
+    }
+    return topics
   }
 
   // MARK: Reconciliation
@@ -89,9 +100,14 @@ extension GroupCoordinator {
   /// get is granted as soon as nobody else has it and the member itself gives nothing back.
   /// - Parameter targets: new targets, or nil for the present ones.
   mutating func reconcile(_ key: GroupKey, targets: [String: Set<TopicPartition>]?, _ turn: inout Turn) {
-    guard let members = table.groups[key]?.members else { return }
-    for id in members.keys.sorted() {
-      guard let old = members[id]?.assignment else { continue }
+    // Most members are not concerned by most changes: they cost a comparison, not a copy.
+    var concerned: [String] = []
+    for (id, member) in table.groups[key]?.members ?? [:] {
+      let target = targets?[id] ?? member.assignment.target
+      if !member.assignment.isSettled || target != member.assignment.target { concerned.append(id) }
+    }
+    for id in concerned.sorted() {
+      guard let old = table.groups[key]?.members[id]?.assignment else { continue }
       var next = old
       if let target = targets?[id] { next.target = target }
       revoke(&next)
@@ -112,7 +128,7 @@ extension GroupCoordinator {
   }
 
   /// Every grant raises the member's epoch above everything that was sent to it before: that is what makes lists and
-  /// commits of earlier epochs recognisable (ADR 0010).
+  /// commits of earlier epochs recognisable (ADR 0011).
   private mutating func grant(
     _ assignment: inout MemberAssignment, to member: String, in key: GroupKey, _ turn: inout Turn
   ) {

@@ -219,7 +219,7 @@ extension GroupCoordinator {
   }
 
   /// Partitions under revocation that the list lacks are released, **if the list was made in the member's current
-  /// epoch**: a list from before a grant does not speak of it (ADR 0010).
+  /// epoch**: a list from before a grant does not speak of it (ADR 0011).
   private mutating func release(_ heartbeat: Heartbeat, owned: Set<TopicPartition>, _ turn: inout Turn) {
     let key = heartbeat.group
     guard var assignment = table.groups[key]?.members[heartbeat.memberID]?.assignment,
@@ -252,7 +252,7 @@ extension GroupCoordinator {
 
   mutating func leave(_ request: LeaveRequest, _ turn: inout Turn) throws(Fault) -> GroupReply {
     let key = request.group
-    let member = try member(request.memberID, in: key, epoch: request.epoch)
+    guard let member = table.groups[key]?.members[request.memberID] else { throw unknown(request.memberID, key) }
     guard request.isTemporary, member.profile?.instanceID != nil else {
       remove(request.memberID, from: key, telling: nil, &turn)
       changed(key, &turn)
@@ -279,15 +279,19 @@ extension GroupCoordinator {
   /// that range are what a message on its way looks like (G5).
   func member(_ id: String, in key: GroupKey, epoch: Int32) throws(Fault) -> GroupMember {
     guard let member = table.groups[key]?.members[id], let profile = member.profile else {
-      throw Fault(
-        .unknownMember,
-        "the group \(key.name.displayable) has no member \(id.displayable): it left, or was removed; drop all partitions and join with a new id",
-        metadata: ["group": key.name, "member_id": id])
+      throw unknown(id, key)
     }
     guard epoch >= profile.joinEpoch, epoch <= member.assignment.epoch else {
       throw stale(epoch, profile.joinEpoch...max(member.assignment.epoch, profile.joinEpoch), key)
     }
     return member
+  }
+
+  private func unknown(_ id: String, _ key: GroupKey) -> Fault {
+    Fault(
+      .unknownMember,
+      "the group \(key.name.displayable) has no member \(id.displayable): it left, or was removed; drop all partitions and join with a new id",
+      metadata: ["group": key.name, "member_id": id])
   }
 
   func stale(_ epoch: Int32, _ valid: ClosedRange<Int32>, _ key: GroupKey) -> Fault {

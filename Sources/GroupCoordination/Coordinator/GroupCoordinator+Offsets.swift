@@ -19,7 +19,6 @@ extension GroupCoordinator {
     } else {
       assignment = nil
       try checkNoMembers(key)
-      try createForOffsets(key, &turn)
     }
     var results: [Fault?] = []
     for offset in request.offsets {
@@ -75,6 +74,7 @@ extension GroupCoordinator {
     } else if let count = table.groups[key]?.offsets.count, count >= limits.offsets {
       throw limit("committed offsets", count, limits.offsets, key)
     }
+    try createForOffsets(key, &turn)
     write(commit, in: key, &turn)
   }
 
@@ -157,7 +157,7 @@ extension GroupCoordinator {
     let known = table.groups[key]?.offsets ?? [:]
     let count = known.count + Set(offsets.map(\.partition)).count { known[$0] == nil }
     if count > limits.offsets { throw limit("committed offsets", count, limits.offsets, key) }
-    if !dryRun { try createForOffsets(key, &turn) }
+    if !dryRun, !offsets.isEmpty { try createForOffsets(key, &turn) }
     var changes: [(partition: TopicPartition, before: Offset?, after: Offset)] = []
     for offset in offsets {
       changes.append((offset.partition, known[offset.partition]?.offset, offset.offset))

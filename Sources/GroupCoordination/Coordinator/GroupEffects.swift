@@ -52,7 +52,7 @@ package enum MemberMessage: Sendable {
   case goAway(Fault)
 }
 
-/// The whole of it, every time. How a member applies it (ADR 0010):
+/// The whole of it, every time. How a member applies it (ADR 0011):
 /// - `epoch` lower than its own: not at all.
 /// - another `joinEpoch` than that of the messages before: it was removed meanwhile, and a late copy of its join has
 ///   brought it in again. It drops everything without committing, and goes on as if it had no epoch.

@@ -102,17 +102,16 @@ package struct Heartbeat: Sendable {
   }
 }
 
+/// Needs no epoch: a member id is never used again, so whoever says that it goes may go.
 package struct LeaveRequest: Sendable {
   package var group: GroupKey
   package var memberID: String
-  package var epoch: Int32
   /// A static member that comes back: what it had waits for it for the session time (G4: -2).
   package var isTemporary: Bool
 
-  package init(group: GroupKey, memberID: String, epoch: Int32, isTemporary: Bool = false) {
+  package init(group: GroupKey, memberID: String, isTemporary: Bool = false) {
     self.group = group
     self.memberID = memberID
-    self.epoch = epoch
     self.isTemporary = isTemporary
   }
 }

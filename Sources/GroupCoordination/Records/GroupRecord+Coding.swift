@@ -188,6 +188,10 @@ extension MemberProfile {
     }
     assignor = try reader.optionalString()
     processing = try reader.integer()
+    // Nanoseconds are made of it.
+    guard (0...GroupLimits.longestProcessing).contains(processing) else {
+      throw .invalid("a processing deadline of \(processing) ms")
+    }
     joinEpoch = try reader.integer()
   }
 }

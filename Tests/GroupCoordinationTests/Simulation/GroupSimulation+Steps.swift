@@ -228,7 +228,7 @@ extension GroupSimulation {
     send(
       .leave(
         LeaveRequest(
-          group: Self.key, memberID: member.memberID, epoch: member.epoch,
+          group: Self.key, memberID: member.memberID,
           isTemporary: member.instance != nil && random.chance(60))), from: index)
     members[index].drop()
   }

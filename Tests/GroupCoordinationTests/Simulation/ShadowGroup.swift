@@ -65,7 +65,7 @@ struct ShadowGroup {
     }
   }
 
-  /// G8 and the argument of ADR 0010, from one assignment of a member to the next.
+  /// G8 and the argument of ADR 0011, from one assignment of a member to the next.
   private func checkSuccession(_ id: String, _ old: MemberAssignment, _ new: MemberAssignment) throws(Broken)
   {
     let added = new.assigned.filter { old.grantEpoch($0.key) == nil }
