@@ -252,7 +252,9 @@ extension GroupCoordinator {
 
   mutating func leave(_ request: LeaveRequest, _ turn: inout Turn) throws(Fault) -> GroupReply {
     let key = request.group
-    guard let member = table.groups[key]?.members[request.memberID] else { throw unknown(request.memberID, key) }
+    guard let member = table.groups[key]?.members[request.memberID] else {
+      throw unknown(request.memberID, key)
+    }
     guard request.isTemporary, member.profile?.instanceID != nil else {
       remove(request.memberID, from: key, telling: nil, &turn)
       changed(key, &turn)
