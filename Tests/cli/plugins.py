@@ -22,6 +22,7 @@ static void batch(void *self, const skein_topic *topic, const skein_records *rec
   (void)self;
   for (uint32_t i = 0; i < records->count; i++) {
     uint32_t sum = 0;
+    %(each)s
     for (size_t k = 0; k < records->keys[i].len; k++) sum = sum * 31u + records->keys[i].ptr[k];
     out[i] = records->keys[i].ptr ? (int32_t)(sum %% (uint32_t)topic->partitions) : SKEIN_ANY_PARTITION;
   }
@@ -36,11 +37,11 @@ SKEIN_ENTRY const skein_plugin *skein_plugin_entry(const skein_host *host) { (vo
 MARK = "SKEIN_PLUGIN_ABI_MARK;"
 
 
-def compile_plugin(folder, id="com.acme.sticky", version="1.0.0", mark=MARK, entry="", flags=()):
+def compile_plugin(folder, id="com.acme.sticky", version="1.0.0", mark=MARK, entry="", each="", flags=()):
     """A C plug-in, from the public header alone."""
     folder.mkdir(parents=True, exist_ok=True)
     source, output = folder / "plugin.c", folder / "plugin.so"
-    source.write_text(SOURCE % {"mark": mark, "id": id, "version": version, "entry": entry})
+    source.write_text(SOURCE % {"mark": mark, "id": id, "version": version, "entry": entry, "each": each})
     subprocess.run(
         ["cc", "-std=c11", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-z,nodelete",
          *flags, "-I", ROOT / "Sources/CSkeinPlugin/include", "-o", output, source], check=True)

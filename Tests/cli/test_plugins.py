@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,48 @@ def test_a_plugin_that_crashes_is_not_installed(house):
     refused(
         skein, "plugin", "install", "crash.skeinplug", reason="PLUGIN_PROBE_FAILED", cause="2.4.0", cure="ask its author")
     assert "2.4.0" not in skein.ok("plugin", "list").out
+
+
+def test_a_crash_is_told_and_three_are_a_quarantine(house):
+    skein, broker, home = house
+    folder = home / "boom"
+    compile_plugin(
+        folder, version="2.5.0",
+        each='if (records->keys[i].len == 4 && !memcmp(records->keys[i].ptr, "boom", 4)) __builtin_trap();')
+    template(folder, version="2.5.0")
+    skein.ok("plugin", "pack", folder, "--key", "acme.key", "--to", "boom.skeinplug")
+    skein.ok("plugin", "install", "boom.skeinplug")
+    name = f"{ID}@2.5.0"
+    skein.ok("topic", "create", "boom", "-p", 3, "--partitioner", name)
+    skein.ok("topic", "create", "calm", "-p", 3)
+    # It tries again and again, as it should: no record was published, and each try is a crash.
+    producer = skein.start("produce", "boom", "--key", "boom", "--value", "x")
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            info = skein.ok("plugin", "info", name, "-o", "json").json
+            if info["plugin"]["state"] == "quarantined":
+                break
+        assert info["plugin"]["state"] == "quarantined", info
+        assert info["problem"]["reason"] == "PLUGIN_QUARANTINED" and info["strikes"] == 3, info
+        fault = info["recent_faults"][-1]
+        assert fault["kind"] == "crash" and "boom" in fault["used_by"], info
+        shown = skein.ok("plugin", "info", name).out
+        assert "crash" in shown and "skein plugin release" in shown
+        refused(
+            skein, "topic", "create", "late", "--partitioner", name, reason="PLUGIN_QUARANTINED",
+            cause="in quarantine", cure="skein plugin release")
+        # The broker and its other topics serve on, and health names the one that does not.
+        skein.ok("produce", "calm", "--key", "boom", "--value", "x")
+        health = skein.run("cluster", "health", "-o", "json").json
+        assert any(problem["subject"] == "topic boom" for problem in health["problems"]), health
+    finally:
+        producer.terminate()
+        producer.communicate(timeout=60)
+    assert skein.ok("plugin", "release", name, "-o", "json").json["state"] == "ready"
+    assert 'msg="plugin quarantined"' in (home / "skeind.log").read_text()
+    skein.ok("topic", "delete", "boom")
+    skein.ok("plugin", "remove", name)
 
 
 def stored(broker, skein, name):
