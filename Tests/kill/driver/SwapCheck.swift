@@ -5,6 +5,8 @@ import SkeinClient
 struct SwapCheck {
   let options: SwapDriver
   let ledgers: [SwapLedger]
+  /// Generations that were seen on the way: the broker remembers the last 16 only.
+  let history: [UInt32: PartitionerGeneration]
 
   private struct Record {
     let offset: Int64
@@ -20,7 +22,8 @@ struct SwapCheck {
       logs.append(try await read(client, partition, entries, &report))
     }
     countRecords(logs, entries, &report)
-    checkOrder(logs, entries, description.generations, &report)
+    let all = history.merging(description.generations.map { ($0.generation, $0) }, uniquingKeysWith: { $1 })
+    checkOrder(logs, entries, all.values.sorted { $0.generation < $1.generation }, &report)
   }
 
   private func read(
@@ -88,13 +91,19 @@ struct SwapCheck {
     _ report: inout SwapReport
   ) {
     let unkeyed = Set(options.unkeyed.split(separator: ",").map(String.init))
-    let known = generations.sorted { $0.generation < $1.generation }
-    // Of what is older than the history no cuts are known; it cannot be checked further than its first.
-    if let first = known.first, first.generation > 1, !first.isFenced { report.isPartial = true }
+    // From a gap on, only the newest unbroken stretch is checked; no cuts are known of what is older.
+    let gap = generations.indices.last { $0 > 0 && generations[$0].generation != generations[$0 - 1].generation + 1 }
+    let known = Array(generations[(gap ?? 0)...])
     var last = entries.map { _ in [Int](repeating: -1, count: options.keys) }
     var at = [Int](repeating: 0, count: logs.count)
     var position = 0
     var wasKeptTogether = true
+    if let first = known.first, first.generation > 1 {
+      report.isPartial = true
+      for (partition, cut) in first.cuts.enumerated() where logs.indices.contains(partition) {
+        while at[partition] < logs[partition].count, logs[partition][at[partition]].offset < cut { at[partition] += 1 }
+      }
+    }
     while position < known.count {
       // The generations up to the next fence.
       var names = [known[position].binding.partitioner]

@@ -54,6 +54,7 @@ struct SwapTrial {
     let wall = Int64(Date().timeIntervalSince1970 * 1000)
     let ledgers = (0..<options.producers).map { _ in SwapLedger() }
     var spans: [Span] = []
+    var history: [UInt32: PartitionerGeneration] = [:]
     let loads = Task {
       await withTaskGroup(of: Void.self) { group in
         for (number, ledger) in ledgers.enumerated() {
@@ -69,7 +70,7 @@ struct SwapTrial {
         try await waitForEnd(isOver)
       } else {
         try await Task.sleep(for: .milliseconds(options.before))
-        spans = try await swapAll(client, &broker, ledgers, begun, isOver, &report)
+        spans = try await swapAll(client, &broker, ledgers, begun, &history, &report)
         try await Task.sleep(for: .milliseconds(300))
       }
     } catch {
@@ -89,7 +90,7 @@ struct SwapTrial {
       }
     }
     sort(ledgers, spans, &report)
-    try await SwapCheck(options: options, ledgers: ledgers).run(client, &report)
+    try await SwapCheck(options: options, ledgers: ledgers, history: history).run(client, &report)
     await client.close()
     try await broker?.terminate()
     return report
@@ -127,7 +128,8 @@ struct SwapTrial {
 
   private func swapAll(
     _ client: Client, _ broker: inout BrokerProcess?, _ ledgers: [SwapLedger],
-    _ begun: ContinuousClock.Instant, _ isOver: Stop, _ report: inout SwapReport
+    _ begun: ContinuousClock.Instant, _ history: inout [UInt32: PartitionerGeneration],
+    _ report: inout SwapReport
   ) async throws -> [Span] {
     var random = SplitMix(state: seed)
     var spans: [Span] = []
@@ -141,7 +143,7 @@ struct SwapTrial {
       let heard = Heard()
       let swap = Task { try await follow(client, target, heard) }
       if broker != nil, random.below(100) < options.killShare {
-        try await Task.sleep(for: .microseconds(random.below(options.killWithin * 1000 + 1)))
+        try await moment(heard, &random)
         try await broker?.kill()
         report.kills += 1
         _ = try? await swap.value
@@ -153,7 +155,8 @@ struct SwapTrial {
       spans.append((begin, finish + 100_000_000))
       report.swaps += 1
       if let pause = heard.pause { report.pauses.append(pause) }
-      try await checkGeneration(client, before, target, heard.committed, &report)
+      let generations = try await checkGeneration(client, before, target, heard.committed, &report)
+      for generation in generations { history[generation.generation] = generation }
       if number % 20 == 0 {
         say(
           "\(number) swaps, \(report.kills) kills, \(ledgers.reduce(0) { $0 + $1.acknowledged }) acknowledged"
@@ -163,6 +166,18 @@ struct SwapTrial {
       try await Task.sleep(for: .milliseconds(options.every))
     }
     return spans
+  }
+
+  /// Some time after the swap begins, or just after one of its steps: a commit takes but milliseconds.
+  private func moment(_ heard: Heard, _ random: inout SplitMix) async throws {
+    let steps: [PartitionerProgress.Phase?] = [nil, .prepared, .fenced, .committed]
+    let step = steps[random.below(options.fence ? 4 : 2)]
+    let pause = random.below(step == nil ? options.killWithin * 1000 + 1 : 8_000)
+    let deadline = ContinuousClock.now + .seconds(10)
+    while let step, !heard.has(step), ContinuousClock.now < deadline {
+      try await Task.sleep(for: .microseconds(100))
+    }
+    try await Task.sleep(for: .microseconds(pause))
   }
 
   private func follow(_ client: Client, _ target: PartitionerBinding, _ heard: Heard) async throws {
@@ -180,7 +195,7 @@ struct SwapTrial {
   private func checkGeneration(
     _ client: Client, _ before: TopicSummary, _ target: PartitionerBinding, _ committed: UInt32?,
     _ report: inout SwapReport
-  ) async throws {
+  ) async throws -> [PartitionerGeneration] {
     let description = try await client.admin.describeTopic(options.topic)
     let now = description.topic
     let text =
@@ -193,7 +208,7 @@ struct SwapTrial {
     }
     if let last = description.generations.last, last.rollsBackTo != nil, now.generation > before.generation {
       report.rolledBack += 1
-      return
+      return description.generations
     }
     if now.generation == before.generation, now.partitioner == before.partitioner {
       if let committed { report.note(\.broken, "\(text), which was committed as \(committed)") }
@@ -202,6 +217,7 @@ struct SwapTrial {
     } else {
       report.note(\.broken, text)
     }
+    return description.generations
   }
 
   /// Records are acknowledged again, of every producer.
@@ -237,12 +253,20 @@ final class Stop: Sendable {
 
 /// What was heard of a swap before it, or the broker, ended.
 final class Heard: Sendable {
-  private let state = Mutex<(committed: UInt32?, pause: Int64?)>((nil, nil))
+  private struct State {
+    var committed: UInt32?
+    var pause: Int64?
+    var phases: [PartitionerProgress.Phase] = []
+  }
+  private let state = Mutex(State())
   var committed: UInt32? { state.withLock { $0.committed } }
   var pause: Int64? { state.withLock { $0.pause } }
 
+  func has(_ phase: PartitionerProgress.Phase) -> Bool { state.withLock { $0.phases.contains(phase) } }
+
   func take(_ step: PartitionerProgress) {
     state.withLock { state in
+      state.phases.append(step.phase)
       if step.phase == .committed { state.committed = step.generation }
       if step.phase == .flipped { state.pause = Int64(step.pause / .microseconds(1)) }
     }
