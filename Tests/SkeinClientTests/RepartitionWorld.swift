@@ -77,6 +77,8 @@ final class RepartitionWorld {
     configuration.linger = .zero
     configuration.deliveryDeadline = .seconds(1_000_000)
     configuration.batchBytes = 300
+    // Small chunks; the records of a run fit in.
+    configuration.bufferBytes = 32 * 1024
     configuration.compression = codec
     configuration.deliveryHandler = { delivery in box.all.withLock { $0.append(delivery) } }
     core = ProducerCore(configuration: try configuration.validated(), random: random)

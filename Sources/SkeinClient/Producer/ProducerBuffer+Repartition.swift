@@ -73,7 +73,7 @@ extension ProducerBuffer {
     let later = topics[topic].staging?.chunks.drain() ?? []
     let moved = takeOut(topic, machine: &machine)
     topics[topic].partitioner = change.partitioner.local
-    topics[topic].staging = change.partitioner.asked.map(Staging.init)
+    topics[topic].staging = staging(change.partitioner)
     topics[topic].generation = change.generation
     addLanes(topic: topic, upTo: change.partitions, machine: &machine)
     endChange(topic)

@@ -12,6 +12,12 @@ import SkeinCore
 ///    stick to now.
 /// Nothing is published by a question, so one whose answer was lost, late or of another generation is asked again.
 extension ProducerBuffer {
+  func staging(_ partitioner: TopicPartitioner) -> Staging? {
+    partitioner.asked.map { shape in
+      Staging(shape: shape, chunkBytes: Staging.chunkBytes(bufferBytes: configuration.bufferBytes))
+    }
+  }
+
   /// Whether anything waits for a partition.
   var hasStaged: Bool { topics.contains { $0.staging.map { !$0.isEmpty } ?? false } }
 
@@ -32,7 +38,7 @@ extension ProducerBuffer {
   ) throws(SkeinError) -> Appended {
     try check(record, topic: topic)
     if let chunk = staging.filling,
-      chunk.charged + cost > Staging.chunkBytes || chunk.count >= Staging.maxRecords
+      chunk.charged + cost > staging.chunkBytes || chunk.count >= Staging.maxRecords
         || takenAt.map({ abs($0 - chunk.openedAt) > Staging.maxAge }) ?? false
     {
       staging.close()

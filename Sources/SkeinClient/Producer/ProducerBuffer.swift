@@ -140,7 +140,7 @@ struct ProducerBuffer: ~Copyable {
   ) -> Int {
     topics.append(
       Topic(
-        name: name, partitioner: partitioner.local, staging: partitioner.asked.map(Staging.init),
+        name: name, partitioner: partitioner.local, staging: staging(partitioner),
         generation: generation, codec: configuration.compression ?? codec ?? .none,
         metrics: SentMetrics(topic: name)))
     addLanes(topic: topics.count - 1, upTo: partitions, machine: &machine)

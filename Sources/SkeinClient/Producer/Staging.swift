@@ -4,18 +4,19 @@ import SkeinCore
 /// records were taken. The first few are asked about at once; answers are applied from the front only, so a key's
 /// records reach their partition in order however the answers come. Confined to the producer's lock.
 final class Staging {
-  /// Chunks at the front that may be asked about at once: one is on its way there, one is being placed, one is on
-  /// its way back, and one waits in each queue between.
-  static let window = 8
+  /// Chunks at the front that may be asked about at once. A question waits behind the batches that were sent before
+  /// it, in sockets and windows: as much must be staged as may lie there, or the stream runs dry.
+  static let window = 16
   /// Records of a question, at most (the broker's limit).
   static let maxRecords = 10_000
-  /// A chunk is closed when its records reach this many bytes: large enough that a question costs little a record,
-  /// small enough that the copy is still in the cache when it is placed.
-  static let chunkBytes = 256 * 1024
+  /// A chunk is closed when its records reach this many bytes: a question of it costs little a record, and a window
+  /// of such chunks is a part of the producer's buffer only.
+  static func chunkBytes(bufferBytes: Int) -> Int { min(512 * 1024, max(1024, bufferBytes / 32)) }
   /// A chunk takes records for at most this long, in nanoseconds: its deadline is that of its first one.
   static let maxAge: Int64 = 500_000_000
 
   let shape: AssignmentShape
+  let chunkBytes: Int
   /// Takes records.
   var filling: StagedChunk?
   /// Closed, in order.
@@ -26,7 +27,10 @@ final class Staging {
   /// Records, bytes of keys and of the rest in the last chunk.
   var hint = (records: 64, keys: 1024, rest: 4096)
 
-  init(shape: AssignmentShape) { self.shape = shape }
+  init(shape: AssignmentShape, chunkBytes: Int) {
+    self.shape = shape
+    self.chunkBytes = chunkBytes
+  }
 
   var isEmpty: Bool { filling == nil && chunks.isEmpty }
 
