@@ -89,7 +89,8 @@ import Testing
       try await producer.send(to: "t", value: [1])
       // The certificate is there before its key: the two do not belong together for a while.
       let second = try broker.identity(principal: "second")
-      try files(TLSIdentity(ca: second.ca, certificate: try #require(second.certificate), key: .file("")), in: folder)
+      try files(
+        TLSIdentity(ca: second.ca, certificate: try #require(second.certificate), key: .file("")), in: folder)
       try await broker.restart()
       async let place = producer.send(to: "t", value: [2])
       try await Task.sleep(for: .milliseconds(150))

@@ -92,7 +92,9 @@ struct SwapCheck {
   ) {
     let unkeyed = Set(options.unkeyed.split(separator: ",").map(String.init))
     // From a gap on, only the newest unbroken stretch is checked; no cuts are known of what is older.
-    let gap = generations.indices.last { $0 > 0 && generations[$0].generation != generations[$0 - 1].generation + 1 }
+    let gap = generations.indices.last {
+      $0 > 0 && generations[$0].generation != generations[$0 - 1].generation + 1
+    }
     let known = Array(generations[(gap ?? 0)...])
     var last = entries.map { _ in [Int](repeating: -1, count: options.keys) }
     var at = [Int](repeating: 0, count: logs.count)
@@ -101,7 +103,9 @@ struct SwapCheck {
     if let first = known.first, first.generation > 1 {
       report.isPartial = true
       for (partition, cut) in first.cuts.enumerated() where logs.indices.contains(partition) {
-        while at[partition] < logs[partition].count, logs[partition][at[partition]].offset < cut { at[partition] += 1 }
+        while at[partition] < logs[partition].count, logs[partition][at[partition]].offset < cut {
+          at[partition] += 1
+        }
       }
     }
     while position < known.count {
