@@ -33,7 +33,9 @@ import Testing
       #expect(difference.before.reduce(0, +) == 300 && difference.after.count == 3)
       let refused = await Self.reason { _ = try await Self.steps(admin.setPartitioner("t", to: sticky)) }
       #expect(refused == "REORDER_NOT_ACCEPTED")
-      #expect(await Self.reason { _ = try await Self.steps(admin.rollbackPartitioner("t")) } == "NO_EARLIER_GENERATION")
+      #expect(
+        await Self.reason { _ = try await Self.steps(admin.rollbackPartitioner("t")) }
+          == "NO_EARLIER_GENERATION")
 
       var options = PartitionerChangeOptions()
       options.fence = true
