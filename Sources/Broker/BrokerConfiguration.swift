@@ -58,6 +58,8 @@ package struct BrokerConfiguration: Sendable {
   package var pluginReleaseKey = ""
   /// The program in which plug-ins run; empty: none, so that every plug-in is refused.
   package var pluginHostProgram = ""
+  /// User and group that children with plug-ins become; 0 = the broker's own.
+  package var pluginUserID: UInt32 = 0
   /// Milliseconds that a topic's new partitioner is watched unless the operator says otherwise.
   package var partitionerWatchMilliseconds: Int64 = 300_000
   /// Where partitioners come from instead of the plug-in manager, for tests.

@@ -140,6 +140,7 @@ final class PluginChild: @unchecked Sendable {
   /// The plug-in is in; instances are made, those of the process before first.
   func loaded(_ running: RunningChild) {
     running.isLoaded = true
+    startReport.landlock = running.landlock
     startReport.loadNanoseconds = PluginClock.now - running.helloedAt
     startReport.startNanoseconds = PluginClock.now - running.spawned.startedAt
     for number in instances.keys.sorted() { sendCreate(number) }

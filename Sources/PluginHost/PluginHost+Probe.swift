@@ -65,7 +65,8 @@ extension PluginHost {
     report.startNanoseconds = seen.startNanoseconds
     report.loadNanoseconds = seen.loadNanoseconds
     report.residentBytes = seen.residentBytes
-    notes.insert("\(report.calls) calls, load \(report.loadNanoseconds / 1_000) us", at: 0)
+    report.landlock = seen.landlock
+    notes.insert("\(report.calls) calls, load \(report.loadNanoseconds / 1_000) us, \(seen.landlock > 0 ? "seccomp and Landlock" : "seccomp")", at: 0)
     report.detail = notes.joined(separator: "; ")
     return report
   }

@@ -84,6 +84,8 @@ package struct ProbeReport: Sendable, Hashable {
   /// Partitioner: a record, in batches of 100, nanoseconds, as the broker sees it.
   package var nanosecondsPerRecord: Int64 = 0
   package var residentBytes: Int64 = 0
+  /// The version of Landlock around it; 0: the kernel has none.
+  package var landlock: UInt32 = 0
   /// One line for `PluginCheck.detail`.
   package var detail = ""
   package init() {}

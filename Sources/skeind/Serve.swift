@@ -166,6 +166,7 @@ extension BrokerConfiguration {
     scrubIntervalMilliseconds = settings.integer("scrub.interval-ms")
     allowsDevelopmentPlugins = settings["plugins.allow-dev"] == "true"
     pluginReleaseKey = try Self.releaseKey(settings["plugins.release-key"])
+    pluginUserID = UInt32(clamping: settings.integer("plugins.child-user-id"))
     pluginHostProgram = Self.hostProgram(settings["plugins.host-program"])
     tokenListener = try TokenListenerConfiguration.checked(
       settings["token-listen"].isEmpty

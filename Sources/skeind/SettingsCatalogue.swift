@@ -165,6 +165,11 @@ struct SettingDefinition: Sendable {
         "File: the program in which plug-ins run outside the broker; empty = skein-plugin-host beside skeind."
     ),
     .init(
+      key: "plugins.child-user-id", kind: .integer(0...4_294_967_294), standard: "0",
+      meaning:
+        "User and group number that children with plug-ins become, where the broker runs as root; 0 = the broker's own."
+    ),
+    .init(
       key: "plugins.watch-ms", kind: .integer(0...86_400_000), standard: "300000",
       meaning:
         "How long a topic's new partitioner is watched, and rolled back by itself when it is bad, in milliseconds; 0 = not at all."

@@ -10,16 +10,16 @@ import SkeinCore
 
 /// ```
 /// PluginBench figures FILE.so ID VERSION [HOST-PROGRAM]   ns a key in the broker and in a child, load time, memory
-/// PluginBench once FILE.so ID VERSION RUN KEY             places KEY in this very process
+/// PluginBench once FILE.so ID VERSION RUN KEY HANG-MS     places KEY in this very process
 /// ```
 enum Bench {
   static func run(_ arguments: [String]) async {
     do {
       switch arguments.dropFirst().first {
       case "figures" where arguments.count >= 5: try await figures(arguments)
-      case "once" where arguments.count == 7: try await once(arguments)
+      case "once" where arguments.count == 8: try await once(arguments)
       default:
-        print("PluginBench figures FILE.so ID VERSION [HOST-PROGRAM] | once FILE.so ID VERSION RUN KEY")
+        print("PluginBench figures FILE.so ID VERSION [HOST-PROGRAM] | once FILE.so ID VERSION RUN KEY HANG-MS")
         exit(64)
       }
     } catch {
@@ -34,7 +34,7 @@ enum Bench {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     var configuration = PluginHostConfiguration(
       hostProgram: hostProgram(arguments), runDirectory: arguments[5])
-    configuration.hangLimitMilliseconds = 1_200
+    configuration.hangLimitMilliseconds = Int64(arguments[7]) ?? 10_000
     let host = try await PluginHost.start(
       configuration, group: group, time: BenchTime(), logger: Logger(label: "bench"),
       onQuarantine: { sha256, _, why in print("quarantined \(sha256): \(why)") })

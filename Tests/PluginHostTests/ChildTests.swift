@@ -13,7 +13,7 @@ import Testing
   @Test func placesRecordsInAChild() async throws {
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(.good), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(.good), config: "", usedBy: "topic orders")
       let placed = try await partitioner.place(PlacementBatch(["a", nil, "b", ""]), test).get()
       #expect(placed == [fnv("a", 8), -1, fnv("b", 8), fnv("", 8)])
       #expect(partitioner.counts.calls == 1)
@@ -29,7 +29,7 @@ import Testing
 
   @Test func theLastReferenceEndsTheInstanceAndTheLastInstanceTheChild() async throws {
     try await TestHost.with { test in
-      let artifact = try TestPlugin.artifact(.good)
+      let artifact = try await TestPlugin.artifact(.good)
       var first: (any PartitionerInstance)? = try await test.host.partitioner(
         artifact, config: "", usedBy: "a")
       let second = try await test.host.partitioner(artifact, config: "", usedBy: "b")
@@ -55,7 +55,8 @@ import Testing
 
   @Test func aProbeOfAllKindsReportsWhatItSaw() async throws {
     try await TestHost.with { test in
-      let artifact = try TestPlugin.artifact(.good, kinds: [.partitioner, .authenticator, .offsetStore])
+      let artifact = try await TestPlugin.artifact(
+        .good, kinds: [.partitioner, .authenticator, .offsetStore])
       let report = try await test.host.probe(artifact, config: "")
       #expect(report.calls == 3_000)
       #expect(report.nanosecondsPerRecord > 0)
@@ -70,7 +71,7 @@ import Testing
     defer { try? FileManager.default.removeItem(atPath: folder) }
     try Data("sesame!".utf8).write(to: URL(fileURLWithPath: folder + "/secret"))
     try await TestHost.with { test in
-      let artifact = try TestPlugin.artifact(.good, paths: [folder])
+      let artifact = try await TestPlugin.artifact(.good, paths: [folder])
       let good = try await test.host.partitioner(
         artifact, config: #"{"pool": {"after": 3}, "secret": {"secret_file": "\#(folder)/secret"}}"#,
         usedBy: "topic orders")
@@ -100,7 +101,7 @@ import Testing
   @Test func aPluginsSeriesStandInTheMetrics() async throws {
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(.good), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(.good), config: "", usedBy: "topic orders")
       for _ in 0..<3 { _ = await partitioner.place(PlacementBatch(["a"]), test) }
       try await TestHost.eventually("the series") {
         test.host.metrics().contains {
@@ -116,7 +117,7 @@ import Testing
   @Test func aBatchBeyondTheLimitsNeverReachesAPlugin() async throws {
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(.good), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(.good), config: "", usedBy: "topic orders")
       for batch in [
         PlacementBatch([]), PlacementBatch(["a"], partitions: 0), PlacementBatch(["a"], partitions: 10_001),
         PlacementBatch([String?](repeating: nil, count: 100_001)),
@@ -141,11 +142,11 @@ import Testing
   /// The kernel kills a child with its broker, also while the plug-in hangs and reads nothing.
   @Test func noChildSurvivesItsBroker() async throws {
     let image = FileManager.default.temporaryDirectory.appendingPathComponent("skein-ph-\(UUID()).so")
-    try Data(try TestPlugin.bytes(.hangAtLoad)).write(to: image)
+    try Data(try await TestPlugin.bytes(.hangAtLoad)).write(to: image)
     defer { try? FileManager.default.removeItem(at: image) }
     let hello = ChildHello(id: "com.acme.test", pluginVersion: "1.0.0").frame()
     let script = """
-      import os, socket, subprocess, sys
+      import os, socket, subprocess, sys, time
       import fcntl
       a, b = (fcntl.fcntl(s.detach(), fcntl.F_DUPFD, 20) for s in socket.socketpair())
       image = fcntl.fcntl(os.open(sys.argv[2], os.O_RDONLY), fcntl.F_DUPFD, 20)
@@ -153,28 +154,22 @@ import Testing
       p = subprocess.Popen([sys.argv[1], '--child', str(os.getpid()), '0', '0', str(1 << 31), '64', '0'], pass_fds=(3, 4), env={})
       os.write(a, bytes.fromhex(sys.argv[3]))
       os.read(a, 1)
-      print(p.pid, flush=True)
-      sys.stdin.read()
+      open(sys.argv[4] + 'new', 'w').write(str(p.pid))
+      os.rename(sys.argv[4] + 'new', sys.argv[4])
+      time.sleep(100)
       """
-    let broker = Process()
-    broker.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
-    broker.arguments = ["-c", script, TestHost.hostProgram, image.path, Hex.string(hello)]
-    let output = Pipe()
-    let input = Pipe()
-    broker.standardOutput = output
-    broker.standardInput = input
-    try broker.run()
-    var line = Data()
-    while !line.contains(0x0a) {
-      let more = output.fileHandleForReading.availableData
-      try #require(!more.isEmpty)
-      line += more
+    let told = image.path + ".pid"
+    defer { try? FileManager.default.removeItem(atPath: told) }
+    let broker = try TestProcess(
+      "/usr/bin/python3", ["-c", script, TestHost.hostProgram, image.path, Hex.string(hello), told])
+    var pid: Int32 = 0
+    try await TestHost.eventually("the child's number") {
+      pid = (try? String(contentsOfFile: told, encoding: .utf8)).flatMap { Int32($0) } ?? 0
+      return pid > 0
     }
-    let pid = try #require(
-      Int32(String(decoding: line, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)))
     #expect(kill(pid, 0) == 0)
-    kill(broker.processIdentifier, SIGKILL)
-    broker.waitUntilExit()
+    kill(broker.pid, SIGKILL)
+    _ = try await broker.end()
     try await TestHost.eventually("the end of the child") { Self.isGone(pid) }
   }
 
@@ -191,7 +186,7 @@ import Testing
     var pid: Int32 = 0
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(.good), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(.good), config: "", usedBy: "topic orders")
       pid = try #require(test.host.status(partitioner.reference)).processID
       await test.host.close()
       #expect(kill(pid, 0) != 0)
@@ -200,7 +195,7 @@ import Testing
       }
       #expect(fault.reason == .partitionerUnavailable)
       await #expect(throws: Fault.self) {
-        try await test.host.partitioner(try TestPlugin.artifact(.good), config: "", usedBy: "late")
+        try await test.host.partitioner(try await TestPlugin.artifact(.good), config: "", usedBy: "late")
       }
     }
   }
@@ -210,7 +205,7 @@ import Testing
       $0.partitionerDeadlineMilliseconds = 60_000; $0.controlDeadlineMilliseconds = 300
     }) { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(.hang), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(.hang), config: "", usedBy: "topic orders")
       async let hanging = partitioner.place(PlacementBatch(["boom"]), test)
       try await Task.sleep(for: .milliseconds(50))
       await test.host.close()

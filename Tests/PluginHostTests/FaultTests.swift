@@ -19,8 +19,8 @@ import Testing
     (.crashInCreate, "its process ended by signal 11"),
   ])
   func aProbeNamesWhatIsWrong(_ variant: TestPlugin.Variant, _ words: String) async throws {
-    try await TestHost.with({ $0.loadDeadlineMilliseconds = 300 }) { test in
-      let artifact = try TestPlugin.artifact(variant)
+    try await TestHost.with({ if variant == .hangAtLoad { $0.loadDeadlineMilliseconds = 300 } }) { test in
+      let artifact = try await TestPlugin.artifact(variant)
       let fault = await #expect(throws: Fault.self) { try await test.host.probe(artifact, config: "") }
       #expect(fault?.reason == .pluginProbeFailed)
       #expect(fault?.message.contains(words) == true, "\(fault?.message ?? "")")
@@ -31,7 +31,7 @@ import Testing
 
   @Test func withoutTheHostProgramNothingIsRun() async throws {
     try await TestHost.with({ $0.hostProgram = "/nowhere/skein-plugin-host" }) { test in
-      let artifact = try TestPlugin.artifact(.good, grants: [.inProcess])
+      let artifact = try await TestPlugin.artifact(.good, grants: [.inProcess])
       let fault = await #expect(throws: Fault.self) { try await test.host.probe(artifact, config: "") }
       #expect(fault?.reason == .pluginProbeFailed)
       #expect(fault?.message.contains("/nowhere/skein-plugin-host cannot be started") == true)
@@ -53,11 +53,13 @@ import Testing
   func whatKillsAChildIsNamedAndTheNextOneServes(
     _ variant: TestPlugin.Variant, _ kind: String, _ words: String
   ) async throws {
-    try await TestHost.with({ $0.partitionerDeadlineMilliseconds = 300 }) { test in
+    try await TestHost.with({ if variant == .hang { $0.partitionerDeadlineMilliseconds = 300 } }) { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(variant), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(variant), config: "", usedBy: "topic orders")
       let first = try #require(test.host.status(partitioner.reference)).processID
-      #expect(try await partitioner.place(PlacementBatch(["a"]), test).get().count == 1)
+      if variant != .hang {
+        #expect(try await partitioner.place(PlacementBatch(["a"]), test).get().count == 1)
+      }
 
       let failed = await partitioner.place(PlacementBatch(["boom"]), test)
       guard case .failure(let fault) = failed else { throw Missing(what: "a fault") }
@@ -92,7 +94,7 @@ import Testing
   func answersOutOfRangeNeverReachTheBroker(_ variant: TestPlugin.Variant, _ key: String) async throws {
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(variant), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(variant), config: "", usedBy: "topic orders")
       let result = await partitioner.place(PlacementBatch(["x", key]), test)
       guard case .failure(let fault) = result else { throw Missing(what: "a fault") }
       #expect(fault.reason == .pluginFault)
@@ -109,7 +111,7 @@ import Testing
   func whatTakesTooMuchIsEnded(_ variant: TestPlugin.Variant, _ kind: PluginFaultRecord.Kind) async throws {
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(variant), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(variant), config: "", usedBy: "topic orders")
       _ = await partitioner.place(PlacementBatch(["boom"]), test)
       try await TestHost.eventually("the fault \(kind)") {
         test.host.status(partitioner.reference)?.faults.isEmpty == false
@@ -123,16 +125,52 @@ import Testing
   func theSandboxRefuses(_ variant: TestPlugin.Variant) async throws {
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(variant), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(variant), config: "", usedBy: "topic orders")
       #expect(try await partitioner.place(PlacementBatch(["boom"]), test).get() == [1])
       #expect(access("/tmp/skein-plugin-wrote-this", F_OK) != 0)
+    }
+  }
+
+  /// Landlock, where the kernel has it: only what the manifest names is read.
+  @Test func filesAreReadWhereTheManifestSaysSo() async throws {
+    try await TestHost.with { test in
+      let report = try await test.host.probe(try await TestPlugin.artifact(.readsFile), config: "")
+      guard report.landlock > 0 else { return print("no Landlock here") }
+      for (paths, answer) in [([String](), Int32(1)), (["/etc/passwd"], 2)] {
+        let hash = String(repeating: answer == 1 ? "1" : "2", count: 64)
+        let partitioner = try await test.host.partitioner(
+          try await TestPlugin.artifact(.readsFile, paths: paths, hash: hash), config: "",
+          usedBy: "topic orders")
+        #expect(try await partitioner.place(PlacementBatch(["boom"]), test).get() == [answer])
+      }
+    }
+  }
+
+  /// Root may give children a user of their own; who is not root is told that it may not.
+  @Test func childrenBecomeAnotherUser() async throws {
+    try await TestHost.with({ $0.childUser = .init(uid: 65_534, gid: 65_534) }) { test in
+      do {
+        let partitioner = try await test.host.partitioner(
+          try await TestPlugin.artifact(.good), config: "", usedBy: "topic orders")
+        #expect(geteuid() == 0)
+        let pid = try #require(test.host.status(partitioner.reference)).processID
+        let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+        #expect(status.contains("Uid:\t65534\t65534\t65534\t65534"))
+        #expect(status.contains("Groups:\t \n"))
+        #expect(status.contains("NoNewPrivs:\t1"))
+        #expect(status.contains("Seccomp:\t2"))
+        #expect(try await partitioner.place(PlacementBatch(["a"]), test).get().count == 1)
+      } catch let fault as Fault {
+        #expect(geteuid() != 0)
+        #expect(fault.message.contains("no sandbox"))
+      }
     }
   }
 
   @Test func theNetworkIsAGrant() async throws {
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(.network, grants: [.network]), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(.network, grants: [.network]), config: "", usedBy: "topic orders")
       #expect(try await partitioner.place(PlacementBatch(["boom"]), test).get() == [2])
     }
   }
@@ -140,7 +178,7 @@ import Testing
   @Test func printingALotNeitherBlocksNorKills() async throws {
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(.prints), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(.prints), config: "", usedBy: "topic orders")
       #expect(try await partitioner.place(PlacementBatch(["boom"]), test).get().count == 1)
       #expect(test.host.status(partitioner.reference)?.faults.isEmpty == true)
     }
@@ -150,7 +188,7 @@ import Testing
 
   @Test func threeStrikesQuarantineAlsoAfterARestartUntilReleased() async throws {
     let folder = TestHost.newFolder()
-    let artifact = try TestPlugin.artifact(.crashInCall)
+    let artifact = try await TestPlugin.artifact(.crashInCall)
     try await TestHost.with(in: folder, keep: true) { test in
       let partitioner = try await test.host.partitioner(artifact, config: "", usedBy: "topic orders")
       for _ in 0..<3 { try await test.crash(partitioner) }
@@ -188,7 +226,7 @@ import Testing
   @Test func strikesAreForgottenAfterTenMinutes() async throws {
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(
-        try TestPlugin.artifact(.crashInCall), config: "", usedBy: "topic orders")
+        try await TestPlugin.artifact(.crashInCall), config: "", usedBy: "topic orders")
       for _ in 0..<4 {
         try await test.crash(partitioner)
         test.time.advance(seconds: 301)
@@ -200,7 +238,7 @@ import Testing
 
   @Test func aReleaseServesInstancesThatAreStillHeld() async throws {
     try await TestHost.with { test in
-      let artifact = try TestPlugin.artifact(.crashInCall)
+      let artifact = try await TestPlugin.artifact(.crashInCall)
       let partitioner = try await test.host.partitioner(artifact, config: "", usedBy: "topic orders")
       for _ in 0..<3 { try await test.crash(partitioner) }
       try await TestHost.eventually("quarantine") { test.quarantined.all.count == 1 }
@@ -212,7 +250,7 @@ import Testing
 
   @Test func aWrongKindIsSaidBeforeAnythingRuns() async throws {
     try await TestHost.with { test in
-      let artifact = try TestPlugin.artifact(.good)
+      let artifact = try await TestPlugin.artifact(.good)
       let fault = await #expect(throws: Fault.self) {
         try await test.host.authenticator(artifact, config: "", usedBy: "listener")
       }

@@ -1,3 +1,4 @@
+import CSkeinShims
 import Foundation
 import Glibc
 import PluginPackage
@@ -10,10 +11,10 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct InBrokerTests {
   @Test func agrantedPartitionerIsCalledInTheBroker() async throws {
     try await TestHost.with { test in
-      let artifact = try TestPlugin.artifact(.good, grants: [.inProcess])
+      let artifact = try await TestPlugin.artifact(.good, grants: [.inProcess])
       let inside = try await test.host.partitioner(artifact, config: "", usedBy: "topic orders")
       let child = try await test.host.partitioner(
-        try TestPlugin.artifact(.prints), config: "", usedBy: "other")
+        try await TestPlugin.artifact(.prints), config: "", usedBy: "other")
       let batch = PlacementBatch((0..<1_000).map { $0 % 7 == 0 ? nil : "key-\($0)" }, partitions: 12)
       let answers = try await inside.place(batch, test).get()
       #expect(answers == (try await child.place(batch, test).get()))
@@ -29,7 +30,7 @@ import Testing
 
   @Test func itsAnswersAreCheckedAndStruck() async throws {
     try await TestHost.with { test in
-      let artifact = try TestPlugin.artifact(.wrongRange, grants: [.inProcess])
+      let artifact = try await TestPlugin.artifact(.wrongRange, grants: [.inProcess])
       let inside = try await test.host.partitioner(artifact, config: "", usedBy: "topic orders")
       for _ in 0..<3 {
         guard case .failure(let fault) = await inside.place(PlacementBatch(["boom"]), test) else {
@@ -48,7 +49,7 @@ import Testing
   /// The probe stands before the load: what crashes there is never loaded here, or this test would not come to its end.
   @Test func whatFailsItsProbeIsNotLoaded() async throws {
     try await TestHost.with { test in
-      let artifact = try TestPlugin.artifact(.crashAtLoad, grants: [.inProcess])
+      let artifact = try await TestPlugin.artifact(.crashAtLoad, grants: [.inProcess])
       let fault = await #expect(throws: Fault.self) {
         try await test.host.partitioner(artifact, config: "", usedBy: "topic orders")
       }
@@ -65,9 +66,10 @@ import Testing
   ) async throws {
     let run = TestHost.newFolder()
     defer { try? FileManager.default.removeItem(atPath: run) }
-    let broker = try Self.broker(variant, run: run, key: "boom")
-    broker.waitUntilExit()
-    #expect(broker.terminationStatus == (variant == .hang ? 70 : SIGSEGV))
+    let broker = try await Self.broker(
+      variant, run: run, key: "boom", hangMilliseconds: variant == .hang ? 1_200 : 60_000)
+    let ended = try await broker.end()
+    #expect(ended == (variant == .hang ? 70 : SIGSEGV))
 
     try await TestHost.with(in: run) { test in
       #expect(test.quarantined.all.count == 1)
@@ -78,7 +80,7 @@ import Testing
       #expect(status.quarantined?.contains(words) == true)
       #expect(status.placement == .broker)
       // The program's own name for it.
-      let artifact = try TestPlugin.artifact(
+      let artifact = try await TestPlugin.artifact(
         variant, grants: [.inProcess], hash: String(repeating: "a", count: 64))
       let fault = await #expect(throws: Fault.self) {
         try await test.host.partitioner(artifact, config: "", usedBy: "topic orders")
@@ -95,10 +97,15 @@ import Testing
   @Test func aKilledBrokerAccusesNobody() async throws {
     let run = TestHost.newFolder()
     defer { try? FileManager.default.removeItem(atPath: run) }
-    let broker = try Self.broker(.hang, run: run, key: "boom")
-    try await Task.sleep(for: .milliseconds(600))
-    kill(broker.processIdentifier, SIGKILL)
-    broker.waitUntilExit()
+    let broker = try await Self.broker(.hang, run: run, key: "boom", hangMilliseconds: 60_000)
+    // It is in the call when its crumb says for which topic.
+    try await TestHost.eventually("the call") {
+      var mark: Int32 = 0
+      var crumb = skein_crumb()
+      return skein_crumbs_read(run + "/crumbs", &mark, &crumb, 1) == 1 && crumb.forTopic.hasSuffix("9")
+    }
+    kill(broker.pid, SIGKILL)
+    _ = try await broker.end()
     try await TestHost.with(in: run) { test in
       #expect(test.quarantined.all.isEmpty)
     }
@@ -120,16 +127,14 @@ import Testing
   }
 
   /// A process that loads the variant into itself and places a key.
-  private static func broker(_ variant: TestPlugin.Variant, run: String, key: String) throws -> Process {
+  private static func broker(
+    _ variant: TestPlugin.Variant, run: String, key: String, hangMilliseconds: Int
+  ) async throws -> TestProcess {
     let file = FileManager.default.temporaryDirectory.appendingPathComponent("skein-ph-\(UUID()).so")
-    try Data(try TestPlugin.bytes(variant)).write(to: file)
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: TestHost.hostProgram).deletingLastPathComponent()
+    try Data(try await TestPlugin.bytes(variant)).write(to: file)
+    let program = URL(fileURLWithPath: TestHost.hostProgram).deletingLastPathComponent()
       .appendingPathComponent("PluginBench")
-    process.arguments = ["once", file.path, "com.acme.test", "1.0.0", run, key]
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    return process
+    return try TestProcess(
+      program.path, ["once", file.path, "com.acme.test", "1.0.0", run, key, "\(hangMilliseconds)"])
   }
 }

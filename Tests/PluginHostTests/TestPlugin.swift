@@ -16,7 +16,7 @@ enum TestPlugin {
     case good, crashAtLoad, crashInCall, hang, wrongRange, unused, fork, memory, wrongABI, shortTables,
       nullEntry
     case otherID, shortPartitioner, hangAtLoad, network, forgets, crashInCreate, exit, prints, writesFile
-    case killsParent, threads, forgedFrames
+    case killsParent, threads, forgedFrames, readsFile
   }
 
   private static let compiled = Mutex<[Variant: [UInt8]]>([:])
@@ -24,37 +24,35 @@ enum TestPlugin {
   static let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent()
 
-  static func bytes(_ variant: Variant) throws -> [UInt8] {
-    try compiled.withLock { compiled in
-      if let there = compiled[variant] { return there }
-      let made = try compile(variant)
-      compiled[variant] = made
-      return made
-    }
+  /// Two tests may compile the same one at the same time: nobody waits for the other.
+  static func bytes(_ variant: Variant) async throws -> [UInt8] {
+    if let there = compiled.withLock({ $0[variant] }) { return there }
+    let made = try await compile(variant)
+    compiled.withLock { $0[variant] = made }
+    return made
   }
 
-  private static func compile(_ variant: Variant) throws -> [UInt8] {
+  private static func compile(_ variant: Variant) async throws -> [UInt8] {
     let output = FileManager.default.temporaryDirectory.appendingPathComponent("skein-ph-\(UUID()).so")
     defer { try? FileManager.default.removeItem(at: output) }
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = [
-      "cc", "-std=gnu11", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wl,-z,nodelete",
-      "-DVARIANT=\(variant.rawValue)", "-I",
-      repository.appendingPathComponent("Sources/CSkeinPlugin/include").path,
-      "-o", output.path, repository.appendingPathComponent("Tests/PluginHostTests/Plugins/variants.c").path,
-    ]
-    try process.run()
-    process.waitUntilExit()
-    try #require(process.terminationStatus == 0)
+    let compiler = try TestProcess(
+      "/usr/bin/cc",
+      [
+        "-std=gnu11", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wl,-z,nodelete",
+        "-DVARIANT=\(variant.rawValue)", "-I",
+        repository.appendingPathComponent("Sources/CSkeinPlugin/include").path, "-o", output.path,
+        repository.appendingPathComponent("Tests/PluginHostTests/Plugins/variants.c").path,
+      ])
+    let code = try await compiler.end()
+    try #require(code == 0)
     return [UInt8](try Data(contentsOf: output))
   }
 
   static func artifact(
     _ variant: Variant, kinds: [PluginKind] = [.partitioner], grants: Set<PluginGrant> = [], memory: Int = 64,
     paths: [String] = [], hash: String? = nil
-  ) throws -> VerifiedArtifact {
-    let bytes = try bytes(variant)
+  ) async throws -> VerifiedArtifact {
+    let bytes = try await bytes(variant)
     var manifest = Manifest(
       reference: try PluginReference(parsing: "com.acme.test@1.0.0"), kinds: kinds, abiMajor: 1, abiMinor: 0,
       requires: [], configSchema: nil, artifacts: [], runtime: "c", isPure: true, headers: [],
@@ -114,6 +112,12 @@ final class TestHost: Sendable {
     defer { if !keep { try? FileManager.default.removeItem(atPath: folder) } }
     var configuration = PluginHostConfiguration(hostProgram: hostProgram, runDirectory: folder)
     configuration.pollMilliseconds = 50
+    // Nothing of a good plug-in is late on a machine that does much else; tests of deadlines set their own.
+    configuration.partitionerDeadlineMilliseconds = 30_000
+    configuration.authenticatorDeadlineMilliseconds = 30_000
+    configuration.controlDeadlineMilliseconds = 30_000
+    configuration.loadDeadlineMilliseconds = 30_000
+    configuration.hangLimitMilliseconds = 30_000
     change(&configuration)
     let host = try await TestHost(configuration, folder, onHang)
     do {

@@ -36,11 +36,14 @@ extension Broker {
   ) async throws -> any PluginRunner {
     if let runner = configuration.pluginRunner { return runner }
     guard !configuration.pluginHostProgram.isEmpty else { return AbsentPluginRunner() }
+    var hosting = PluginHostConfiguration(
+      hostProgram: configuration.pluginHostProgram, runDirectory: folder.path + "/run")
+    if configuration.pluginUserID != 0 {
+      hosting.childUser = .init(uid: configuration.pluginUserID, gid: configuration.pluginUserID)
+    }
     return HostedPlugins(
       host: try await PluginHost.start(
-        PluginHostConfiguration(
-          hostProgram: configuration.pluginHostProgram, runDirectory: folder.path + "/run"),
-        group: group, time: time, logger: logger
+        hosting, group: group, time: time, logger: logger
       ) { sha256, reference, why in
         logger.error(
           "plugin quarantined",

@@ -11,7 +11,7 @@ SKEIN_PLUGIN_ABI_MARK;
 enum {
   GOOD = 0, CRASH_AT_LOAD, CRASH_IN_CALL, HANG, WRONG_RANGE, UNUSED, FORK, MEMORY, WRONG_ABI, SHORT_TABLES,
   NULL_ENTRY, OTHER_ID, SHORT_PARTITIONER, HANG_AT_LOAD, NETWORK, FORGETS, CRASH_IN_CREATE, EXIT, PRINTS, WRITES_FILE,
-  KILLS_PARENT, THREADS, FORGED_FRAMES
+  KILLS_PARENT, THREADS, FORGED_FRAMES, READS_FILE
 };
 
 static const skein_host *host;
@@ -70,6 +70,7 @@ static void misbehave(size_t n, int32_t count, int32_t *out) {
     case MEMORY: { volatile char *p = malloc(400u << 20); for (size_t i = 0; p && i < 400u << 20; i += 4096) p[i] = 1; break; }
     case NETWORK: { extern int socket(int, int, int); int s = socket(2, 1, 0); for (size_t i = 0; i < n; i++) out[i] = s < 0 ? 1 : 2; break; }
     case WRITES_FILE: { FILE *f = fopen("/tmp/skein-plugin-wrote-this", "w"); for (size_t i = 0; i < n; i++) out[i] = f ? 2 : 1; break; }
+    case READS_FILE: { FILE *f = fopen("/etc/passwd", "r"); for (size_t i = 0; i < n; i++) out[i] = f ? 2 : 1; break; }
     case KILLS_PARENT: { extern int kill(int, int); kill(getppid(), 0); break; }
     case THREADS: for (int i = 0; i < 100; i++) { pthread_t t; pthread_create(&t, NULL, sleeper, NULL); } break;
     case FORGED_FRAMES: { const unsigned char junk[] = {255, 255, 255, 255, 70, 0, 0, 0}; if (write(3, junk, sizeof junk) < 0) _exit(1); break; }
