@@ -66,7 +66,9 @@ extension PluginHost {
     report.loadNanoseconds = seen.loadNanoseconds
     report.residentBytes = seen.residentBytes
     report.landlock = seen.landlock
-    notes.insert("\(report.calls) calls, load \(report.loadNanoseconds / 1_000) us, \(seen.landlock > 0 ? "seccomp and Landlock" : "seccomp")", at: 0)
+    notes.insert(
+      "\(report.calls) calls, load \(report.loadNanoseconds / 1_000) us, \(seen.landlock > 0 ? "seccomp and Landlock" : "seccomp")",
+      at: 0)
     report.detail = notes.joined(separator: "; ")
     return report
   }

@@ -19,7 +19,8 @@ enum Bench {
       case "figures" where arguments.count >= 5: try await figures(arguments)
       case "once" where arguments.count == 8: try await once(arguments)
       default:
-        print("PluginBench figures FILE.so ID VERSION [HOST-PROGRAM] | once FILE.so ID VERSION RUN KEY HANG-MS")
+        print(
+          "PluginBench figures FILE.so ID VERSION [HOST-PROGRAM] | once FILE.so ID VERSION RUN KEY HANG-MS")
         exit(64)
       }
     } catch {
