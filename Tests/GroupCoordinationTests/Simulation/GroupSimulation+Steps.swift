@@ -347,7 +347,8 @@ extension GroupSimulation {
       for number in 0..<topic.partitions {
         let partition = TopicPartition(topic: topic.id, partition: number)
         let owners = alive.filter { $0.owned[partition] != nil }.map(\.memberID)
-        let isWanted = alive.contains { $0.subscribes(topic.name) }
+        // Who waits for an instance id gets nothing.
+        let isWanted = alive.contains { $0.phase == .member && $0.subscribes(topic.name) }
         if owners.count != (isWanted ? 1 : 0) {
           throw Broken("progress: partition \(number) of \(topic.name) is with \(owners)")
         }
