@@ -151,6 +151,8 @@ extension PluginRegistry {
   ) async throws(Fault) -> String {
     await turn.enter()
     defer { turn.leave() }
+    await removal.enter()
+    defer { removal.leave() }
     let (record, revision) = try await record(reference)
     let using = users(reference)
     guard using.isEmpty else {

@@ -37,6 +37,8 @@ package final class PluginRegistry: Sendable {
   let time: any TimeSource
   let blocking: BlockingWork
   let turn = Turn()
+  /// Held by a removal from its question who uses the version until the version is gone.
+  let removal = Turn()
 
   private init(
     metadata: any MetadataStore, keyPrefix: [UInt8], files: PluginStore, settings: Settings,
@@ -90,6 +92,14 @@ package final class PluginRegistry: Sendable {
   package func entry(_ reference: PluginReference) async throws(Fault) -> CatalogueEntry {
     let policy = try await policy()
     return try await record(reference).record.entry(reference, policy)
+  }
+
+  /// As `entry`, for who is about to use the version and has said so to the `users` that `remove` asks: it waits for a
+  /// removal that did not hear of it, so that what is bound is never removed at the same moment.
+  package func entryForUse(_ reference: PluginReference) async throws(Fault) -> CatalogueEntry {
+    await removal.enter()
+    defer { removal.leave() }
+    return try await entry(reference)
   }
 
   /// The bytes to load, read and checked now: hash, signature, policy, and all that needs nothing to run.

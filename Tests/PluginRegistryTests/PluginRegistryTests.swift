@@ -1,9 +1,11 @@
 import CommitLog
+import Glibc
 import MetadataStore
 import PluginPackage
 import PluginRegistry
 import Simulation
 import SkeinCore
+import Synchronization
 import Testing
 
 @Suite struct PluginRegistryTests {
@@ -80,6 +82,25 @@ import Testing
     await fixture.store.close()
   }
 
+  /// Somebody begins to use a version after the removal has asked who does: it is told that the version is gone.
+  @Test func whoComesBetweenARemovalsQuestionAndItsEndIsTold() async throws {
+    let fixture = try await Fixture.trusting(SimulatedDisk(seed: 12))
+    try await fixture.install(try Sample.package("1.0.0"))
+    let registry = fixture.registry
+    let reference = try PluginReference(parsing: first)
+    #expect(try await registry.entryForUse(reference).isEnabled)
+    let late = Latecomer()
+    _ = try await registry.remove(reference) { _ in
+      late.come { await reason { _ = try await registry.entryForUse(reference) } }
+      // Room for an answer that must not come.
+      for _ in 0..<400 where !late.hasAnswer { usleep(2_000) }
+      #expect(!late.hasAnswer)
+      return []
+    }
+    #expect(await late.answer == "PLUGIN_NOT_FOUND")
+    await fixture.store.close()
+  }
+
   @Test func inTheBrokerRunsOnlyWhatMay() async throws {
     let fixture = try await Fixture.open(SimulatedDisk(seed: 5), allowDev: true)
     try await fixture.install(try Sample.package("1.0.0", signed: false))
@@ -147,5 +168,24 @@ import Testing
     let reference = try PluginReference(parsing: first)
     #expect(await reason { _ = try await fixture.registry.artifact(reference) } == "PLUGIN_REFUSED:policy")
     await fixture.store.close()
+  }
+}
+
+/// Asks on a task of its own.
+private final class Latecomer: Sendable {
+  private let answered = Atomic<Bool>(false)
+  private let task = Mutex<Task<String?, Never>?>(nil)
+
+  var hasAnswer: Bool { answered.load(ordering: .acquiring) }
+  var answer: String? { get async { await task.withLock { $0 }?.value ?? nil } }
+
+  func come(_ ask: @escaping @Sendable () async -> String?) {
+    task.withLock {
+      $0 = Task {
+        let told = await ask()
+        self.answered.store(true, ordering: .releasing)
+        return told
+      }
+    }
   }
 }

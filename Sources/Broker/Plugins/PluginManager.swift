@@ -64,7 +64,7 @@ final class PluginManager: Sendable {
   private func ready(
     _ reference: PluginReference, _ kind: PluginKind, _ config: String, _ usedBy: String
   ) async throws(Fault) -> VerifiedArtifact {
-    let entry = try await registry.entry(reference)
+    let entry = try await registry.entryForUse(reference)
     guard entry.isEnabled || uses(of: reference).contains(usedBy) else {
       throw Fault(
         .pluginDisabled,
