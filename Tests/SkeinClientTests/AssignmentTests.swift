@@ -45,7 +45,8 @@ import Testing
       }
     }
 
-    func questions(now: Int64 = SystemClock().monotonicNanoseconds) -> [AssignmentQuestion] {
+    /// - Parameter now: a little ahead, so that few records need not wait for more.
+    func questions(now: Int64 = SystemClock().monotonicNanoseconds + 10_000_000) -> [AssignmentQuestion] {
       _ = core.pumpBegins()
       var all: [AssignmentQuestion] = []
       while let question = core.nextQuestion(now: now) { all.append(question) }
@@ -158,6 +159,22 @@ import Testing
     bench.answer(first[0], [1])
     #expect(bench.questions().isEmpty, "there is nothing to ask about an explicit partition")
     #expect(try bench.batches() == ["1/7: b c"])
+  }
+
+  @Test func aFewRecordsWaitForMoreWithinLinger() throws {
+    let bench = try Bench { $0.linger = .seconds(30) }
+    bench.open()
+    let before = SystemClock().monotonicNanoseconds
+    _ = try bench.append("a", key: "k")
+    #expect(bench.questions(now: before).isEmpty)
+    let due = try #require(bench.core.pumpBegins().due)
+    #expect(due >= before + 2_000_000 && due <= SystemClock().monotonicNanoseconds + 2_000_000)
+    #expect(bench.questions(now: due).map(\.keyLengths.count) == [1])
+    // Many do not.
+    let many = try Bench { $0.linger = .seconds(30) }
+    many.open()
+    for _ in 0..<Staging.worthAsking { _ = try many.append("a", key: "k") }
+    #expect(many.questions(now: before).map(\.keyLengths.count) == [Staging.worthAsking])
   }
 
   @Test func whatGathersWhileAQuestionIsOutGoesWithTheNextOne() throws {

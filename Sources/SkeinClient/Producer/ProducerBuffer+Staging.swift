@@ -14,7 +14,9 @@ import SkeinCore
 extension ProducerBuffer {
   func staging(_ partitioner: TopicPartitioner) -> Staging? {
     partitioner.asked.map { shape in
-      Staging(shape: shape, chunkBytes: Staging.chunkBytes(bufferBytes: configuration.bufferBytes))
+      Staging(
+        shape: shape, chunkBytes: Staging.chunkBytes(bufferBytes: configuration.bufferBytes),
+        lingerNanoseconds: lingerNanoseconds)
     }
   }
 
@@ -89,7 +91,7 @@ extension ProducerBuffer {
         guard until <= now else { continue }
         staging.pausedUntil = nil
       }
-      guard let at = staging.nextToAsk() else {
+      guard let at = staging.nextToAsk(now: now) else {
         place(topic, clock: clock, machine: &machine)
         continue
       }
@@ -108,9 +110,12 @@ extension ProducerBuffer {
     return nil
   }
 
-  /// When the first pause of a topic that has something to ask is over, in monotonic nanoseconds.
+  /// When a topic has something to ask that has nothing to ask now, in monotonic nanoseconds.
   var nextQuestionDue: Int64? {
-    topics.lazy.compactMap { $0.isChanging ? nil : $0.staging?.pausedUntil }.min()
+    topics.lazy.compactMap { topic -> Int64? in
+      guard !topic.isChanging, let staging = topic.staging else { return nil }
+      return staging.pausedUntil ?? staging.fillingDue
+    }.min()
   }
 
   /// The stream is gone, and the answers with it.

@@ -15,8 +15,14 @@ final class Staging {
   /// A chunk takes records for at most this long, in nanoseconds: its deadline is that of its first one.
   static let maxAge: Int64 = 500_000_000
 
+  /// With nothing on its way, so many records are asked about without waiting for more.
+  static let worthAsking = 256
+
   let shape: AssignmentShape
   let chunkBytes: Int
+  /// How long a few records wait for more before they are asked about, in nanoseconds: a part of the batch's linger,
+  /// which counts from the same moment, so it costs no latency of its own.
+  let patience: Int64
   /// Takes records.
   var filling: StagedChunk?
   /// Closed, in order.
@@ -27,9 +33,10 @@ final class Staging {
   /// Records, bytes of keys and of the rest in the last chunk.
   var hint = (records: 64, keys: 1024, rest: 4096)
 
-  init(shape: AssignmentShape, chunkBytes: Int) {
+  init(shape: AssignmentShape, chunkBytes: Int, lingerNanoseconds: Int64) {
     self.shape = shape
     self.chunkBytes = chunkBytes
+    patience = min(lingerNanoseconds / 2, 2_000_000)
   }
 
   var isEmpty: Bool { filling == nil && chunks.isEmpty }
@@ -44,15 +51,21 @@ final class Staging {
   }
 
   /// The place of the next chunk to ask about.
-  func nextToAsk() -> Int? {
+  func nextToAsk(now: Int64) -> Int? {
     for at in 0..<min(Self.window, chunks.count) {
       if case .waiting = chunks[at].state { return at }
     }
     // With nothing on its way, what has gathered goes; else it gathers until the answer, or until it is full.
-    guard chunks.isEmpty, filling != nil else { return nil }
+    guard let due = fillingDue, due <= now else { return nil }
     close()
     if case .waiting? = chunks.first?.state { return 0 }
     return nil
+  }
+
+  /// When what gathers is asked about though it is not full, in monotonic nanoseconds; nil: with the next answer.
+  var fillingDue: Int64? {
+    guard chunks.isEmpty, let filling else { return nil }
+    return filling.count >= Self.worthAsking ? 0 : filling.openedAt + patience
   }
 
   /// The first chunk, if its answer is there.
