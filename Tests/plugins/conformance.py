@@ -68,7 +68,7 @@ def build(source, folder):
 
 
 def test(skein, library, kind):
-    command = [skein, "plugin", "test", str(library), "--fuzz-seconds", "0.2", "--timeout-seconds",
+    command = [skein, "plugin", "test", str(library), "--fuzz-seconds", "0.1", "--timeout-seconds",
                "3" if library.stem == "hang" else "12", "--report", "-"]
     if kind == "skein.authenticator/1":
         command += ["--credential", CREDENTIAL]

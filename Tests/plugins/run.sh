@@ -26,8 +26,8 @@ part() {
 }
 
 Plugins/build.sh "$out/plugins" || { echo "0 passed, 1 failed"; exit 1; }
-part "the plug-ins through the ABI" Plugins/tests/test_plugins.py "$out/plugins"
-part "the token authenticator through the ABI" Plugins/tests/test_token_authenticator.py "$out/plugins"
+part "the plug-ins through the ABI" python3 Plugins/tests/test_plugins.py "$out/plugins"
+part "the token authenticator through the ABI" python3 Plugins/tests/test_token_authenticator.py "$out/plugins"
 part "a new author" Tests/plugins/newcomer.py "$programs"
 part "plug-ins to begin with" Tests/plugins/new_plugins.py "$programs"
 part "the conformance kit" Tests/plugins/conformance.py "$programs/skein" --plugins "$out/plugins"
