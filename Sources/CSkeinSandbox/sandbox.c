@@ -105,6 +105,11 @@ static int restrict_files(const skein_sandbox *s, int *version, char *why, size_
   int code = 0;
   for (const char *const *p = readable; *p && code == 0; p++) code = allow(ruleset, *p, reading);
   for (const char *const *p = s->paths; p && *p && code == 0; p++) code = allow(ruleset, *p, reading);
+  // libdispatch, which every task of Swift runs on, reads /proc/<thread>/stat of its own threads, and traps when it
+  // cannot. Threads come later than this rule, so it is for all of /proc. Memory and descriptors of other processes
+  // stay closed (Landlock lets nobody trace out); of processes of the same user the environment can be read, so that a
+  // child is better given a user of its own.
+  if (code == 0) code = allow(ruleset, "/proc", LANDLOCK_ACCESS_FS_READ_FILE);
   if (code == 0) code = (int)syscall(SYS_landlock_restrict_self, ruleset, 0);
   if (code != 0) failed(why, size, "landlock");
   close(ruleset);

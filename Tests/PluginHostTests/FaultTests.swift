@@ -167,6 +167,18 @@ import Testing
     }
   }
 
+  /// Swift's tasks need it: libdispatch traps when it cannot read the state of its own threads. The broker's memory stays
+  /// closed.
+  @Test func aPluginSeesTheStateOfItsThreads() async throws {
+    try await TestHost.with { test in
+      let artifact = try await TestPlugin.artifact(.threadState)
+      let report = try await test.host.probe(artifact, config: "")
+      let partitioner = try await test.host.partitioner(artifact, config: "", usedBy: "topic orders")
+      let seen = try await partitioner.place(PlacementBatch(["boom"]), test).get()
+      if report.landlock > 0 { #expect(seen == [2]) } else { #expect(seen != [1]) }
+    }
+  }
+
   @Test func theNetworkIsAGrant() async throws {
     try await TestHost.with { test in
       let partitioner = try await test.host.partitioner(

@@ -16,7 +16,7 @@ enum TestPlugin {
     case good, crashAtLoad, crashInCall, hang, wrongRange, unused, fork, memory, wrongABI, shortTables,
       nullEntry
     case otherID, shortPartitioner, hangAtLoad, network, forgets, crashInCreate, exit, prints, writesFile
-    case killsParent, threads, forgedFrames, readsFile
+    case killsParent, threads, forgedFrames, readsFile, threadState
   }
 
   private static let compiled = Mutex<[Variant: [UInt8]]>([:])

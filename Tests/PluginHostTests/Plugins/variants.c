@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 SKEIN_PLUGIN_ABI_MARK;
@@ -11,7 +12,7 @@ SKEIN_PLUGIN_ABI_MARK;
 enum {
   GOOD = 0, CRASH_AT_LOAD, CRASH_IN_CALL, HANG, WRONG_RANGE, UNUSED, FORK, MEMORY, WRONG_ABI, SHORT_TABLES,
   NULL_ENTRY, OTHER_ID, SHORT_PARTITIONER, HANG_AT_LOAD, NETWORK, FORGETS, CRASH_IN_CREATE, EXIT, PRINTS, WRITES_FILE,
-  KILLS_PARENT, THREADS, FORGED_FRAMES, READS_FILE
+  KILLS_PARENT, THREADS, FORGED_FRAMES, READS_FILE, THREAD_STATE
 };
 
 static const skein_host *host;
@@ -59,6 +60,21 @@ static void destroy(void *self) {
 static void *sleeper(void *x) { pause(); return x; }
 
 /* The key "boom" is where the bad ones go wrong. */
+// What libdispatch does, on which the tasks of Swift run: looks at the state of a thread of its own, by its number.
+// 2: it may, and cannot open its parent's memory; 3: that too; 1: it may not.
+static int32_t told;
+static void *teller(void *unused) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%ld/stat", syscall(SYS_gettid));
+  FILE *own = fopen(path, "r");
+  snprintf(path, sizeof path, "/proc/%ld/mem", (long)getppid());
+  FILE *parent = fopen(path, "r");
+  told = !own ? 1 : !parent ? 2 : 3;
+  if (own) fclose(own);
+  if (parent) fclose(parent);
+  return unused;
+}
+
 static void misbehave(size_t n, int32_t count, int32_t *out) {
   switch (VARIANT) {
     case CRASH_IN_CALL: *(volatile int *)16 = 1; break;
@@ -74,6 +90,7 @@ static void misbehave(size_t n, int32_t count, int32_t *out) {
     case KILLS_PARENT: { extern int kill(int, int); kill(getppid(), 0); break; }
     case THREADS: for (int i = 0; i < 100; i++) { pthread_t t; pthread_create(&t, NULL, sleeper, NULL); } break;
     case FORGED_FRAMES: { const unsigned char junk[] = {255, 255, 255, 255, 70, 0, 0, 0}; if (write(3, junk, sizeof junk) < 0) _exit(1); break; }
+    case THREAD_STATE: { pthread_t t; pthread_create(&t, NULL, teller, NULL); pthread_join(t, NULL); for (size_t i = 0; i < n; i++) out[i] = told; break; }
     default: break;
   }
 }
