@@ -1638,7 +1638,8 @@ enum NewFiles {
           var keys: [skein_bytes] = []
           var headers: [skein_bytes] = []
           for (index, length) in lengths.enumerated() {
-            let value = skein_bytes(ptr: length.map { _ in bytes.baseAddress! + at }, len: length ?? 0)  // never empty
+            let start = bytes.baseAddress.map { $0 + at }
+            let value = skein_bytes(ptr: length.flatMap { _ in start }, len: length ?? 0)
             if index % (names + 1) == 0 { keys.append(value) } else { headers.append(value) }
             at += length ?? 0
           }
