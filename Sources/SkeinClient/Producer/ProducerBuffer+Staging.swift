@@ -193,11 +193,14 @@ extension ProducerBuffer {
     used -= chunk.charged
     var next = 0
     var failures: [(waiter: RecordWaiter?, error: SkeinError)] = []
+    let (lanes, codec) = (topics[topic].lanes, topics[topic].codec)
     chunk.forEach { record, waiter in
       var record = record
       if let partitions, record.partition == nil {
         record.assigned = partitions[next]
         next += 1
+        // Almost always the batch is open and has room.
+        if record.assigned >= 0, add(record, to: lanes[Int(record.assigned)], waiter, codec) { return }
       }
       do throws(SkeinError) {
         _ = try put(
@@ -208,6 +211,21 @@ extension ProducerBuffer {
     }
     _ = chunk.takeTicket()
     for (waiter, error) in failures { spoil(waiter, topic: topic, error, clock) }
+  }
+
+  /// Adds a record to the lane's open batch if that neither opens nor closes one.
+  @inline(__always)
+  private mutating func add(_ record: RecordInput, to lane: Int, _ waiter: RecordWaiter?, _ codec: Codec)
+    -> Bool
+  {
+    let cost = record.sizeInBytes + Self.recordOverhead
+    guard let batch = open[lane], batch.charged + cost < batchBytes, batch.codec == record.codec ?? codec,
+      (try? batch.builder.append(
+        key: record.key, value: record.value, headers: record.headers, timestamp: record.timestamp)) != nil
+    else { return false }
+    batch.book(record, cost: cost, waiter: waiter, keepsTag: keepsTags)
+    used += cost
+    return true
   }
 
   // MARK: Ends

@@ -60,6 +60,23 @@ struct ProducerBuffer: ~Copyable {
       isLastExplicit = startsExplicit
     }
 
+    /// Notes what belongs to a record that the builder has just taken.
+    @inline(__always)
+    func book(_ record: RecordInput, cost: Int, waiter: RecordWaiter?, keepsTag: Bool) {
+      charged += cost
+      let isExplicit = record.partition != nil
+      if isExplicit != isLastExplicit {
+        isLastExplicit = isExplicit
+        placement.switches.append(Int32(builder.count - 1))
+      }
+      if let waiter {
+        waiters.append((Int32(builder.count - 1), waiter))
+      } else {
+        unattended += 1
+      }
+      if keepsTag { tags.append(record.tag) }
+    }
+
     /// Who waits for it; empties what it is made of.
     func takeTicket() -> BatchTicket {
       defer {
@@ -217,19 +234,9 @@ struct ProducerBuffer: ~Copyable {
       open[lane] = batch
       lingering.append((lane, batch))
     }
-    batch.charged += cost
     used += cost
     let isExplicit = record.partition != nil
-    if isExplicit != batch.isLastExplicit {
-      batch.isLastExplicit = isExplicit
-      batch.placement.switches.append(Int32(batch.builder.count - 1))
-    }
-    if let waiter {
-      batch.waiters.append((Int32(batch.builder.count - 1), waiter))
-    } else {
-      batch.unattended += 1
-    }
-    if keepsTags { batch.tags.append(record.tag) }
+    batch.book(record, cost: cost, waiter: waiter, keepsTag: keepsTags)
     if !isExplicit, topics[topic].partitioner.turnsPerRecord { advance(topic) }
     if batch.charged >= batchBytes {
       seal(lane, machine: &machine)

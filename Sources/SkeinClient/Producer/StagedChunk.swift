@@ -36,7 +36,7 @@ struct ByteStack: ~Copyable {
 /// Records on their way to their partitions: copied once, in order, until the broker has said where each goes.
 ///
 /// Keys that are asked about lie side by side, with their lengths, as the question carries them. Confined to the
-/// producer's lock.
+/// producer's lock, which excludes other accesses: the runtime need not look for them at each record.
 final class StagedChunk {
   /// One record, as far as it is not bytes.
   private struct Entry {
@@ -70,17 +70,17 @@ final class StagedChunk {
   /// What the last question was refused with.
   var refusal: SkeinError?
   /// What it holds of the producer's buffer, in bytes.
-  private(set) var charged = 0
+  @exclusivity(unchecked) private(set) var charged = 0
   /// Key's length plus 1 of each record that is asked about; 0: no key.
-  private(set) var keyLengths: [UInt32] = []
+  @exclusivity(unchecked) private(set) var keyLengths: [UInt32] = []
 
-  private var entries: [Entry] = []
-  private var keys: ByteStack
+  @exclusivity(unchecked) private var entries: [Entry] = []
+  @exclusivity(unchecked) private var keys: ByteStack
   /// Values and headers, and the keys of records that are not asked about.
-  private var rest: ByteStack
+  @exclusivity(unchecked) private var rest: ByteStack
   private var waiters: [(index: Int32, waiter: RecordWaiter)] = []
-  private var tags: [UInt64] = []
-  private var unattended = 0
+  @exclusivity(unchecked) private var tags: [UInt64] = []
+  @exclusivity(unchecked) private var unattended = 0
 
   /// - Parameter hint: the chunk before, which was about as large.
   init(number: UInt64, openedAt: Int64, like hint: (records: Int, keys: Int, rest: Int)) {
