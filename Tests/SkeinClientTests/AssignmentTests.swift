@@ -173,8 +173,8 @@ import Testing
     // Many do not.
     let many = try Bench { $0.linger = .seconds(30) }
     many.open()
-    for _ in 0..<Staging.worthAsking { _ = try many.append("a", key: "k") }
-    #expect(many.questions(now: before).map(\.keyLengths.count) == [Staging.worthAsking])
+    for _ in 0..<256 { _ = try many.append("a", key: "k") }
+    #expect(many.questions(now: before).map(\.keyLengths.count) == [256])
   }
 
   @Test func whatGathersWhileAQuestionIsOutGoesWithTheNextOne() throws {
@@ -199,8 +199,22 @@ import Testing
     bench.answer(questions[1], Array(repeating: 1, count: 10_000))
     #expect(try bench.batches().isEmpty)
     bench.answer(questions[0], Array(repeating: 0, count: 10_000))
-    #expect(try bench.batches().contains { $0.hasPrefix("1/7") })
     #expect(bench.questions().map(\.keyLengths.count) == [10_000, 10_000])
+    #expect(try bench.batches().contains { $0.hasPrefix("1/7") })
+  }
+
+  /// An application in full flow places its records itself; when it stops, the loop does.
+  @Test(arguments: [false, true]) func answersAreLeftToWhoeverAppendsNext(_ appends: Bool) throws {
+    let bench = try Bench()
+    bench.open()
+    _ = try bench.append("a", key: "k")
+    let first = bench.questions()
+    for _ in 0..<256 { _ = try bench.append("b", key: "k") }
+    bench.answer(first[0], [1])
+    #expect(try bench.batches().isEmpty)
+    #expect(bench.core.pumpBegins().due != nil, "the loop looks again")
+    if appends { _ = try bench.append("c", key: "k") } else { _ = bench.questions() }
+    #expect(try bench.batches() == ["1/7: a"])
   }
 
   @Test func whatIsStagedCountsTowardsTheBound() throws {

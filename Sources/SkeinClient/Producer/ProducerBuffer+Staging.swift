@@ -36,9 +36,14 @@ extension ProducerBuffer {
   /// Copies one record into the topic's chunk.
   mutating func stage(
     _ record: RecordInput, cost: Int, staging: Staging, topic: Int, waiter: RecordWaiter?, clock: SystemClock,
-    takenAt: Int64?
+    takenAt: Int64?, machine: inout ProducerMachine
   ) throws(SkeinError) -> Appended {
     try check(record, topic: topic)
+    var placed = false
+    if staging.handedOver != nil, !topics[topic].isChanging {
+      place(topic, clock: clock, machine: &machine)
+      placed = true
+    }
     if let chunk = staging.filling,
       chunk.charged + cost > staging.chunkBytes || chunk.count >= Staging.maxRecords
         || takenAt.map({ abs($0 - chunk.openedAt) > Staging.maxAge }) ?? false
@@ -60,7 +65,7 @@ extension ProducerBuffer {
     used += cost
     // The pump asks about the first one at once; the next ones go when they are full, or with an answer.
     let hasTurn = opened && staging.chunks.count < Staging.window
-    return .taken(sealed: hasTurn, opened: false)
+    return .taken(sealed: hasTurn || placed, opened: false)
   }
 
   /// What `BatchBuilder` would refuse is refused before it is taken.
@@ -86,13 +91,13 @@ extension ProducerBuffer {
   ) -> AssignmentQuestion? {
     for topic in topics.indices {
       guard let staging = topics[topic].staging, !staging.isEmpty, !topics[topic].isChanging else { continue }
-      place(topic, clock: clock, machine: &machine)
+      if staging.handedOver ?? 0 <= now { place(topic, clock: clock, machine: &machine) }
       if let until = staging.pausedUntil {
         guard until <= now else { continue }
         staging.pausedUntil = nil
       }
       guard let at = staging.nextToAsk(now: now) else {
-        place(topic, clock: clock, machine: &machine)
+        if staging.handedOver == nil { place(topic, clock: clock, machine: &machine) }
         continue
       }
       lastQuestion += 1
@@ -114,7 +119,8 @@ extension ProducerBuffer {
   var nextQuestionDue: Int64? {
     topics.lazy.compactMap { topic -> Int64? in
       guard !topic.isChanging, let staging = topic.staging else { return nil }
-      return staging.pausedUntil ?? staging.fillingDue
+      let due = staging.pausedUntil ?? staging.fillingDue
+      return staging.handedOver.map { min($0, due ?? .max) } ?? due
     }.min()
   }
 
@@ -156,7 +162,13 @@ extension ProducerBuffer {
     }
     staging.backoff.reset()
     chunk.state = .answered(answer.partitions)
-    if !topics[topic].isChanging { place(topic, clock: clock, machine: &machine) }
+    guard !topics[topic].isChanging else { return nil }
+    let isFlowing = staging.filling.map { $0.count >= staging.worthAsking } ?? false
+    if isFlowing, used * 8 <= configuration.bufferBytes * 7 {
+      staging.handedOver = staging.handedOver ?? now + Staging.handOver
+    } else {
+      place(topic, clock: clock, machine: &machine)
+    }
     return nil
   }
 
@@ -180,6 +192,7 @@ extension ProducerBuffer {
   /// Everything whose answer is there, and all before it, goes into its batches.
   mutating func place(_ topic: Int, clock: SystemClock, machine: inout ProducerMachine) {
     guard let staging = topics[topic].staging else { return }
+    staging.handedOver = nil
     while let (chunk, partitions) = staging.takeAnswered() {
       place(chunk, partitions, topic: topic, clock: clock, machine: &machine)
     }

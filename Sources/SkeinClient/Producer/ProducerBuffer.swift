@@ -190,7 +190,8 @@ struct ProducerBuffer: ~Copyable {
     guard used + cost <= configuration.bufferBytes || used == 0 || takenAt != nil else { return .full }
     if let staging = topics[topic].staging, record.partition == nil || !staging.isEmpty {
       return try stage(
-        record, cost: cost, staging: staging, topic: topic, waiter: waiter, clock: clock, takenAt: takenAt)
+        record, cost: cost, staging: staging, topic: topic, waiter: waiter, clock: clock, takenAt: takenAt,
+        machine: &machine)
     }
     return try put(
       record, topic: topic, waiter: waiter, clock: clock, takenAt: takenAt, machine: &machine)

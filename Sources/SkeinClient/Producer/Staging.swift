@@ -16,7 +16,7 @@ final class Staging {
   static let maxAge: Int64 = 500_000_000
 
   /// With nothing on its way, so many records are asked about without waiting for more.
-  static let worthAsking = 256
+  let worthAsking: Int
 
   let shape: AssignmentShape
   let chunkBytes: Int
@@ -30,12 +30,18 @@ final class Staging {
   var backoff = Backoff()
   /// The broker could not say: nothing is asked before, in monotonic nanoseconds.
   var pausedUntil: Int64?
+  /// Answers are there, and are left to whoever appends next: an application in full flow then places its records
+  /// itself, and the loop has its time for sending. At this time the loop does it all the same.
+  var handedOver: Int64?
+  /// How long the loop waits for that, in nanoseconds.
+  static let handOver: Int64 = 1_000_000
   /// Records, bytes of keys and of the rest in the last chunk.
   var hint = (records: 64, keys: 1024, rest: 4096)
 
   init(shape: AssignmentShape, chunkBytes: Int, lingerNanoseconds: Int64) {
     self.shape = shape
     self.chunkBytes = chunkBytes
+    worthAsking = min(256, max(1, chunkBytes / 2048))
     patience = min(lingerNanoseconds / 2, 2_000_000)
   }
 
@@ -65,7 +71,7 @@ final class Staging {
   /// When what gathers is asked about though it is not full, in monotonic nanoseconds; nil: with the next answer.
   var fillingDue: Int64? {
     guard chunks.isEmpty, let filling else { return nil }
-    return filling.count >= Self.worthAsking ? 0 : filling.openedAt + patience
+    return filling.count >= worthAsking ? 0 : filling.openedAt + patience
   }
 
   /// The first chunk, if its answer is there.
