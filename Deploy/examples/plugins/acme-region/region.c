@@ -21,12 +21,21 @@ static uint64_t fnv1a(const uint8_t *bytes, size_t count) {
   return hash;
 }
 
+// The host's configuration service, or NULL when it has none, or one without `lookup`: tables only grow at their end, so
+// a table that is shorter than ours lacks functions.
+static const skein_host_config *config_service(const skein_host *host) {
+  const skein_host_config *config = host->get(host->ctx, SKEIN_HOST_CONFIG);
+  const size_t needed = offsetof(skein_host_config, lookup) + sizeof config->lookup;
+  return config && config->size >= needed ? config : NULL;
+}
+
 // The host has checked the configuration against config_schema: "spread" is an integer from 1 to 64, or absent.
 static int32_t configured_spread(const skein_host *host, uint64_t instance) {
-  const skein_host_config *config = host->get(host->ctx, SKEIN_HOST_CONFIG);
+  const skein_host_config *config = config_service(host);
   const skein_bytes key = {(const uint8_t *)"spread", 6};
   skein_bytes text;
-  if (!config || config->lookup(host->ctx, instance, key, &text) != 0) return 2;
+  if (!config) return 0;
+  if (config->lookup(host->ctx, instance, key, &text) != 0) return 2;
   int32_t value = 0;
   for (size_t i = 0; i < text.len && i < 3; i++) {
     if (text.ptr[i] < '0' || text.ptr[i] > '9') return 0;
@@ -96,5 +105,5 @@ static const skein_plugin plugin = {
 };
 
 SKEIN_ENTRY const skein_plugin *skein_plugin_entry(const skein_host *host) {
-  return host->get(host->ctx, SKEIN_HOST_CONFIG) ? &plugin : NULL;
+  return config_service(host) ? &plugin : NULL;
 }
