@@ -9,7 +9,7 @@ struct WatchWindow: Sendable {
   var outOfRange: UInt64 = 0
   /// Records with an answer, per partition.
   var perPartition: [UInt64]
-  /// Nanoseconds a record of the latest calls, in a ring.
+  /// Nanoseconds a record of the latest calls, in a ring, without what waking a child may take.
   private var times: [Int64] = []
   private var next = 0
   var lastFault: Fault?
@@ -29,7 +29,7 @@ struct WatchWindow: Sendable {
       return
     }
     for partition in placed where partition >= 0 { perPartition[Int(partition)] += 1 }
-    let time = nanoseconds / Int64(max(1, records))
+    let time = max(0, nanoseconds - WatchPolicy.wakeUp) / Int64(max(1, records))
     if times.count < Self.remembered {
       times.append(time)
     } else {
@@ -59,7 +59,10 @@ struct WatchPolicy: Sendable {
   static let faultShare = 0.01
   /// Answers out of range are never an accident.
   static let leastOutOfRange: UInt64 = 3
-  /// Nanoseconds a record: a thousand times what a child costs in large batches.
+  /// What of a call's time is not held against the partitioner, in nanoseconds: on a busy machine a child waits
+  /// for a processor, and a call with one record would stand for that alone.
+  static let wakeUp: Int64 = 20_000_000
+  /// Nanoseconds a record beyond it: a thousand times what a child costs in large batches.
   static let slowest: Int64 = 1_000_000
   /// Records before skew is judged.
   static let skewRecords: UInt64 = 10_000
