@@ -1,7 +1,7 @@
 # Skein. `make` lists the targets. None asks for input; each prints what it does.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test swift-test interop-test cli-test examples kill-test demo bench lint proto format docs cli-docs man docc clean soak plugins
+.PHONY: help deps build test swift-test interop-test cli-test examples kill-test demo demo-plugins bench lint proto format docs cli-docs man docc clean soak plugins
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ kill-test: deps ## real brokers killed under load, with and without the power-cu
 
 demo: build ## stream a real file of this machine through a TLS broker and check the result
 	@Deploy/demo.sh
+
+demo-plugins: build ## swap a live topic's partitioner to a third party's signed C plug-in and back, and check every record
+	@swift build -c release --static-swift-stdlib --product KillDriver >.build/logs/demo-plugins-build.log 2>&1 || { tail -40 .build/logs/demo-plugins-build.log; exit 1; }
+	@Deploy/demo-plugins.sh
 
 bench: build ## speed against the yardsticks: pairs, medians, all runs printed
 	@Tests/bench/run.sh

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Broker
+import DiskIO
 import Dispatch
 import Foundation
 import Logging
@@ -16,6 +17,8 @@ struct Serve: AsyncParsableCommand {
     let development: DevelopmentFolder?
     let settings: Settings
     do throws(Fault) {
+      // Before any key is read.
+      try PrivateProcess.hide()
       development = try options.developmentFolder()
       settings = try options.settings(development)
     } catch {

@@ -41,5 +41,9 @@ void *skein_load(int descriptor, char *why, size_t why_size);
 /// Starts a detached thread with `stack` bytes of stack, all signals blocked. Returns 0, or errno.
 int skein_thread(void (*body)(void *), void *argument, size_t stack);
 
+/// No core dumps of this process, and no look into its /proc files (environment, maps, memory) by other processes of the
+/// same user, plug-ins among them; root may still look. Returns 0, or errno.
+int skein_hide(void);
+
 /// What an errno says, in `text`; any thread.
 void skein_error_text(int code, char *text, size_t size);

@@ -54,17 +54,24 @@ struct SwapReport: Sendable {
       "p50 \(quantiles[0]) p99 \(quantiles[1]) p99.9 \(quantiles[2]) max \(Self.milliseconds(sorted.last ?? 0)) ms (\(values.count) records)"
   }
 
+  /// Of this driver's own swaps; who swaps from outside is told by the broker.
+  private var pauseSummary: String {
+    guard !pauses.isEmpty else { return "the swaps came from outside" }
+    let sorted = pauses.sorted()
+    return
+      "the broker held publishers up for p50 \(Double(Self.quantile(sorted, 0.5)) / 1000) max \(Double(sorted.last ?? 0) / 1000) ms"
+  }
+
   var summary: String {
-    let pauses = self.pauses.sorted()
-    return """
-      sent \(sent), acknowledged \(acknowledged), found \(found); lost \(lost), duplicated \(duplicated), reordered within a key \(reordered), \
-      altered \(altered), failed but there \(ghosts), otherwise broken \(broken)
-      swaps \(swaps), kills \(kills) (\(committedUnheard) swaps were in force though nobody had heard so), rolled back \(rolledBack), \
-      stretches between fences \(segments)\(isPartial ? " (the beginning of the history is forgotten)" : "")
-      ack latency before the swaps: \(latency(before))
-      ack latency during a swap:    \(latency(during))
-      the broker held publishers up for p50 \(Double(Self.quantile(pauses, 0.5)) / 1000) max \(Double(pauses.last ?? 0) / 1000) ms
-      """
+    """
+    sent \(sent), acknowledged \(acknowledged), found \(found); lost \(lost), duplicated \(duplicated), reordered within a key \(reordered), \
+    altered \(altered), failed but there \(ghosts), otherwise broken \(broken)
+    swaps \(swaps), kills \(kills) (\(committedUnheard) swaps were in force though nobody had heard so), rolled back \(rolledBack), \
+    stretches between fences \(segments)\(isPartial ? " (the beginning of the history is forgotten)" : "")
+    ack latency before the swaps: \(latency(before))
+    ack latency during a swap:    \(latency(during))
+    \(pauseSummary)
+    """
   }
 
   var json: String {
