@@ -30,7 +30,7 @@ def test_the_brokers_proc_files_belong_to_root():
         )
         try:
             assert process.stdout.readline().startswith("skeind ready")
-            assert os.stat(f"/proc/{process.pid}").st_uid == 0
+            assert os.stat(f"/proc/{process.pid}/environ").st_uid == 0
             peek = subprocess.run(
                 ["cat", f"/proc/{process.pid}/environ"], capture_output=True, user=nobody.pw_uid, group=nobody.pw_gid,
                 extra_groups=[],
