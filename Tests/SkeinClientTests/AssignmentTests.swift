@@ -203,6 +203,16 @@ import Testing
     #expect(try bench.batches().contains { $0.hasPrefix("1/7") })
   }
 
+  /// What is due, and cannot be asked because the stream is not writable, waits for that and not for a timer: one that
+  /// is due at once, again and again, would keep the loop from its sockets.
+  @Test func whatIsDueSetsNoTimer() throws {
+    let bench = try Bench { $0.linger = .seconds(30) }
+    bench.open()
+    for _ in 0..<256 { _ = try bench.append("a", key: "k") }
+    let (due, asks) = bench.core.pumpBegins()
+    #expect(asks && (due ?? .max) > SystemClock().monotonicNanoseconds)
+  }
+
   /// An application in full flow places its records itself; when it stops, the loop does.
   @Test(arguments: [false, true]) func answersAreLeftToWhoeverAppendsNext(_ appends: Bool) throws {
     let bench = try Bench()

@@ -56,8 +56,14 @@ extension ProducerBuffer {
       chunk = open
     } else {
       lastChunk += 1
-      chunk = StagedChunk(
-        number: lastChunk, openedAt: takenAt ?? clock.monotonicNanoseconds, like: staging.hint)
+      let takenAt = takenAt ?? clock.monotonicNanoseconds
+      if let spare = staging.spare {
+        staging.spare = nil
+        spare.recycle(number: lastChunk, openedAt: takenAt)
+        chunk = spare
+      } else {
+        chunk = StagedChunk(number: lastChunk, openedAt: takenAt, like: staging.hint)
+      }
       staging.filling = chunk
       opened = true
     }
@@ -115,12 +121,13 @@ extension ProducerBuffer {
     return nil
   }
 
-  /// When a topic has something to ask that has nothing to ask now, in monotonic nanoseconds.
-  var nextQuestionDue: Int64? {
+  /// When a topic has something to ask or to place that it has not now, in monotonic nanoseconds. What is due already
+  /// is done by this run of the pump, or by the next one that finds the stream writable: a timer for it would only spin.
+  func nextQuestionDue(after now: Int64) -> Int64? {
     topics.lazy.compactMap { topic -> Int64? in
       guard !topic.isChanging, let staging = topic.staging else { return nil }
       let due = staging.pausedUntil ?? staging.fillingDue
-      return staging.handedOver.map { min($0, due ?? .max) } ?? due
+      return [due, staging.handedOver].lazy.compactMap { $0 }.filter { $0 > now }.min()
     }.min()
   }
 
@@ -222,7 +229,10 @@ extension ProducerBuffer {
         failures.append((waiter, error))
       }
     }
-    _ = chunk.takeTicket()
+    // Half-empty ones would keep memory that nobody needs.
+    if chunk.charged * 2 > topics[topic].staging?.chunkBytes ?? .max {
+      topics[topic].staging?.spare = chunk
+    }
     for (waiter, error) in failures { spoil(waiter, topic: topic, error, clock) }
   }
 

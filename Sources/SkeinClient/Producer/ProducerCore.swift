@@ -212,7 +212,7 @@ final class ProducerCore: Sendable {
       var due = state.buffer.ripen(now: now)
       state.isTimerDue = due != nil
       let hasStaged = state.buffer.hasStaged
-      if hasStaged, let pause = state.buffer.nextQuestionDue { due = min(due ?? .max, pause) }
+      if hasStaged, let pause = state.buffer.nextQuestionDue(after: now) { due = min(due ?? .max, pause) }
       if let wake = state.machine.nextWake {
         if wake <= now {
           state.machine.wake(now: now)

@@ -29,6 +29,12 @@ struct ByteStack: ~Copyable {
     return larger.base + count
   }
 
+  /// Empties it and keeps its memory, unless somebody else still has that.
+  mutating func recycle() {
+    count = 0
+    if !isKnownUniquelyReferenced(&storage) { storage = nil }
+  }
+
   /// What is there, shared: nothing may be appended after this.
   var bytes: SharedBytes { storage.map { SharedBytes($0, offset: 0, count: count) } ?? .empty }
 }
@@ -61,7 +67,7 @@ final class StagedChunk {
   }
 
   /// Rises with every chunk of the producer; `flush` waits by it.
-  let number: UInt64
+  private(set) var number: UInt64
   /// When its first record was taken, in monotonic nanoseconds: deadlines count from here.
   private(set) var openedAt: Int64
   var state = State.waiting
@@ -90,6 +96,23 @@ final class StagedChunk {
     rest = ByteStack(capacity: hint.rest)
     entries.reserveCapacity(hint.records)
     keyLengths.reserveCapacity(hint.records)
+  }
+
+  /// Begins anew with the memory of its last use, which is still in the cache. Nothing waits for it any more.
+  func recycle(number: UInt64, openedAt: Int64) {
+    self.number = number
+    self.openedAt = openedAt
+    state = .waiting
+    generation = 0
+    refusal = nil
+    charged = 0
+    unattended = 0
+    keyLengths.removeAll(keepingCapacity: true)
+    entries.removeAll(keepingCapacity: true)
+    tags.removeAll(keepingCapacity: true)
+    waiters.removeAll(keepingCapacity: true)
+    keys.recycle()
+    rest.recycle()
   }
 
   var count: Int { entries.count }

@@ -35,6 +35,8 @@ final class Staging {
   var handedOver: Int64?
   /// How long the loop waits for that, in nanoseconds.
   static let handOver: Int64 = 1_000_000
+  /// A chunk that was placed, for its memory.
+  var spare: StagedChunk?
   /// Records, bytes of keys and of the rest in the last chunk.
   var hint = (records: 64, keys: 1024, rest: 4096)
 
