@@ -241,11 +241,14 @@ import Testing
     }
     #expect(try !bench.append("y"), "placed, not acknowledged: the bytes are the same ones")
     _ = bench.core.pumpBegins()
+    var sent = 0
     while let sending = bench.core.nextSending() {
+      sent += 1
       bench.core.answered([
         (sending.requestID, .appended(BatchAcknowledgement(baseOffset: 0, isDuplicate: false)))
       ])
     }
+    #expect(sent == 3, "batches are closed at their size")
     #expect(try bench.append("y"))
   }
 
