@@ -1,7 +1,7 @@
 # Skein. `make` lists the targets. None asks for input; each prints what it does.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test swift-test interop-test cli-test examples kill-test demo demo-plugins bench lint proto format docs cli-docs man docc clean soak plugins
+.PHONY: help deps build test swift-test interop-test cli-test examples kill-test demo demo-plugins bench lint proto format docs cli-docs man docc clean soak swap-soak plugins
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,3 +70,7 @@ clean: ## remove what was built
 soak: deps ## 200,000 lives of a consumer group, then kills for SKEIN_SOAK_ROUNDS rounds (default 500), each with a new printed seed
 	@SKEIN_SIMULATION_SEEDS=$${SKEIN_SOAK_SEEDS:-200000} swift test --filter GroupSimulationTests
 	@SKEIN_KILL_ROUNDS=$${SKEIN_SOAK_ROUNDS:-500} Tests/run-all.sh kill
+
+swap-soak: build ## 200 fenced swaps of a live topic to a loaded plug-in and back, the broker killed amid half of them
+	@swift build -c release --static-swift-stdlib --product KillDriver >.build/logs/swap-soak-build.log 2>&1 || { tail -40 .build/logs/swap-soak-build.log; exit 1; }
+	@Tests/kill/plugin-swaps.sh
