@@ -92,6 +92,15 @@ final class PluginManager: Sendable {
     return artifact
   }
 
+  /// The quarantine of what a generation runs, also before a batch has met it.
+  func quarantine(of generation: TopicGeneration) -> Fault? {
+    guard generation.binding.builtIn == nil,
+      let reference = try? PluginReference(parsing: generation.binding.partitioner),
+      let why = runner.condition(of: reference, sha256: generation.sha256)?.quarantine
+    else { return nil }
+    return Self.quarantined(reference, why)
+  }
+
   static func quarantined(_ reference: PluginReference, _ why: String) -> Fault {
     Fault(
       .pluginQuarantined,

@@ -36,7 +36,9 @@ extension BrokerContext {
       }
     }
     let unplaced = partitioning.placers.filter { $0.tenant == tenant }
-      .compactMap { placer in placer.problem.map { (topic: placer.name, fault: $0) } }
+      .compactMap { placer in
+        (placer.problem ?? plugins.quarantine(of: placer.generation)).map { (topic: placer.name, fault: $0) }
+      }
       .sorted { $0.topic < $1.topic }
     let report = HealthReport(
       HealthReport.Facts(
