@@ -25,10 +25,12 @@ struct PythonVector {
   static let all: [PythonVector] = {
     var types: [String: any CMessage.Type] = [:]
     for type in AllMessages.types { types[String(cString: type.descriptor.pointee.name)] = type }
-    return pythonVectors.split(separator: "\n").compactMap { line -> PythonVector? in
-      let parts = line.split(separator: " ", omittingEmptySubsequences: false)
-      guard let type = types[String(parts[0])] else { return nil }
-      return PythonVector(type: type, name: String(parts[0]), bytes: unhex(parts[1]))
+    return pythonVectors.split(separator: "\n").flatMap { line -> [PythonVector] in
+      let parts = line.split(separator: " ")
+      guard let type = types[String(parts[0])] else { return [] }
+      return parts.dropFirst().map { hex in
+        PythonVector(type: type, name: String(parts[0]), bytes: hex == "-" ? [] : unhex(hex))
+      }
     }
   }()
 }
