@@ -26,6 +26,7 @@ let systemLibraries: [Target] = [
   .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
   .systemLibrary(name: "CSnappy", pkgConfig: "snappy", providers: [.apt(["libsnappy-dev"])]),
   .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+  .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
   .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
 ]
 
@@ -112,6 +113,16 @@ let plugins: [Target] = [
     swiftSettings: strict),
 ]
 
+// Where consumer groups keep their offsets: one protocol, the embedded store, and the plug-ins behind it.
+let offsets: [Target] = [
+  .target(
+    name: "OffsetStorage",
+    dependencies: [
+      "SkeinCore", "CommitLog", "GroupCoordination", "MetadataStore", "PluginHost", "PluginPackage", "Wire",
+      .product(name: "Logging", package: "swift-log"),
+    ] + nio, swiftSettings: strict)
+]
+
 // MARK: Edges
 
 let edges: [Target] = [
@@ -131,7 +142,7 @@ let edges: [Target] = [
     name: "Broker",
     dependencies: [
       "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport", "Gateway",
-      "PluginPackage", "PluginRegistry", "PluginHost",
+      "PluginPackage", "PluginRegistry", "PluginHost", "GroupCoordination", "OffsetStorage", "CPCRE2",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOHTTP1", package: "swift-nio"),
     ] + nio, swiftSettings: strict),
@@ -250,6 +261,13 @@ let tests: [Target] = [
     dependencies: [
       "SkeinCore", "CommitLog", "MetadataStore", "PluginPackage", "PluginRegistry", "Simulation", "DiskIO",
     ], swiftSettings: strict),
+  // Every store passes the same suite; those of Plugins/ do so against the real servers (Tests/stores).
+  .testTarget(
+    name: "OffsetStorageTests",
+    dependencies: [
+      "SkeinCore", "CommitLog", "GroupCoordination", "MetadataStore", "OffsetStorage", "PluginHost", "Simulation",
+      "DiskIO", .product(name: "Logging", package: "swift-log"),
+    ] + nio, swiftSettings: strict),
   .testTarget(
     name: "PluginHostTests",
     dependencies: [
@@ -285,7 +303,8 @@ let tests: [Target] = [
     name: "BrokerTests",
     dependencies: [
       "SkeinCore", "RecordFormat", "CommitLog", "Wire", "Transport", "MetadataStore", "Broker",
-      "SkeinClient", "Certificates", "Simulation", "PluginHost", "PluginPackage",
+      "SkeinClient", "Certificates", "Simulation", "PluginHost", "PluginPackage", "GroupCoordination",
+      "OffsetStorage",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOEmbedded", package: "swift-nio"),
     ] + nio, swiftSettings: strict),
@@ -311,7 +330,7 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
-  targets: systemLibraries + cTargets + pure + io + certificates + plugins + edges + testKit + programs
+  targets: systemLibraries + cTargets + pure + io + certificates + plugins + offsets + edges + testKit + programs
     + examples
     + tests
 )

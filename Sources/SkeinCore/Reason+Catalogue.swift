@@ -102,6 +102,10 @@ extension Reason {
   public static let batchTooLarge = Reason(
     "BATCH_TOO_LARGE", .resourceExhausted, .definite, retriable: false,
     "The record batch exceeds the topic's limit; nothing was appended. Send smaller batches.")
+  public static let keyRequired = Reason(
+    "KEY_REQUIRED", .invalidArgument, .definite, retriable: false,
+    "A record has no key, and the topic is compacted (`cleanup.policy=compact`): without a key it would never be replaced. Nothing of the batch was appended. Give every record a key."
+  )
   public static let recordTooLarge = Reason(
     "RECORD_TOO_LARGE", .resourceExhausted, .definite, retriable: false,
     "One record exceeds the record limit; nothing was appended. Store large objects elsewhere and publish a reference."
@@ -306,6 +310,31 @@ extension Reason {
     "The coordinator of the group is still reading its log (G19). Try again shortly; members keep what they have."
   )
 
+  public static let patternInvalid = Reason(
+    "PATTERN_INVALID", .invalidArgument, .definite, retriable: false,
+    "A regular expression of a subscription is not valid, or needs more work than is allowed (metadata: pattern, position, why). Correct it, or name the topics."
+  )
+  public static let noCommittedOffset = Reason(
+    "NO_COMMITTED_OFFSET", .failedPrecondition, .definite, retriable: false,
+    "The group has committed nothing of this partition, and the member asked to be told (reset: none). Seek, or reset the group's offsets."
+  )
+  public static let tooManyGaps = Reason(
+    "TOO_MANY_GAPS", .resourceExhausted, .definite, retriable: false,
+    "Too many records of a partition are acknowledged behind one that is not (metadata: limit, first_open). Acknowledge the first open one; what was refused must be acknowledged again."
+  )
+  public static let offsetStoreNotFound = Reason(
+    "OFFSET_STORE_NOT_FOUND", .notFound, .definite, retriable: false,
+    "The broker has no offset store of that name: use log, sqlite, or one that its configuration names (`offset-stores`). `skein group stores` shows them."
+  )
+  public static let offsetStoreUnavailable = Reason(
+    "OFFSET_STORE_UNAVAILABLE", .unavailable, .unknown, retriable: true,
+    "The group's offset store does not answer. A commit may have been stored; repeat it, it is harmless. Consumption goes on up to a bound (`groups.max-uncommitted`), then waits; nothing is lost or skipped."
+  )
+  public static let offsetsMoving = Reason(
+    "OFFSETS_MOVING", .unavailable, .definite, retriable: true,
+    "The group's offsets are being moved to another store. Try again; `skein group move-offsets` ends a move that was interrupted."
+  )
+
   // MARK: Access
 
   public static let unauthenticated = Reason(
@@ -338,7 +367,7 @@ extension Reason {
     framingInvalid, deadlineExceeded, clientTooSlow, cancelled,
     jsonInvalid, parameterInvalid, pathUnknown, httpMethodNotAllowed, mediaTypeUnsupported, notAcceptable,
     topicNotFound, partitionNotFound, topicExists, offsetOutOfRange, logTruncated, topicLimit,
-    batchCorrupt, batchInvalid, batchTooLarge, recordTooLarge, timestampInvalid, producerFenced,
+    batchCorrupt, batchInvalid, batchTooLarge, recordTooLarge, keyRequired, timestampInvalid, producerFenced,
     outOfOrderSequence, unknownProducer, tooManyInFlight, partitionerChanged,
     acksTooWeak, streamNotOpen,
     overloaded, diskFull, logOffline, dataCorrupt, partitionOnline, batchUndecodable, draining,
@@ -349,7 +378,8 @@ extension Reason {
     pluginDisabled, pluginQuarantined, pluginFault, pluginLimit, pluginKeyNotFound,
     groupNotFound, unknownMember, staleMemberEpoch, memberExpired, memberQuarantined, unreleasedInstanceID,
     unknownAssignor, groupLimit, groupHasMembers, notAssigned, commitBehind, notCoordinator,
-    coordinatorLoading,
+    coordinatorLoading, patternInvalid, noCommittedOffset, tooManyGaps, offsetStoreNotFound,
+    offsetStoreUnavailable, offsetsMoving,
     unauthenticated, permissionDenied, authenticatorUnavailable, tokenInvalid, tokenNotFound, tokenLimit,
   ]
 }

@@ -71,6 +71,14 @@ enum ModuleTable {
       uses: ["SkeinCore", "PluginPackage", "PluginABI", "CSkeinPlugin", "CSkeinShims", "Wire"],
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
 
+    // Where consumer groups keep their offsets.
+    "OffsetStorage": ModuleRow(
+      uses: [
+        "SkeinCore", "CommitLog", "GroupCoordination", "MetadataStore", "PluginHost", "PluginPackage", "Wire",
+        "Logging",
+      ] + nio,
+      toolchain: ["Synchronization"]),
+
     // Edges
     "SkeinClient": ModuleRow(
       uses: [
@@ -83,7 +91,8 @@ enum ModuleTable {
     "Broker": ModuleRow(
       uses: [
         "SkeinCore", "RecordFormat", "CommitLog", "DiskIO", "MetadataStore", "Wire", "Transport", "Gateway",
-        "PluginPackage", "PluginRegistry", "PluginHost", "Logging", "NIOHTTP1",
+        "PluginPackage", "PluginRegistry", "PluginHost", "GroupCoordination", "OffsetStorage", "CPCRE2",
+        "Logging", "NIOHTTP1",
       ] + nio,
       toolchain: ["Foundation", "Glibc", "Synchronization"]),
 
@@ -143,7 +152,7 @@ enum ModuleTable {
   /// System libraries (module maps only); they depend on nothing.
   static let systemLibraries: Set<String> = [
     "COpenSSL", "CProtobufC", "CNGHTTP2", "CSQLite", "CZstd", "CZlib", "CLZ4", "CSnappy",
-    "CSeccomp",
+    "CSeccomp", "CPCRE2",
   ]
 
   /// C modules with one owner: nobody else imports them, whatever the table of edges says.
@@ -151,6 +160,7 @@ enum ModuleTable {
     "COpenSSL": ["Transport", "COpenSSLShims", "Certificates", "PluginPackage"],
     "CSkeinPlugin": ["SkeinPluginKit", "PluginABI", "PluginHost", "PluginConformance", "skein-plugin-host"],
     "CSeccomp": ["CSkeinSandbox"],
+    "CPCRE2": ["Broker"],
     "CSkeinSandbox": ["skein-plugin-host"],
     "COpenSSLShims": ["Transport"],
     "CNGHTTP2": ["Transport"],
@@ -166,7 +176,8 @@ enum ModuleTable {
 
   /// What a client must never see (SkeinClient, skein): the broker's side of the house.
   static let brokerModules: Set<String> = [
-    "Broker", "CommitLog", "DiskIO", "GroupCoordination", "MetadataStore", "PluginRegistry",
+    "Broker", "CommitLog", "DiskIO", "GroupCoordination", "MetadataStore", "OffsetStorage",
+    "PluginRegistry",
   ]
 
   /// Parts of the toolchain that no pure module imports: clocks, files, threads, randomness.

@@ -214,6 +214,9 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__interna
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__internal__v1__token_record(void) {
   return &skein__internal__v1__token_record__descriptor;
 }
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__internal__v1__offset_store_record(void) {
+  return &skein__internal__v1__offset_store_record__descriptor;
+}
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__plugin__v1__authenticate_result(void) {
   return &skein__plugin__v1__authenticate_result__descriptor;
 }
@@ -343,8 +346,137 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__rea
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__read_response(void) {
   return &skein__v1__read_response__descriptor;
 }
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__topic_partitions(void) {
+  return &skein__v1__topic_partitions__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__subscribe_join(void) {
+  return &skein__v1__subscribe_join__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__subscribe_join__labels_entry(void) {
+  return &skein__v1__subscribe_join__labels_entry__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__subscribe_resume(void) {
+  return &skein__v1__subscribe_resume__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__member_heartbeat(void) {
+  return &skein__v1__member_heartbeat__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__member_commit(void) {
+  return &skein__v1__member_commit__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__member_ack(void) {
+  return &skein__v1__member_ack__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__acked_range(void) {
+  return &skein__v1__acked_range__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__member_seek(void) {
+  return &skein__v1__member_seek__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__member_pause(void) {
+  return &skein__v1__member_pause__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__member_reclaimed(void) {
+  return &skein__v1__member_reclaimed__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__member_leave(void) {
+  return &skein__v1__member_leave__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__subscribe_request(void) {
+  return &skein__v1__subscribe_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__subscribe_joined(void) {
+  return &skein__v1__subscribe_joined__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__subscribe_assignment(void) {
+  return &skein__v1__subscribe_assignment__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__commit_results(void) {
+  return &skein__v1__commit_results__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__partition_lag(void) {
+  return &skein__v1__partition_lag__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__broker_heartbeat(void) {
+  return &skein__v1__broker_heartbeat__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__decoded_records(void) {
+  return &skein__v1__decoded_records__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__subscribe_response(void) {
+  return &skein__v1__subscribe_response__descriptor;
+}
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__commit_request(void) {
   return &skein__v1__commit_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__commit_response(void) {
+  return &skein__v1__commit_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_groups_request(void) {
+  return &skein__v1__list_groups_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__group_summary(void) {
+  return &skein__v1__group_summary__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_groups_response(void) {
+  return &skein__v1__list_groups_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__describe_group_request(void) {
+  return &skein__v1__describe_group_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__group_member(void) {
+  return &skein__v1__group_member__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__group_member__labels_entry(void) {
+  return &skein__v1__group_member__labels_entry__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__group_partition(void) {
+  return &skein__v1__group_partition__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__describe_group_response(void) {
+  return &skein__v1__describe_group_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__fetch_offsets_request(void) {
+  return &skein__v1__fetch_offsets_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__fetch_offsets_response(void) {
+  return &skein__v1__fetch_offsets_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__reset_offsets_request(void) {
+  return &skein__v1__reset_offsets_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__offset_change(void) {
+  return &skein__v1__offset_change__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__reset_offsets_response(void) {
+  return &skein__v1__reset_offsets_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__delete_group_request(void) {
+  return &skein__v1__delete_group_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__delete_group_response(void) {
+  return &skein__v1__delete_group_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_offset_stores_request(void) {
+  return &skein__v1__list_offset_stores_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__offset_store_description(void) {
+  return &skein__v1__offset_store_description__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__list_offset_stores_response(void) {
+  return &skein__v1__list_offset_stores_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__choose_offset_store_request(void) {
+  return &skein__v1__choose_offset_store_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__choose_offset_store_response(void) {
+  return &skein__v1__choose_offset_store_response__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__move_offsets_request(void) {
+  return &skein__v1__move_offsets_request__descriptor;
+}
+static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__move_offsets_progress(void) {
+  return &skein__v1__move_offsets_progress__descriptor;
 }
 static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__plugin_summary(void) {
   return &skein__v1__plugin_summary__descriptor;
@@ -579,7 +711,7 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor__skein__v1__del
 }
 
 // Every message, for the tests that hold all of them to a rule.
-enum { skein_descriptor_count = 185 };
+enum { skein_descriptor_count = 229 };
 static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
   const ProtobufCMessageDescriptor *const all[] = {
     &mvccpb__key_value__descriptor,
@@ -646,6 +778,7 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
     &skein__internal__v1__plugin_record__artifacts_entry__descriptor,
     &skein__internal__v1__plugin_key_record__descriptor,
     &skein__internal__v1__token_record__descriptor,
+    &skein__internal__v1__offset_store_record__descriptor,
     &skein__plugin__v1__authenticate_result__descriptor,
     &skein__plugin__v1__stored_offset__descriptor,
     &skein__plugin__v1__commit_offsets__descriptor,
@@ -689,7 +822,50 @@ static inline const ProtobufCMessageDescriptor *skein_descriptor_at(int index) {
     &skein__v1__read_opened__descriptor,
     &skein__v1__read_batches__descriptor,
     &skein__v1__read_response__descriptor,
+    &skein__v1__topic_partitions__descriptor,
+    &skein__v1__subscribe_join__descriptor,
+    &skein__v1__subscribe_join__labels_entry__descriptor,
+    &skein__v1__subscribe_resume__descriptor,
+    &skein__v1__member_heartbeat__descriptor,
+    &skein__v1__member_commit__descriptor,
+    &skein__v1__member_ack__descriptor,
+    &skein__v1__acked_range__descriptor,
+    &skein__v1__member_seek__descriptor,
+    &skein__v1__member_pause__descriptor,
+    &skein__v1__member_reclaimed__descriptor,
+    &skein__v1__member_leave__descriptor,
+    &skein__v1__subscribe_request__descriptor,
+    &skein__v1__subscribe_joined__descriptor,
+    &skein__v1__subscribe_assignment__descriptor,
+    &skein__v1__commit_results__descriptor,
+    &skein__v1__partition_lag__descriptor,
+    &skein__v1__broker_heartbeat__descriptor,
+    &skein__v1__decoded_records__descriptor,
+    &skein__v1__subscribe_response__descriptor,
     &skein__v1__commit_request__descriptor,
+    &skein__v1__commit_response__descriptor,
+    &skein__v1__list_groups_request__descriptor,
+    &skein__v1__group_summary__descriptor,
+    &skein__v1__list_groups_response__descriptor,
+    &skein__v1__describe_group_request__descriptor,
+    &skein__v1__group_member__descriptor,
+    &skein__v1__group_member__labels_entry__descriptor,
+    &skein__v1__group_partition__descriptor,
+    &skein__v1__describe_group_response__descriptor,
+    &skein__v1__fetch_offsets_request__descriptor,
+    &skein__v1__fetch_offsets_response__descriptor,
+    &skein__v1__reset_offsets_request__descriptor,
+    &skein__v1__offset_change__descriptor,
+    &skein__v1__reset_offsets_response__descriptor,
+    &skein__v1__delete_group_request__descriptor,
+    &skein__v1__delete_group_response__descriptor,
+    &skein__v1__list_offset_stores_request__descriptor,
+    &skein__v1__offset_store_description__descriptor,
+    &skein__v1__list_offset_stores_response__descriptor,
+    &skein__v1__choose_offset_store_request__descriptor,
+    &skein__v1__choose_offset_store_response__descriptor,
+    &skein__v1__move_offsets_request__descriptor,
+    &skein__v1__move_offsets_progress__descriptor,
     &skein__v1__plugin_summary__descriptor,
     &skein__v1__list_plugins_request__descriptor,
     &skein__v1__list_plugins_response__descriptor,

@@ -260,6 +260,48 @@ package struct TokenRecord: WireMessage {
   }
 }
 
+/// The value of /skein/<cluster>/t/<tenant>/offset-store (new groups of the tenant begin there) and of
+/// /skein/<cluster>/t/<tenant>/group-stores/<group> (where that group keeps its offsets).
+package struct OffsetStoreRecord: WireMessage {
+  package var format: UInt32
+  package var store: String
+  /// Of a move that has begun and not ended: where to; after the switch: where from, until that is emptied.
+  package var movingTo: String
+  package var emptying: String
+  package var changedMs: Int64
+  package var changedBy: String
+
+  package init(
+    format: UInt32 = 0, store: String = "", movingTo: String = "", emptying: String = "",
+    changedMs: Int64 = 0, changedBy: String = ""
+  ) {
+    self.format = format
+    self.store = store
+    self.movingTo = movingTo
+    self.emptying = emptying
+    self.changedMs = changedMs
+    self.changedBy = changedBy
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint32(1, format)
+    sink.string(2, store)
+    sink.string(3, movingTo)
+    sink.string(4, emptying)
+    sink.int64(5, changedMs)
+    sink.string(6, changedBy)
+  }
+}
+
 extension TopicRecord: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__skein__internal__v1__topic_record()
@@ -359,5 +401,21 @@ extension TokenRecord: CMessage {
     expiresMs = c.pointee.expires_ms
     createdBy = arena.string(c.pointee.created_by)
     note = arena.string(c.pointee.note)
+  }
+}
+
+extension OffsetStoreRecord: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__internal__v1__offset_store_record()
+  }
+
+  init(_ c: UnsafePointer<Skein__Internal__V1__OffsetStoreRecord>, _ arena: Arena) {
+    self.init()
+    format = c.pointee.format
+    store = arena.string(c.pointee.store)
+    movingTo = arena.string(c.pointee.moving_to)
+    emptying = arena.string(c.pointee.emptying)
+    changedMs = c.pointee.changed_ms
+    changedBy = arena.string(c.pointee.changed_by)
   }
 }

@@ -4,6 +4,34 @@ internal import CProtobufC
 internal import CSkeinProto
 package import SkeinCore
 
+/// Where a partition begins of which the group has committed nothing.
+package struct OffsetReset: WireEnum {
+  package let rawValue: Int32
+  package init(rawValue: Int32) { self.rawValue = rawValue }
+  /// As EARLIEST: nothing is skipped unless somebody says so.
+  package static let unspecified = Self(rawValue: 0)
+  /// The log's start.
+  package static let earliest = Self(rawValue: 1)
+  /// The high watermark at the moment of the assignment; committed at once, so that it is decided once.
+  package static let latest = Self(rawValue: 2)
+  /// Nowhere: NO_COMMITTED_OFFSET, until a `seek`.
+  package static let none = Self(rawValue: 3)
+}
+
+/// How far the application is with what it was given.
+package struct Progress: WireEnum {
+  package let rawValue: Int32
+  package init(rawValue: Int32) { self.rawValue = rawValue }
+  /// As WORKING.
+  package static let unspecified = Self(rawValue: 0)
+  /// Nothing to process: no deadline runs.
+  package static let idle = Self(rawValue: 1)
+  /// As before: the processing deadline goes on (or begins).
+  package static let working = Self(rawValue: 2)
+  /// Some of it is done, or the application asks for more time: the deadline begins anew.
+  package static let advanced = Self(rawValue: 3)
+}
+
 package struct FetchPartition: WireMessage {
   package var topic: String
   package var partition: Int32
@@ -267,11 +295,14 @@ package struct ReadBatches: WireMessage {
   /// What has been charged on this stream so far, this message included.
   package var totalMessages: UInt64
   package var totalBytes: UInt64
+  /// Subscribe: the number of the newest `seek` of this partition that the broker had taken; records of an older one
+  /// are to be dropped.
+  package var seek: UInt32
 
   package init(
     topic: String = "", partition: Int32 = 0, baseOffset: Int64 = 0, nextOffset: Int64 = 0,
     highWatermark: Int64 = 0, logStartOffset: Int64 = 0, leaderEpoch: Int32 = 0, totalMessages: UInt64 = 0,
-    totalBytes: UInt64 = 0
+    totalBytes: UInt64 = 0, seek: UInt32 = 0
   ) {
     self.topic = topic
     self.partition = partition
@@ -282,6 +313,7 @@ package struct ReadBatches: WireMessage {
     self.leaderEpoch = leaderEpoch
     self.totalMessages = totalMessages
     self.totalBytes = totalBytes
+    self.seek = seek
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -303,6 +335,7 @@ package struct ReadBatches: WireMessage {
     sink.int32(7, leaderEpoch)
     sink.uint64(8, totalMessages)
     sink.uint64(9, totalBytes)
+    sink.uint32(10, seek)
   }
 }
 
@@ -346,10 +379,691 @@ package struct ReadResponse: WireMessage {
   }
 }
 
+/// A topic's partitions, by number.
+package struct TopicPartitions: WireMessage {
+  package var topic: String
+  package var partitions: [Int32]
+  /// 32 hexadecimal digits; from the broker always, from a client where it knows it. A topic that was deleted and made
+  /// again has another.
+  package var topicID: String
+
+  package init(topic: String = "", partitions: [Int32] = [], topicID: String = "") {
+    self.topic = topic
+    self.partitions = partitions
+    self.topicID = topicID
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, topic)
+    sink.int32s(2, partitions)
+    sink.string(3, topicID)
+  }
+}
+
+/// Who joins, and what for.
+package struct SubscribeJoin: WireMessage {
+  /// 1 to 249 of [A-Za-z0-9._-], not beginning with "__".
+  package var group: String
+  /// Made by the client, new for every join (16 random bytes in hexadecimal); empty: the broker makes one. The same id
+  /// again is a retry of that join.
+  package var memberID: String
+  /// The name that outlives processes, of a static member; empty = none. Its partitions wait for it for the session time.
+  package var instanceID: String
+  /// Names the process, however often it joins; empty = the member's id.
+  package var processID: String
+  /// For people, in Describe.
+  package var clientID: String
+  /// Up to 200 names; a topic that does not exist yet is waited for.
+  package var topics: [String]
+  /// Up to 16 regular expressions (PCRE2 syntax, matched against whole names, with a bound on their work).
+  package var patterns: [String]
+  /// "zone" -> "a": for assignment by affinity; up to 16.
+  package var labels: [String: String]
+  /// sticky (default), range, round-robin, affinity:LABEL.
+  package var assignor: String
+  /// How long the application may be at work without a word, 1,000 to 3,600,000 ms; 0 = 300,000.
+  package var processingMs: Int64
+  package var reset: OffsetReset
+  /// Records as `records` instead of `batches`: for thin clients.
+  package var decoded: Bool
+  /// Stored bytes in one message at most; 0 = 256 KiB.
+  package var maxMessageBytes: UInt32
+  /// Commit what was acknowledged (`ack`) at least this often, in milliseconds; 0 = as soon as the commit before it is done.
+  package var ackCommitMs: UInt32
+  /// A membership that goes on after its stream broke; `member_id` and `group` name it, the rest is as at the join.
+  package var resume: SubscribeResume?
+
+  package init(
+    group: String = "", memberID: String = "", instanceID: String = "", processID: String = "",
+    clientID: String = "", topics: [String] = [], patterns: [String] = [], labels: [String: String] = [:],
+    assignor: String = "", processingMs: Int64 = 0, reset: OffsetReset = .unspecified, decoded: Bool = false,
+    maxMessageBytes: UInt32 = 0, ackCommitMs: UInt32 = 0, resume: SubscribeResume? = nil
+  ) {
+    self.group = group
+    self.memberID = memberID
+    self.instanceID = instanceID
+    self.processID = processID
+    self.clientID = clientID
+    self.topics = topics
+    self.patterns = patterns
+    self.labels = labels
+    self.assignor = assignor
+    self.processingMs = processingMs
+    self.reset = reset
+    self.decoded = decoded
+    self.maxMessageBytes = maxMessageBytes
+    self.ackCommitMs = ackCommitMs
+    self.resume = resume
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, group)
+    sink.string(2, memberID)
+    sink.string(3, instanceID)
+    sink.string(4, processID)
+    sink.string(5, clientID)
+    sink.strings(6, topics)
+    sink.strings(7, patterns)
+    sink.map(8, labels)
+    sink.string(9, assignor)
+    sink.int64(10, processingMs)
+    sink.enumeration(11, reset)
+    sink.bool(12, decoded)
+    sink.uint32(13, maxMessageBytes)
+    sink.uint32(14, ackCommitMs)
+    sink.message(15, resume)
+  }
+}
+
+package struct SubscribeResume: WireMessage {
+  /// Of the newest assignment that the member has applied.
+  package var epoch: Int32
+  /// Everything that it has; `offset` is the next record that it expects from the broker. Partitions that are missing
+  /// here were dropped.
+  package var positions: [PartitionOffset]
+
+  package init(epoch: Int32 = 0, positions: [PartitionOffset] = []) {
+    self.epoch = epoch
+    self.positions = positions
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int32(1, epoch)
+    sink.messages(2, positions)
+  }
+}
+
+/// Sent every joined.heartbeat_ms, at once when a partition was given back, and when the processing deadline is to begin anew.
+package struct MemberHeartbeat: WireMessage {
+  /// Of the newest assignment that the member has applied.
+  package var epoch: Int32
+  /// Whether `owned` is meant: it is only sent when it has changed, and after any error.
+  package var hasOwned: Bool
+  package var owned: [TopicPartitions]
+  package var progress: Progress
+  package var sentMs: Int64
+  /// Another subscription from now on; both empty = as before.
+  package var topics: [String]
+  package var patterns: [String]
+
+  package init(
+    epoch: Int32 = 0, hasOwned: Bool = false, owned: [TopicPartitions] = [],
+    progress: Progress = .unspecified, sentMs: Int64 = 0, topics: [String] = [], patterns: [String] = []
+  ) {
+    self.epoch = epoch
+    self.hasOwned = hasOwned
+    self.owned = owned
+    self.progress = progress
+    self.sentMs = sentMs
+    self.topics = topics
+    self.patterns = patterns
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int32(1, epoch)
+    sink.bool(2, hasOwned)
+    sink.messages(3, owned)
+    sink.enumeration(4, progress)
+    sink.int64(5, sentMs)
+    sink.strings(6, topics)
+    sink.strings(7, patterns)
+  }
+}
+
+/// Offsets of records to process next. Answered by `committed` with the same id.
+package struct MemberCommit: WireMessage {
+  /// Rising.
+  package var id: UInt64
+  /// 1 to 10,000.
+  package var offsets: [PartitionOffset]
+
+  package init(id: UInt64 = 0, offsets: [PartitionOffset] = []) {
+    self.id = id
+    self.offsets = offsets
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint64(1, id)
+    sink.messages(2, offsets)
+  }
+}
+
+/// Records that were processed, one by one and in any order; the broker commits, for each partition, the offset below
+/// which all are. At most 10,000 gaps a partition: what is beyond is told as TOO_MANY_GAPS and must be acknowledged again.
+package struct MemberAck: WireMessage {
+  package var ranges: [AckedRange]
+
+  package init(ranges: [AckedRange] = []) {
+    self.ranges = ranges
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.messages(1, ranges)
+  }
+}
+
+package struct AckedRange: WireMessage {
+  package var topic: String
+  package var partition: Int32
+  package var first: Int64
+  /// Inclusive; 0 = first.
+  package var last: Int64
+
+  package init(topic: String = "", partition: Int32 = 0, first: Int64 = 0, last: Int64 = 0) {
+    self.topic = topic
+    self.partition = partition
+    self.first = first
+    self.last = last
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, topic)
+    sink.int32(2, partition)
+    sink.int64(3, first)
+    sink.int64(4, last)
+  }
+}
+
+/// Goes on reading elsewhere: what is under way of the partition is dropped by the client (ReadBatches.seek).
+package struct MemberSeek: WireMessage {
+  /// Rises with every seek of this partition on this stream, from 1.
+  package var number: UInt32
+  package var topic: String
+  package var partition: Int32
+  package var offset: Int64
+
+  package init(number: UInt32 = 0, topic: String = "", partition: Int32 = 0, offset: Int64 = 0) {
+    self.number = number
+    self.topic = topic
+    self.partition = partition
+    self.offset = offset
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint32(1, number)
+    sink.string(2, topic)
+    sink.int32(3, partition)
+    sink.int64(4, offset)
+  }
+}
+
+/// Partitions whose records are not to be sent for now. They stay the member's.
+package struct MemberPause: WireMessage {
+  package var pause: [TopicPartitions]
+  package var resume: [TopicPartitions]
+
+  package init(pause: [TopicPartitions] = [], resume: [TopicPartitions] = []) {
+    self.pause = pause
+    self.resume = resume
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.messages(1, pause)
+    sink.messages(2, resume)
+  }
+}
+
+/// Where the member really stopped with partitions that it was told to give back: what it had been sent beyond that it
+/// has dropped. The broker counts their records as granted again, and starts the next owner there if that was
+/// committed. A heartbeat without them in `owned` follows, or comes with it.
+package struct MemberReclaimed: WireMessage {
+  package var positions: [PartitionOffset]
+
+  package init(positions: [PartitionOffset] = []) {
+    self.positions = positions
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.messages(1, positions)
+  }
+}
+
+package struct MemberLeave: WireMessage {
+  /// A static member that comes back: what it had waits for it for the session time.
+  package var temporary: Bool
+
+  package init(temporary: Bool = false) {
+    self.temporary = temporary
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.bool(1, temporary)
+  }
+}
+
+/// Exactly one of them; `join` may come with `credit`, `reclaimed` with `heartbeat` and `commit`.
+package struct SubscribeRequest: WireMessage {
+  package var join: SubscribeJoin?
+  package var credit: ReadCredit?
+  package var heartbeat: MemberHeartbeat?
+  package var commit: MemberCommit?
+  package var ack: MemberAck?
+  package var seek: MemberSeek?
+  package var pause: MemberPause?
+  package var reclaimed: MemberReclaimed?
+  package var leave: MemberLeave?
+
+  package init(
+    join: SubscribeJoin? = nil, credit: ReadCredit? = nil, heartbeat: MemberHeartbeat? = nil,
+    commit: MemberCommit? = nil, ack: MemberAck? = nil, seek: MemberSeek? = nil, pause: MemberPause? = nil,
+    reclaimed: MemberReclaimed? = nil, leave: MemberLeave? = nil
+  ) {
+    self.join = join
+    self.credit = credit
+    self.heartbeat = heartbeat
+    self.commit = commit
+    self.ack = ack
+    self.seek = seek
+    self.pause = pause
+    self.reclaimed = reclaimed
+    self.leave = leave
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.message(1, join)
+    sink.message(2, credit)
+    sink.message(3, heartbeat)
+    sink.message(4, commit)
+    sink.message(5, ack)
+    sink.message(6, seek)
+    sink.message(7, pause)
+    sink.message(8, reclaimed)
+    sink.message(9, leave)
+  }
+}
+
+package struct SubscribeJoined: WireMessage {
+  package var memberID: String
+  package var limits: Limits?
+  /// Milliseconds: how often to send a heartbeat, after which silence a member is removed, how long a broken stream
+  /// is waited for.
+  package var heartbeatMs: Int64
+  package var sessionMs: Int64
+  package var reconnectGraceMs: Int64
+  package var processingMs: Int64
+  /// Where the group keeps its offsets.
+  package var offsetStore: String
+
+  package init(
+    memberID: String = "", limits: Limits? = nil, heartbeatMs: Int64 = 0, sessionMs: Int64 = 0,
+    reconnectGraceMs: Int64 = 0, processingMs: Int64 = 0, offsetStore: String = ""
+  ) {
+    self.memberID = memberID
+    self.limits = limits
+    self.heartbeatMs = heartbeatMs
+    self.sessionMs = sessionMs
+    self.reconnectGraceMs = reconnectGraceMs
+    self.processingMs = processingMs
+    self.offsetStore = offsetStore
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, memberID)
+    sink.message(2, limits)
+    sink.int64(3, heartbeatMs)
+    sink.int64(4, sessionMs)
+    sink.int64(5, reconnectGraceMs)
+    sink.int64(6, processingMs)
+    sink.string(7, offsetStore)
+  }
+}
+
+/// Everything that the member has. It begins partitions only on an `epoch` above its own; it drops at once what is in
+/// neither list, and what is in `revoke` when it has finished (and committed) what it is at, within `revoke_within_ms`.
+package struct SubscribeAssignment: WireMessage {
+  package var epoch: Int32
+  /// The epoch in which the membership began. Another one than before: drop everything without committing first.
+  package var joinEpoch: Int32
+  package var partitions: [TopicPartitions]
+  package var revoke: [TopicPartitions]
+  package var revokeWithinMs: Int64
+  /// Of `revoke`: the offset after the last record that was sent. What the application has not begun of it is dropped,
+  /// and `reclaimed` says where it stopped.
+  package var reclaim: [PartitionOffset]
+
+  package init(
+    epoch: Int32 = 0, joinEpoch: Int32 = 0, partitions: [TopicPartitions] = [],
+    revoke: [TopicPartitions] = [], revokeWithinMs: Int64 = 0, reclaim: [PartitionOffset] = []
+  ) {
+    self.epoch = epoch
+    self.joinEpoch = joinEpoch
+    self.partitions = partitions
+    self.revoke = revoke
+    self.revokeWithinMs = revokeWithinMs
+    self.reclaim = reclaim
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int32(1, epoch)
+    sink.int32(2, joinEpoch)
+    sink.messages(3, partitions)
+    sink.messages(4, revoke)
+    sink.int64(5, revokeWithinMs)
+    sink.messages(6, reclaim)
+  }
+}
+
+package struct CommitResults: WireMessage {
+  /// Of the MemberCommit; 0: of acknowledged records (`ack`), in which case only what failed is told.
+  package var id: UInt64
+  /// One for each offset, in order; code 0 = committed. Empty = all were committed.
+  package var results: [PartitionError]
+
+  package init(id: UInt64 = 0, results: [PartitionError] = []) {
+    self.id = id
+    self.results = results
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.uint64(1, id)
+    sink.messages(2, results)
+  }
+}
+
+/// Lag, as the broker sees it.
+package struct PartitionLag: WireMessage {
+  package var topic: String
+  package var partition: Int32
+  /// The group's; -1 = none.
+  package var committedOffset: Int64
+  package var highWatermark: Int64
+  /// Records behind the commit.
+  package var records: Int64
+  /// Since the first uncommitted record was appended, by the broker's clock then; 0 = none is behind.
+  package var milliseconds: Int64
+
+  package init(
+    topic: String = "", partition: Int32 = 0, committedOffset: Int64 = 0, highWatermark: Int64 = 0,
+    records: Int64 = 0, milliseconds: Int64 = 0
+  ) {
+    self.topic = topic
+    self.partition = partition
+    self.committedOffset = committedOffset
+    self.highWatermark = highWatermark
+    self.records = records
+    self.milliseconds = milliseconds
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, topic)
+    sink.int32(2, partition)
+    sink.int64(3, committedOffset)
+    sink.int64(4, highWatermark)
+    sink.int64(5, records)
+    sink.int64(6, milliseconds)
+  }
+}
+
+package struct BrokerHeartbeat: WireMessage {
+  package var sentMs: Int64
+  /// The member's, as the coordinator knows it.
+  package var epoch: Int32
+  /// Of the member's partitions, every heartbeat or so.
+  package var lag: [PartitionLag]
+
+  package init(sentMs: Int64 = 0, epoch: Int32 = 0, lag: [PartitionLag] = []) {
+    self.sentMs = sentMs
+    self.epoch = epoch
+    self.lag = lag
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int64(1, sentMs)
+    sink.int32(2, epoch)
+    sink.messages(3, lag)
+  }
+}
+
+package struct DecodedRecords: WireMessage {
+  package var records: [StoredRecord]
+
+  package init(records: [StoredRecord] = []) {
+    self.records = records
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.messages(1, records)
+  }
+}
+
+package struct SubscribeResponse: WireMessage {
+  package var joined: SubscribeJoined?
+  package var assignment: SubscribeAssignment?
+  /// Describes `batches` or `records` of the same message.
+  package var read: ReadBatches?
+  package var error: PartitionError?
+  package var committed: CommitResults?
+  package var heartbeat: BrokerHeartbeat?
+  package var goAway: GoAway?
+  package var records: DecodedRecords?
+  /// Whole record batches in the Kafka v2 format; last, so that they are sent without a copy.
+  package var batches: SharedBytes
+
+  package init(
+    joined: SubscribeJoined? = nil, assignment: SubscribeAssignment? = nil, read: ReadBatches? = nil,
+    error: PartitionError? = nil, committed: CommitResults? = nil, heartbeat: BrokerHeartbeat? = nil,
+    goAway: GoAway? = nil, records: DecodedRecords? = nil, batches: SharedBytes = .empty
+  ) {
+    self.joined = joined
+    self.assignment = assignment
+    self.read = read
+    self.error = error
+    self.committed = committed
+    self.heartbeat = heartbeat
+    self.goAway = goAway
+    self.records = records
+    self.batches = batches
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.message(1, joined)
+    sink.message(2, assignment)
+    sink.message(3, read)
+    sink.message(4, error)
+    sink.message(5, committed)
+    sink.message(6, heartbeat)
+    sink.message(7, goAway)
+    sink.message(8, records)
+    sink.bytes(15, batches)
+  }
+}
+
 package enum ConsumerMethod {
   package static let service = "skein.v1.Consumer"
   package static let fetch = "/skein.v1.Consumer/Fetch"
   package static let read = "/skein.v1.Consumer/Read"
+  package static let subscribe = "/skein.v1.Consumer/Subscribe"
 }
 
 extension FetchPartition: CMessage {
@@ -505,6 +1219,7 @@ extension ReadBatches: CMessage {
     leaderEpoch = c.pointee.leader_epoch
     totalMessages = c.pointee.total_messages
     totalBytes = c.pointee.total_bytes
+    seek = c.pointee.seek
   }
 }
 
@@ -529,5 +1244,322 @@ extension ReadResponse: CMessage {
     case 15: batches = Payload(slice)
     default: break
     }
+  }
+}
+
+extension TopicPartitions: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__topic_partitions()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__TopicPartitions>, _ arena: Arena) {
+    self.init()
+    topic = arena.string(c.pointee.topic)
+    partitions = (0..<c.pointee.n_partitions).map { i in c.pointee.partitions[i] }
+    topicID = arena.string(c.pointee.topic_id)
+  }
+}
+
+extension SubscribeJoin: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__subscribe_join()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__SubscribeJoin>, _ arena: Arena) {
+    self.init()
+    group = arena.string(c.pointee.group)
+    memberID = arena.string(c.pointee.member_id)
+    instanceID = arena.string(c.pointee.instance_id)
+    processID = arena.string(c.pointee.process_id)
+    clientID = arena.string(c.pointee.client_id)
+    topics = (0..<c.pointee.n_topics).map { i in arena.string(c.pointee.topics[i]) }
+    patterns = (0..<c.pointee.n_patterns).map { i in arena.string(c.pointee.patterns[i]) }
+    for i in 0..<c.pointee.n_labels {
+      guard let entry = c.pointee.labels[i] else { continue }
+      labels[arena.string(entry.pointee.key)] = arena.string(entry.pointee.value)
+    }
+    assignor = arena.string(c.pointee.assignor)
+    processingMs = c.pointee.processing_ms
+    reset = OffsetReset(rawValue: Int32(truncatingIfNeeded: c.pointee.reset.rawValue))
+    decoded = (c.pointee.decoded != 0)
+    maxMessageBytes = c.pointee.max_message_bytes
+    ackCommitMs = c.pointee.ack_commit_ms
+    if let item = c.pointee.resume { resume = SubscribeResume(item, arena) }
+  }
+}
+
+extension SubscribeResume: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__subscribe_resume()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__SubscribeResume>, _ arena: Arena) {
+    self.init()
+    epoch = c.pointee.epoch
+    positions.reserveCapacity(c.pointee.n_positions)
+    for i in 0..<c.pointee.n_positions {
+      if let item = c.pointee.positions[i] { positions.append(PartitionOffset(item, arena)) }
+    }
+  }
+}
+
+extension MemberHeartbeat: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__member_heartbeat()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__MemberHeartbeat>, _ arena: Arena) {
+    self.init()
+    epoch = c.pointee.epoch
+    hasOwned = (c.pointee.has_owned != 0)
+    owned.reserveCapacity(c.pointee.n_owned)
+    for i in 0..<c.pointee.n_owned {
+      if let item = c.pointee.owned[i] { owned.append(TopicPartitions(item, arena)) }
+    }
+    progress = Progress(rawValue: Int32(truncatingIfNeeded: c.pointee.progress.rawValue))
+    sentMs = c.pointee.sent_ms
+    topics = (0..<c.pointee.n_topics).map { i in arena.string(c.pointee.topics[i]) }
+    patterns = (0..<c.pointee.n_patterns).map { i in arena.string(c.pointee.patterns[i]) }
+  }
+}
+
+extension MemberCommit: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__member_commit()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__MemberCommit>, _ arena: Arena) {
+    self.init()
+    id = c.pointee.id
+    offsets.reserveCapacity(c.pointee.n_offsets)
+    for i in 0..<c.pointee.n_offsets {
+      if let item = c.pointee.offsets[i] { offsets.append(PartitionOffset(item, arena)) }
+    }
+  }
+}
+
+extension MemberAck: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__member_ack()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__MemberAck>, _ arena: Arena) {
+    self.init()
+    ranges.reserveCapacity(c.pointee.n_ranges)
+    for i in 0..<c.pointee.n_ranges {
+      if let item = c.pointee.ranges[i] { ranges.append(AckedRange(item, arena)) }
+    }
+  }
+}
+
+extension AckedRange: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__acked_range()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__AckedRange>, _ arena: Arena) {
+    self.init()
+    topic = arena.string(c.pointee.topic)
+    partition = c.pointee.partition
+    first = c.pointee.first
+    last = c.pointee.last
+  }
+}
+
+extension MemberSeek: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__member_seek()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__MemberSeek>, _ arena: Arena) {
+    self.init()
+    number = c.pointee.number
+    topic = arena.string(c.pointee.topic)
+    partition = c.pointee.partition
+    offset = c.pointee.offset
+  }
+}
+
+extension MemberPause: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__member_pause()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__MemberPause>, _ arena: Arena) {
+    self.init()
+    pause.reserveCapacity(c.pointee.n_pause)
+    for i in 0..<c.pointee.n_pause {
+      if let item = c.pointee.pause[i] { pause.append(TopicPartitions(item, arena)) }
+    }
+    resume.reserveCapacity(c.pointee.n_resume)
+    for i in 0..<c.pointee.n_resume {
+      if let item = c.pointee.resume[i] { resume.append(TopicPartitions(item, arena)) }
+    }
+  }
+}
+
+extension MemberReclaimed: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__member_reclaimed()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__MemberReclaimed>, _ arena: Arena) {
+    self.init()
+    positions.reserveCapacity(c.pointee.n_positions)
+    for i in 0..<c.pointee.n_positions {
+      if let item = c.pointee.positions[i] { positions.append(PartitionOffset(item, arena)) }
+    }
+  }
+}
+
+extension MemberLeave: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__member_leave()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__MemberLeave>, _ arena: Arena) {
+    self.init()
+    temporary = (c.pointee.temporary != 0)
+  }
+}
+
+extension SubscribeRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__subscribe_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__SubscribeRequest>, _ arena: Arena) {
+    self.init()
+    if let item = c.pointee.join { join = SubscribeJoin(item, arena) }
+    if let item = c.pointee.credit { credit = ReadCredit(item, arena) }
+    if let item = c.pointee.heartbeat { heartbeat = MemberHeartbeat(item, arena) }
+    if let item = c.pointee.commit { commit = MemberCommit(item, arena) }
+    if let item = c.pointee.ack { ack = MemberAck(item, arena) }
+    if let item = c.pointee.seek { seek = MemberSeek(item, arena) }
+    if let item = c.pointee.pause { pause = MemberPause(item, arena) }
+    if let item = c.pointee.reclaimed { reclaimed = MemberReclaimed(item, arena) }
+    if let item = c.pointee.leave { leave = MemberLeave(item, arena) }
+  }
+}
+
+extension SubscribeJoined: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__subscribe_joined()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__SubscribeJoined>, _ arena: Arena) {
+    self.init()
+    memberID = arena.string(c.pointee.member_id)
+    if let item = c.pointee.limits { limits = Limits(item, arena) }
+    heartbeatMs = c.pointee.heartbeat_ms
+    sessionMs = c.pointee.session_ms
+    reconnectGraceMs = c.pointee.reconnect_grace_ms
+    processingMs = c.pointee.processing_ms
+    offsetStore = arena.string(c.pointee.offset_store)
+  }
+}
+
+extension SubscribeAssignment: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__subscribe_assignment()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__SubscribeAssignment>, _ arena: Arena) {
+    self.init()
+    epoch = c.pointee.epoch
+    joinEpoch = c.pointee.join_epoch
+    partitions.reserveCapacity(c.pointee.n_partitions)
+    for i in 0..<c.pointee.n_partitions {
+      if let item = c.pointee.partitions[i] { partitions.append(TopicPartitions(item, arena)) }
+    }
+    revoke.reserveCapacity(c.pointee.n_revoke)
+    for i in 0..<c.pointee.n_revoke {
+      if let item = c.pointee.revoke[i] { revoke.append(TopicPartitions(item, arena)) }
+    }
+    revokeWithinMs = c.pointee.revoke_within_ms
+    reclaim.reserveCapacity(c.pointee.n_reclaim)
+    for i in 0..<c.pointee.n_reclaim {
+      if let item = c.pointee.reclaim[i] { reclaim.append(PartitionOffset(item, arena)) }
+    }
+  }
+}
+
+extension CommitResults: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__commit_results()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__CommitResults>, _ arena: Arena) {
+    self.init()
+    id = c.pointee.id
+    results.reserveCapacity(c.pointee.n_results)
+    for i in 0..<c.pointee.n_results {
+      if let item = c.pointee.results[i] { results.append(PartitionError(item, arena)) }
+    }
+  }
+}
+
+extension PartitionLag: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__partition_lag()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__PartitionLag>, _ arena: Arena) {
+    self.init()
+    topic = arena.string(c.pointee.topic)
+    partition = c.pointee.partition
+    committedOffset = c.pointee.committed_offset
+    highWatermark = c.pointee.high_watermark
+    records = c.pointee.records
+    milliseconds = c.pointee.milliseconds
+  }
+}
+
+extension BrokerHeartbeat: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__broker_heartbeat()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__BrokerHeartbeat>, _ arena: Arena) {
+    self.init()
+    sentMs = c.pointee.sent_ms
+    epoch = c.pointee.epoch
+    lag.reserveCapacity(c.pointee.n_lag)
+    for i in 0..<c.pointee.n_lag {
+      if let item = c.pointee.lag[i] { lag.append(PartitionLag(item, arena)) }
+    }
+  }
+}
+
+extension DecodedRecords: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__decoded_records()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__DecodedRecords>, _ arena: Arena) {
+    self.init()
+    records.reserveCapacity(c.pointee.n_records)
+    for i in 0..<c.pointee.n_records {
+      if let item = c.pointee.records[i] { records.append(StoredRecord(item, arena)) }
+    }
+  }
+}
+
+extension SubscribeResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__subscribe_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__SubscribeResponse>, _ arena: Arena) {
+    self.init()
+    if let item = c.pointee.joined { joined = SubscribeJoined(item, arena) }
+    if let item = c.pointee.assignment { assignment = SubscribeAssignment(item, arena) }
+    if let item = c.pointee.read { read = ReadBatches(item, arena) }
+    if let item = c.pointee.error { error = PartitionError(item, arena) }
+    if let item = c.pointee.committed { committed = CommitResults(item, arena) }
+    if let item = c.pointee.heartbeat { heartbeat = BrokerHeartbeat(item, arena) }
+    if let item = c.pointee.go_away { goAway = GoAway(item, arena) }
+    if let item = c.pointee.records { records = DecodedRecords(item, arena) }
+    batches = arena.shared(c.pointee.batches)
   }
 }

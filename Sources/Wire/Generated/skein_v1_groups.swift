@@ -4,6 +4,26 @@ internal import CProtobufC
 internal import CSkeinProto
 package import SkeinCore
 
+package struct GroupPhase: WireEnum {
+  package let rawValue: Int32
+  package init(rawValue: Int32) { self.rawValue = rawValue }
+  package static let unspecified = Self(rawValue: 0)
+  package static let empty = Self(rawValue: 1)
+  /// Somebody has not got, or not given back, what the target assignment says.
+  package static let reconciling = Self(rawValue: 2)
+  package static let stable = Self(rawValue: 3)
+}
+
+package struct MoveStep: WireEnum {
+  package let rawValue: Int32
+  package init(rawValue: Int32) { self.rawValue = rawValue }
+  package static let unspecified = Self(rawValue: 0)
+  package static let copying = Self(rawValue: 1)
+  package static let comparing = Self(rawValue: 2)
+  package static let switched = Self(rawValue: 3)
+  package static let done = Self(rawValue: 4)
+}
+
 /// Groups/Commit. Without a member only while the group has none (GROUP_HAS_MEMBERS).
 package struct CommitRequest: WireMessage {
   package var group: String
@@ -37,6 +57,689 @@ package struct CommitRequest: WireMessage {
   }
 }
 
+package struct CommitResponse: WireMessage {
+  /// One for each offset, in order; without an error it was committed.
+  package var results: [PartitionError]
+
+  package init(results: [PartitionError] = []) {
+    self.results = results
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.messages(1, results)
+  }
+}
+
+package struct ListGroupsRequest: WireMessage {
+  /// At most 1,000; 0 = 100.
+  package var pageSize: Int32
+  /// next_page_token of the page before.
+  package var pageToken: String
+  /// Only names that begin so.
+  package var prefix: String
+
+  package init(pageSize: Int32 = 0, pageToken: String = "", prefix: String = "") {
+    self.pageSize = pageSize
+    self.pageToken = pageToken
+    self.prefix = prefix
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int32(1, pageSize)
+    sink.string(2, pageToken)
+    sink.string(3, prefix)
+  }
+}
+
+package struct GroupSummary: WireMessage {
+  package var group: String
+  package var phase: GroupPhase
+  package var members: Int32
+  package var epoch: Int32
+  package var offsetStore: String
+
+  package init(
+    group: String = "", phase: GroupPhase = .unspecified, members: Int32 = 0, epoch: Int32 = 0,
+    offsetStore: String = ""
+  ) {
+    self.group = group
+    self.phase = phase
+    self.members = members
+    self.epoch = epoch
+    self.offsetStore = offsetStore
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, group)
+    sink.enumeration(2, phase)
+    sink.int32(3, members)
+    sink.int32(4, epoch)
+    sink.string(5, offsetStore)
+  }
+}
+
+package struct ListGroupsResponse: WireMessage {
+  package var groups: [GroupSummary]
+  /// Empty: that was the last page.
+  package var nextPageToken: String
+
+  package init(groups: [GroupSummary] = [], nextPageToken: String = "") {
+    self.groups = groups
+    self.nextPageToken = nextPageToken
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.messages(1, groups)
+    sink.string(2, nextPageToken)
+  }
+}
+
+package struct DescribeGroupRequest: WireMessage {
+  package var group: String
+
+  package init(group: String = "") {
+    self.group = group
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, group)
+  }
+}
+
+package struct GroupMember: WireMessage {
+  package var memberID: String
+  package var instanceID: String
+  package var processID: String
+  package var client: String
+  package var topics: [String]
+  package var patterns: [String]
+  package var labels: [String: String]
+  package var epoch: Int32
+  package var assigned: [TopicPartitions]
+  package var revoking: [TopicPartitions]
+  package var target: [TopicPartitions]
+  package var connected: Bool
+  /// Since it was last heard; -1 = not since the coordinator began.
+  package var silentMs: Int64
+  package var processingMs: Int64
+
+  package init(
+    memberID: String = "", instanceID: String = "", processID: String = "", client: String = "",
+    topics: [String] = [], patterns: [String] = [], labels: [String: String] = [:], epoch: Int32 = 0,
+    assigned: [TopicPartitions] = [], revoking: [TopicPartitions] = [], target: [TopicPartitions] = [],
+    connected: Bool = false, silentMs: Int64 = 0, processingMs: Int64 = 0
+  ) {
+    self.memberID = memberID
+    self.instanceID = instanceID
+    self.processID = processID
+    self.client = client
+    self.topics = topics
+    self.patterns = patterns
+    self.labels = labels
+    self.epoch = epoch
+    self.assigned = assigned
+    self.revoking = revoking
+    self.target = target
+    self.connected = connected
+    self.silentMs = silentMs
+    self.processingMs = processingMs
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, memberID)
+    sink.string(2, instanceID)
+    sink.string(3, processID)
+    sink.string(4, client)
+    sink.strings(5, topics)
+    sink.strings(6, patterns)
+    sink.map(7, labels)
+    sink.int32(8, epoch)
+    sink.messages(9, assigned)
+    sink.messages(10, revoking)
+    sink.messages(11, target)
+    sink.bool(12, connected)
+    sink.int64(13, silentMs)
+    sink.int64(14, processingMs)
+  }
+}
+
+package struct GroupPartition: WireMessage {
+  package var lag: PartitionLag?
+  /// Who has it; empty = nobody.
+  package var memberID: String
+  package var metadata: String
+  package var committedMs: Int64
+  package var leaderEpoch: Int32
+  /// Why its lag is not known (the topic is gone, the partition is corrupt).
+  package var error: Status?
+
+  package init(
+    lag: PartitionLag? = nil, memberID: String = "", metadata: String = "", committedMs: Int64 = 0,
+    leaderEpoch: Int32 = 0, error: Status? = nil
+  ) {
+    self.lag = lag
+    self.memberID = memberID
+    self.metadata = metadata
+    self.committedMs = committedMs
+    self.leaderEpoch = leaderEpoch
+    self.error = error
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.message(1, lag)
+    sink.string(2, memberID)
+    sink.string(3, metadata)
+    sink.int64(4, committedMs)
+    sink.int32(5, leaderEpoch)
+    sink.message(6, error)
+  }
+}
+
+package struct DescribeGroupResponse: WireMessage {
+  package var summary: GroupSummary?
+  package var assignmentEpoch: Int32
+  package var assignor: String
+  /// Milliseconds since 1970-01-01 UTC; 0 = it has members.
+  package var emptySinceMs: Int64
+  package var members: [GroupMember]
+  /// Of every partition that somebody has or that has a committed offset, in the order of topic and number.
+  package var partitions: [GroupPartition]
+
+  package init(
+    summary: GroupSummary? = nil, assignmentEpoch: Int32 = 0, assignor: String = "", emptySinceMs: Int64 = 0,
+    members: [GroupMember] = [], partitions: [GroupPartition] = []
+  ) {
+    self.summary = summary
+    self.assignmentEpoch = assignmentEpoch
+    self.assignor = assignor
+    self.emptySinceMs = emptySinceMs
+    self.members = members
+    self.partitions = partitions
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.message(1, summary)
+    sink.int32(2, assignmentEpoch)
+    sink.string(3, assignor)
+    sink.int64(4, emptySinceMs)
+    sink.messages(5, members)
+    sink.messages(6, partitions)
+  }
+}
+
+package struct FetchOffsetsRequest: WireMessage {
+  package var group: String
+  /// None = all.
+  package var partitions: [TopicPartitions]
+  /// When given it must be a member in that epoch (G17).
+  package var memberID: String
+  package var memberEpoch: Int32
+
+  package init(
+    group: String = "", partitions: [TopicPartitions] = [], memberID: String = "", memberEpoch: Int32 = 0
+  ) {
+    self.group = group
+    self.partitions = partitions
+    self.memberID = memberID
+    self.memberEpoch = memberEpoch
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, group)
+    sink.messages(2, partitions)
+    sink.string(3, memberID)
+    sink.int32(4, memberEpoch)
+  }
+}
+
+package struct FetchOffsetsResponse: WireMessage {
+  /// Those that have a committed offset.
+  package var offsets: [PartitionOffset]
+
+  package init(offsets: [PartitionOffset] = []) {
+    self.offsets = offsets
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.messages(1, offsets)
+  }
+}
+
+package struct ResetOffsetsRequest: WireMessage {
+  package enum Place: Sendable, Equatable {
+    case earliest(Bool)
+    case latest(Bool)
+    case offset(Int64)
+    case timeMs(Int64)
+    case shift(Int64)
+  }
+
+  package var group: String
+  package var topic: String
+  /// None = all of the topic.
+  package var partitions: [Int32]
+  package var place: Place?
+  package var dryRun: Bool
+
+  package init(
+    group: String = "", topic: String = "", partitions: [Int32] = [], place: Place? = nil,
+    dryRun: Bool = false
+  ) {
+    self.group = group
+    self.topic = topic
+    self.partitions = partitions
+    self.place = place
+    self.dryRun = dryRun
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, group)
+    sink.string(2, topic)
+    sink.int32s(3, partitions)
+    switch place {
+    case .earliest(let value): sink.presentBool(4, value)
+    case .latest(let value): sink.presentBool(5, value)
+    case .offset(let value): sink.presentInt64(6, value)
+    case .timeMs(let value): sink.presentInt64(7, value)
+    case .shift(let value): sink.presentInt64(8, value)
+    case nil: break
+    }
+    sink.bool(9, dryRun)
+  }
+}
+
+package struct OffsetChange: WireMessage {
+  package var topic: String
+  package var partition: Int32
+  /// -1 = none.
+  package var before: Int64
+  package var after: Int64
+  /// What is to be processed after it.
+  package var lag: Int64
+
+  package init(topic: String = "", partition: Int32 = 0, before: Int64 = 0, after: Int64 = 0, lag: Int64 = 0)
+  {
+    self.topic = topic
+    self.partition = partition
+    self.before = before
+    self.after = after
+    self.lag = lag
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, topic)
+    sink.int32(2, partition)
+    sink.int64(3, before)
+    sink.int64(4, after)
+    sink.int64(5, lag)
+  }
+}
+
+package struct ResetOffsetsResponse: WireMessage {
+  package var changes: [OffsetChange]
+
+  package init(changes: [OffsetChange] = []) {
+    self.changes = changes
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.messages(1, changes)
+  }
+}
+
+package struct DeleteGroupRequest: WireMessage {
+  package var group: String
+  package var topic: String
+
+  package init(group: String = "", topic: String = "") {
+    self.group = group
+    self.topic = topic
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, group)
+    sink.string(2, topic)
+  }
+}
+
+package struct DeleteGroupResponse: WireMessage {
+  /// Committed offsets that were removed.
+  package var offsets: Int64
+
+  package init(offsets: Int64 = 0) {
+    self.offsets = offsets
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.int64(1, offsets)
+  }
+}
+
+package struct ListOffsetStoresRequest: WireMessage {
+
+  package init() {
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {}
+}
+
+package struct OffsetStoreDescription: WireMessage {
+  package var name: String
+  /// "built in", or ID@VERSION.
+  package var plugin: String
+  package var isDefault: Bool
+  /// Empty = it answers.
+  package var problem: String
+
+  package init(name: String = "", plugin: String = "", isDefault: Bool = false, problem: String = "") {
+    self.name = name
+    self.plugin = plugin
+    self.isDefault = isDefault
+    self.problem = problem
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, name)
+    sink.string(2, plugin)
+    sink.bool(3, isDefault)
+    sink.string(4, problem)
+  }
+}
+
+package struct ListOffsetStoresResponse: WireMessage {
+  package var stores: [OffsetStoreDescription]
+
+  package init(stores: [OffsetStoreDescription] = []) {
+    self.stores = stores
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.messages(1, stores)
+  }
+}
+
+package struct ChooseOffsetStoreRequest: WireMessage {
+  /// log, sqlite, or one that the broker's configuration names.
+  package var store: String
+  /// Empty = new groups of the tenant.
+  package var group: String
+
+  package init(store: String = "", group: String = "") {
+    self.store = store
+    self.group = group
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, store)
+    sink.string(2, group)
+  }
+}
+
+package struct ChooseOffsetStoreResponse: WireMessage {
+  package var before: String
+
+  package init(before: String = "") {
+    self.before = before
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, before)
+  }
+}
+
+package struct MoveOffsetsRequest: WireMessage {
+  package var group: String
+  package var to: String
+
+  package init(group: String = "", to: String = "") {
+    self.group = group
+    self.to = to
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.string(1, group)
+    sink.string(2, to)
+  }
+}
+
+package struct MoveOffsetsProgress: WireMessage {
+  package var step: MoveStep
+  package var from: String
+  package var to: String
+  /// Offsets so far, of all.
+  package var done: Int64
+  package var total: Int64
+
+  package init(
+    step: MoveStep = .unspecified, from: String = "", to: String = "", done: Int64 = 0, total: Int64 = 0
+  ) {
+    self.step = step
+    self.from = from
+    self.to = to
+    self.done = done
+    self.total = total
+  }
+
+  package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
+    self = try MessageDecoder.decode(Self.self, bytes, limits)
+  }
+  package func encoded() -> [UInt8] { MessageEncoder.encode(self) }
+  package func encodedParts() -> (head: [UInt8], payload: [SharedBytes]) {
+    MessageEncoder.encodeParts(self)
+  }
+  package var encodedSize: Int { MessageEncoder.size(self).total }
+
+  package func write(to sink: inout some FieldSink) {
+    sink.enumeration(1, step)
+    sink.string(2, from)
+    sink.string(3, to)
+    sink.int64(4, done)
+    sink.int64(5, total)
+  }
+}
+
+package enum GroupsMethod {
+  package static let service = "skein.v1.Groups"
+  package static let list = "/skein.v1.Groups/List"
+  package static let describe = "/skein.v1.Groups/Describe"
+  package static let commit = "/skein.v1.Groups/Commit"
+  package static let fetchOffsets = "/skein.v1.Groups/FetchOffsets"
+  package static let resetOffsets = "/skein.v1.Groups/ResetOffsets"
+  package static let delete = "/skein.v1.Groups/Delete"
+  package static let listOffsetStores = "/skein.v1.Groups/ListOffsetStores"
+  package static let chooseOffsetStore = "/skein.v1.Groups/ChooseOffsetStore"
+  package static let moveOffsets = "/skein.v1.Groups/MoveOffsets"
+}
+
 extension CommitRequest: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__skein__v1__commit_request()
@@ -51,5 +754,340 @@ extension CommitRequest: CMessage {
     }
     memberID = arena.string(c.pointee.member_id)
     memberEpoch = c.pointee.member_epoch
+  }
+}
+
+extension CommitResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__commit_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__CommitResponse>, _ arena: Arena) {
+    self.init()
+    results.reserveCapacity(c.pointee.n_results)
+    for i in 0..<c.pointee.n_results {
+      if let item = c.pointee.results[i] { results.append(PartitionError(item, arena)) }
+    }
+  }
+}
+
+extension ListGroupsRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__list_groups_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ListGroupsRequest>, _ arena: Arena) {
+    self.init()
+    pageSize = c.pointee.page_size
+    pageToken = arena.string(c.pointee.page_token)
+    prefix = arena.string(c.pointee.prefix)
+  }
+}
+
+extension GroupSummary: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__group_summary()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__GroupSummary>, _ arena: Arena) {
+    self.init()
+    group = arena.string(c.pointee.group)
+    phase = GroupPhase(rawValue: Int32(truncatingIfNeeded: c.pointee.phase.rawValue))
+    members = c.pointee.members
+    epoch = c.pointee.epoch
+    offsetStore = arena.string(c.pointee.offset_store)
+  }
+}
+
+extension ListGroupsResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__list_groups_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ListGroupsResponse>, _ arena: Arena) {
+    self.init()
+    groups.reserveCapacity(c.pointee.n_groups)
+    for i in 0..<c.pointee.n_groups {
+      if let item = c.pointee.groups[i] { groups.append(GroupSummary(item, arena)) }
+    }
+    nextPageToken = arena.string(c.pointee.next_page_token)
+  }
+}
+
+extension DescribeGroupRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__describe_group_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__DescribeGroupRequest>, _ arena: Arena) {
+    self.init()
+    group = arena.string(c.pointee.group)
+  }
+}
+
+extension GroupMember: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__group_member()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__GroupMember>, _ arena: Arena) {
+    self.init()
+    memberID = arena.string(c.pointee.member_id)
+    instanceID = arena.string(c.pointee.instance_id)
+    processID = arena.string(c.pointee.process_id)
+    client = arena.string(c.pointee.client)
+    topics = (0..<c.pointee.n_topics).map { i in arena.string(c.pointee.topics[i]) }
+    patterns = (0..<c.pointee.n_patterns).map { i in arena.string(c.pointee.patterns[i]) }
+    for i in 0..<c.pointee.n_labels {
+      guard let entry = c.pointee.labels[i] else { continue }
+      labels[arena.string(entry.pointee.key)] = arena.string(entry.pointee.value)
+    }
+    epoch = c.pointee.epoch
+    assigned.reserveCapacity(c.pointee.n_assigned)
+    for i in 0..<c.pointee.n_assigned {
+      if let item = c.pointee.assigned[i] { assigned.append(TopicPartitions(item, arena)) }
+    }
+    revoking.reserveCapacity(c.pointee.n_revoking)
+    for i in 0..<c.pointee.n_revoking {
+      if let item = c.pointee.revoking[i] { revoking.append(TopicPartitions(item, arena)) }
+    }
+    target.reserveCapacity(c.pointee.n_target)
+    for i in 0..<c.pointee.n_target {
+      if let item = c.pointee.target[i] { target.append(TopicPartitions(item, arena)) }
+    }
+    connected = (c.pointee.connected != 0)
+    silentMs = c.pointee.silent_ms
+    processingMs = c.pointee.processing_ms
+  }
+}
+
+extension GroupPartition: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__group_partition()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__GroupPartition>, _ arena: Arena) {
+    self.init()
+    if let item = c.pointee.lag { lag = PartitionLag(item, arena) }
+    memberID = arena.string(c.pointee.member_id)
+    metadata = arena.string(c.pointee.metadata)
+    committedMs = c.pointee.committed_ms
+    leaderEpoch = c.pointee.leader_epoch
+    if let item = c.pointee.error { error = Status(item, arena) }
+  }
+}
+
+extension DescribeGroupResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__describe_group_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__DescribeGroupResponse>, _ arena: Arena) {
+    self.init()
+    if let item = c.pointee.summary { summary = GroupSummary(item, arena) }
+    assignmentEpoch = c.pointee.assignment_epoch
+    assignor = arena.string(c.pointee.assignor)
+    emptySinceMs = c.pointee.empty_since_ms
+    members.reserveCapacity(c.pointee.n_members)
+    for i in 0..<c.pointee.n_members {
+      if let item = c.pointee.members[i] { members.append(GroupMember(item, arena)) }
+    }
+    partitions.reserveCapacity(c.pointee.n_partitions)
+    for i in 0..<c.pointee.n_partitions {
+      if let item = c.pointee.partitions[i] { partitions.append(GroupPartition(item, arena)) }
+    }
+  }
+}
+
+extension FetchOffsetsRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__fetch_offsets_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__FetchOffsetsRequest>, _ arena: Arena) {
+    self.init()
+    group = arena.string(c.pointee.group)
+    partitions.reserveCapacity(c.pointee.n_partitions)
+    for i in 0..<c.pointee.n_partitions {
+      if let item = c.pointee.partitions[i] { partitions.append(TopicPartitions(item, arena)) }
+    }
+    memberID = arena.string(c.pointee.member_id)
+    memberEpoch = c.pointee.member_epoch
+  }
+}
+
+extension FetchOffsetsResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__fetch_offsets_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__FetchOffsetsResponse>, _ arena: Arena) {
+    self.init()
+    offsets.reserveCapacity(c.pointee.n_offsets)
+    for i in 0..<c.pointee.n_offsets {
+      if let item = c.pointee.offsets[i] { offsets.append(PartitionOffset(item, arena)) }
+    }
+  }
+}
+
+extension ResetOffsetsRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__reset_offsets_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ResetOffsetsRequest>, _ arena: Arena) {
+    self.init()
+    group = arena.string(c.pointee.group)
+    topic = arena.string(c.pointee.topic)
+    partitions = (0..<c.pointee.n_partitions).map { i in c.pointee.partitions[i] }
+    switch c.pointee.place_case.rawValue {
+    case 4: place = .earliest((c.pointee.earliest != 0))
+    case 5: place = .latest((c.pointee.latest != 0))
+    case 6: place = .offset(c.pointee.offset)
+    case 7: place = .timeMs(c.pointee.time_ms)
+    case 8: place = .shift(c.pointee.shift)
+    default: break
+    }
+    dryRun = (c.pointee.dry_run != 0)
+  }
+}
+
+extension OffsetChange: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__offset_change()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__OffsetChange>, _ arena: Arena) {
+    self.init()
+    topic = arena.string(c.pointee.topic)
+    partition = c.pointee.partition
+    before = c.pointee.before
+    after = c.pointee.after
+    lag = c.pointee.lag
+  }
+}
+
+extension ResetOffsetsResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__reset_offsets_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ResetOffsetsResponse>, _ arena: Arena) {
+    self.init()
+    changes.reserveCapacity(c.pointee.n_changes)
+    for i in 0..<c.pointee.n_changes {
+      if let item = c.pointee.changes[i] { changes.append(OffsetChange(item, arena)) }
+    }
+  }
+}
+
+extension DeleteGroupRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__delete_group_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__DeleteGroupRequest>, _ arena: Arena) {
+    self.init()
+    group = arena.string(c.pointee.group)
+    topic = arena.string(c.pointee.topic)
+  }
+}
+
+extension DeleteGroupResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__delete_group_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__DeleteGroupResponse>, _ arena: Arena) {
+    self.init()
+    offsets = c.pointee.offsets
+  }
+}
+
+extension ListOffsetStoresRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__list_offset_stores_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ListOffsetStoresRequest>, _ arena: Arena) {
+    self.init()
+  }
+}
+
+extension OffsetStoreDescription: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__offset_store_description()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__OffsetStoreDescription>, _ arena: Arena) {
+    self.init()
+    name = arena.string(c.pointee.name)
+    plugin = arena.string(c.pointee.plugin)
+    isDefault = (c.pointee.is_default != 0)
+    problem = arena.string(c.pointee.problem)
+  }
+}
+
+extension ListOffsetStoresResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__list_offset_stores_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ListOffsetStoresResponse>, _ arena: Arena) {
+    self.init()
+    stores.reserveCapacity(c.pointee.n_stores)
+    for i in 0..<c.pointee.n_stores {
+      if let item = c.pointee.stores[i] { stores.append(OffsetStoreDescription(item, arena)) }
+    }
+  }
+}
+
+extension ChooseOffsetStoreRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__choose_offset_store_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ChooseOffsetStoreRequest>, _ arena: Arena) {
+    self.init()
+    store = arena.string(c.pointee.store)
+    group = arena.string(c.pointee.group)
+  }
+}
+
+extension ChooseOffsetStoreResponse: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__choose_offset_store_response()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__ChooseOffsetStoreResponse>, _ arena: Arena) {
+    self.init()
+    before = arena.string(c.pointee.before)
+  }
+}
+
+extension MoveOffsetsRequest: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__move_offsets_request()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__MoveOffsetsRequest>, _ arena: Arena) {
+    self.init()
+    group = arena.string(c.pointee.group)
+    to = arena.string(c.pointee.to)
+  }
+}
+
+extension MoveOffsetsProgress: CMessage {
+  static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
+    skein_descriptor__skein__v1__move_offsets_progress()
+  }
+
+  init(_ c: UnsafePointer<Skein__V1__MoveOffsetsProgress>, _ arena: Arena) {
+    self.init()
+    step = MoveStep(rawValue: Int32(truncatingIfNeeded: c.pointee.step.rawValue))
+    from = arena.string(c.pointee.from)
+    to = arena.string(c.pointee.to)
+    done = c.pointee.done
+    total = c.pointee.total
   }
 }

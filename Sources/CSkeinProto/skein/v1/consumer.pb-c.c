@@ -457,6 +457,867 @@ void   skein__v1__read_response__free_unpacked
   assert(message->base.descriptor == &skein__v1__read_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   skein__v1__topic_partitions__init
+                     (Skein__V1__TopicPartitions         *message)
+{
+  static const Skein__V1__TopicPartitions init_value = SKEIN__V1__TOPIC_PARTITIONS__INIT;
+  *message = init_value;
+}
+size_t skein__v1__topic_partitions__get_packed_size
+                     (const Skein__V1__TopicPartitions *message)
+{
+  assert(message->base.descriptor == &skein__v1__topic_partitions__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__topic_partitions__pack
+                     (const Skein__V1__TopicPartitions *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__topic_partitions__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__topic_partitions__pack_to_buffer
+                     (const Skein__V1__TopicPartitions *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__topic_partitions__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__TopicPartitions *
+       skein__v1__topic_partitions__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__TopicPartitions *)
+     protobuf_c_message_unpack (&skein__v1__topic_partitions__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__topic_partitions__free_unpacked
+                     (Skein__V1__TopicPartitions *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__topic_partitions__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__subscribe_join__labels_entry__init
+                     (Skein__V1__SubscribeJoin__LabelsEntry         *message)
+{
+  static const Skein__V1__SubscribeJoin__LabelsEntry init_value = SKEIN__V1__SUBSCRIBE_JOIN__LABELS_ENTRY__INIT;
+  *message = init_value;
+}
+void   skein__v1__subscribe_join__init
+                     (Skein__V1__SubscribeJoin         *message)
+{
+  static const Skein__V1__SubscribeJoin init_value = SKEIN__V1__SUBSCRIBE_JOIN__INIT;
+  *message = init_value;
+}
+size_t skein__v1__subscribe_join__get_packed_size
+                     (const Skein__V1__SubscribeJoin *message)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_join__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__subscribe_join__pack
+                     (const Skein__V1__SubscribeJoin *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_join__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__subscribe_join__pack_to_buffer
+                     (const Skein__V1__SubscribeJoin *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_join__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__SubscribeJoin *
+       skein__v1__subscribe_join__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__SubscribeJoin *)
+     protobuf_c_message_unpack (&skein__v1__subscribe_join__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__subscribe_join__free_unpacked
+                     (Skein__V1__SubscribeJoin *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__subscribe_join__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__subscribe_resume__init
+                     (Skein__V1__SubscribeResume         *message)
+{
+  static const Skein__V1__SubscribeResume init_value = SKEIN__V1__SUBSCRIBE_RESUME__INIT;
+  *message = init_value;
+}
+size_t skein__v1__subscribe_resume__get_packed_size
+                     (const Skein__V1__SubscribeResume *message)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_resume__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__subscribe_resume__pack
+                     (const Skein__V1__SubscribeResume *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_resume__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__subscribe_resume__pack_to_buffer
+                     (const Skein__V1__SubscribeResume *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_resume__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__SubscribeResume *
+       skein__v1__subscribe_resume__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__SubscribeResume *)
+     protobuf_c_message_unpack (&skein__v1__subscribe_resume__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__subscribe_resume__free_unpacked
+                     (Skein__V1__SubscribeResume *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__subscribe_resume__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__member_heartbeat__init
+                     (Skein__V1__MemberHeartbeat         *message)
+{
+  static const Skein__V1__MemberHeartbeat init_value = SKEIN__V1__MEMBER_HEARTBEAT__INIT;
+  *message = init_value;
+}
+size_t skein__v1__member_heartbeat__get_packed_size
+                     (const Skein__V1__MemberHeartbeat *message)
+{
+  assert(message->base.descriptor == &skein__v1__member_heartbeat__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__member_heartbeat__pack
+                     (const Skein__V1__MemberHeartbeat *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__member_heartbeat__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__member_heartbeat__pack_to_buffer
+                     (const Skein__V1__MemberHeartbeat *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__member_heartbeat__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__MemberHeartbeat *
+       skein__v1__member_heartbeat__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__MemberHeartbeat *)
+     protobuf_c_message_unpack (&skein__v1__member_heartbeat__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__member_heartbeat__free_unpacked
+                     (Skein__V1__MemberHeartbeat *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__member_heartbeat__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__member_commit__init
+                     (Skein__V1__MemberCommit         *message)
+{
+  static const Skein__V1__MemberCommit init_value = SKEIN__V1__MEMBER_COMMIT__INIT;
+  *message = init_value;
+}
+size_t skein__v1__member_commit__get_packed_size
+                     (const Skein__V1__MemberCommit *message)
+{
+  assert(message->base.descriptor == &skein__v1__member_commit__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__member_commit__pack
+                     (const Skein__V1__MemberCommit *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__member_commit__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__member_commit__pack_to_buffer
+                     (const Skein__V1__MemberCommit *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__member_commit__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__MemberCommit *
+       skein__v1__member_commit__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__MemberCommit *)
+     protobuf_c_message_unpack (&skein__v1__member_commit__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__member_commit__free_unpacked
+                     (Skein__V1__MemberCommit *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__member_commit__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__member_ack__init
+                     (Skein__V1__MemberAck         *message)
+{
+  static const Skein__V1__MemberAck init_value = SKEIN__V1__MEMBER_ACK__INIT;
+  *message = init_value;
+}
+size_t skein__v1__member_ack__get_packed_size
+                     (const Skein__V1__MemberAck *message)
+{
+  assert(message->base.descriptor == &skein__v1__member_ack__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__member_ack__pack
+                     (const Skein__V1__MemberAck *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__member_ack__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__member_ack__pack_to_buffer
+                     (const Skein__V1__MemberAck *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__member_ack__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__MemberAck *
+       skein__v1__member_ack__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__MemberAck *)
+     protobuf_c_message_unpack (&skein__v1__member_ack__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__member_ack__free_unpacked
+                     (Skein__V1__MemberAck *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__member_ack__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__acked_range__init
+                     (Skein__V1__AckedRange         *message)
+{
+  static const Skein__V1__AckedRange init_value = SKEIN__V1__ACKED_RANGE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__acked_range__get_packed_size
+                     (const Skein__V1__AckedRange *message)
+{
+  assert(message->base.descriptor == &skein__v1__acked_range__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__acked_range__pack
+                     (const Skein__V1__AckedRange *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__acked_range__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__acked_range__pack_to_buffer
+                     (const Skein__V1__AckedRange *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__acked_range__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__AckedRange *
+       skein__v1__acked_range__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__AckedRange *)
+     protobuf_c_message_unpack (&skein__v1__acked_range__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__acked_range__free_unpacked
+                     (Skein__V1__AckedRange *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__acked_range__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__member_seek__init
+                     (Skein__V1__MemberSeek         *message)
+{
+  static const Skein__V1__MemberSeek init_value = SKEIN__V1__MEMBER_SEEK__INIT;
+  *message = init_value;
+}
+size_t skein__v1__member_seek__get_packed_size
+                     (const Skein__V1__MemberSeek *message)
+{
+  assert(message->base.descriptor == &skein__v1__member_seek__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__member_seek__pack
+                     (const Skein__V1__MemberSeek *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__member_seek__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__member_seek__pack_to_buffer
+                     (const Skein__V1__MemberSeek *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__member_seek__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__MemberSeek *
+       skein__v1__member_seek__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__MemberSeek *)
+     protobuf_c_message_unpack (&skein__v1__member_seek__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__member_seek__free_unpacked
+                     (Skein__V1__MemberSeek *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__member_seek__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__member_pause__init
+                     (Skein__V1__MemberPause         *message)
+{
+  static const Skein__V1__MemberPause init_value = SKEIN__V1__MEMBER_PAUSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__member_pause__get_packed_size
+                     (const Skein__V1__MemberPause *message)
+{
+  assert(message->base.descriptor == &skein__v1__member_pause__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__member_pause__pack
+                     (const Skein__V1__MemberPause *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__member_pause__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__member_pause__pack_to_buffer
+                     (const Skein__V1__MemberPause *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__member_pause__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__MemberPause *
+       skein__v1__member_pause__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__MemberPause *)
+     protobuf_c_message_unpack (&skein__v1__member_pause__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__member_pause__free_unpacked
+                     (Skein__V1__MemberPause *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__member_pause__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__member_reclaimed__init
+                     (Skein__V1__MemberReclaimed         *message)
+{
+  static const Skein__V1__MemberReclaimed init_value = SKEIN__V1__MEMBER_RECLAIMED__INIT;
+  *message = init_value;
+}
+size_t skein__v1__member_reclaimed__get_packed_size
+                     (const Skein__V1__MemberReclaimed *message)
+{
+  assert(message->base.descriptor == &skein__v1__member_reclaimed__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__member_reclaimed__pack
+                     (const Skein__V1__MemberReclaimed *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__member_reclaimed__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__member_reclaimed__pack_to_buffer
+                     (const Skein__V1__MemberReclaimed *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__member_reclaimed__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__MemberReclaimed *
+       skein__v1__member_reclaimed__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__MemberReclaimed *)
+     protobuf_c_message_unpack (&skein__v1__member_reclaimed__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__member_reclaimed__free_unpacked
+                     (Skein__V1__MemberReclaimed *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__member_reclaimed__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__member_leave__init
+                     (Skein__V1__MemberLeave         *message)
+{
+  static const Skein__V1__MemberLeave init_value = SKEIN__V1__MEMBER_LEAVE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__member_leave__get_packed_size
+                     (const Skein__V1__MemberLeave *message)
+{
+  assert(message->base.descriptor == &skein__v1__member_leave__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__member_leave__pack
+                     (const Skein__V1__MemberLeave *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__member_leave__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__member_leave__pack_to_buffer
+                     (const Skein__V1__MemberLeave *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__member_leave__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__MemberLeave *
+       skein__v1__member_leave__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__MemberLeave *)
+     protobuf_c_message_unpack (&skein__v1__member_leave__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__member_leave__free_unpacked
+                     (Skein__V1__MemberLeave *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__member_leave__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__subscribe_request__init
+                     (Skein__V1__SubscribeRequest         *message)
+{
+  static const Skein__V1__SubscribeRequest init_value = SKEIN__V1__SUBSCRIBE_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__subscribe_request__get_packed_size
+                     (const Skein__V1__SubscribeRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__subscribe_request__pack
+                     (const Skein__V1__SubscribeRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__subscribe_request__pack_to_buffer
+                     (const Skein__V1__SubscribeRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__SubscribeRequest *
+       skein__v1__subscribe_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__SubscribeRequest *)
+     protobuf_c_message_unpack (&skein__v1__subscribe_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__subscribe_request__free_unpacked
+                     (Skein__V1__SubscribeRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__subscribe_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__subscribe_joined__init
+                     (Skein__V1__SubscribeJoined         *message)
+{
+  static const Skein__V1__SubscribeJoined init_value = SKEIN__V1__SUBSCRIBE_JOINED__INIT;
+  *message = init_value;
+}
+size_t skein__v1__subscribe_joined__get_packed_size
+                     (const Skein__V1__SubscribeJoined *message)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_joined__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__subscribe_joined__pack
+                     (const Skein__V1__SubscribeJoined *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_joined__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__subscribe_joined__pack_to_buffer
+                     (const Skein__V1__SubscribeJoined *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_joined__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__SubscribeJoined *
+       skein__v1__subscribe_joined__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__SubscribeJoined *)
+     protobuf_c_message_unpack (&skein__v1__subscribe_joined__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__subscribe_joined__free_unpacked
+                     (Skein__V1__SubscribeJoined *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__subscribe_joined__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__subscribe_assignment__init
+                     (Skein__V1__SubscribeAssignment         *message)
+{
+  static const Skein__V1__SubscribeAssignment init_value = SKEIN__V1__SUBSCRIBE_ASSIGNMENT__INIT;
+  *message = init_value;
+}
+size_t skein__v1__subscribe_assignment__get_packed_size
+                     (const Skein__V1__SubscribeAssignment *message)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_assignment__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__subscribe_assignment__pack
+                     (const Skein__V1__SubscribeAssignment *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_assignment__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__subscribe_assignment__pack_to_buffer
+                     (const Skein__V1__SubscribeAssignment *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_assignment__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__SubscribeAssignment *
+       skein__v1__subscribe_assignment__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__SubscribeAssignment *)
+     protobuf_c_message_unpack (&skein__v1__subscribe_assignment__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__subscribe_assignment__free_unpacked
+                     (Skein__V1__SubscribeAssignment *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__subscribe_assignment__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__commit_results__init
+                     (Skein__V1__CommitResults         *message)
+{
+  static const Skein__V1__CommitResults init_value = SKEIN__V1__COMMIT_RESULTS__INIT;
+  *message = init_value;
+}
+size_t skein__v1__commit_results__get_packed_size
+                     (const Skein__V1__CommitResults *message)
+{
+  assert(message->base.descriptor == &skein__v1__commit_results__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__commit_results__pack
+                     (const Skein__V1__CommitResults *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__commit_results__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__commit_results__pack_to_buffer
+                     (const Skein__V1__CommitResults *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__commit_results__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__CommitResults *
+       skein__v1__commit_results__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__CommitResults *)
+     protobuf_c_message_unpack (&skein__v1__commit_results__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__commit_results__free_unpacked
+                     (Skein__V1__CommitResults *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__commit_results__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__partition_lag__init
+                     (Skein__V1__PartitionLag         *message)
+{
+  static const Skein__V1__PartitionLag init_value = SKEIN__V1__PARTITION_LAG__INIT;
+  *message = init_value;
+}
+size_t skein__v1__partition_lag__get_packed_size
+                     (const Skein__V1__PartitionLag *message)
+{
+  assert(message->base.descriptor == &skein__v1__partition_lag__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__partition_lag__pack
+                     (const Skein__V1__PartitionLag *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__partition_lag__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__partition_lag__pack_to_buffer
+                     (const Skein__V1__PartitionLag *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__partition_lag__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__PartitionLag *
+       skein__v1__partition_lag__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__PartitionLag *)
+     protobuf_c_message_unpack (&skein__v1__partition_lag__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__partition_lag__free_unpacked
+                     (Skein__V1__PartitionLag *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__partition_lag__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__broker_heartbeat__init
+                     (Skein__V1__BrokerHeartbeat         *message)
+{
+  static const Skein__V1__BrokerHeartbeat init_value = SKEIN__V1__BROKER_HEARTBEAT__INIT;
+  *message = init_value;
+}
+size_t skein__v1__broker_heartbeat__get_packed_size
+                     (const Skein__V1__BrokerHeartbeat *message)
+{
+  assert(message->base.descriptor == &skein__v1__broker_heartbeat__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__broker_heartbeat__pack
+                     (const Skein__V1__BrokerHeartbeat *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__broker_heartbeat__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__broker_heartbeat__pack_to_buffer
+                     (const Skein__V1__BrokerHeartbeat *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__broker_heartbeat__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__BrokerHeartbeat *
+       skein__v1__broker_heartbeat__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__BrokerHeartbeat *)
+     protobuf_c_message_unpack (&skein__v1__broker_heartbeat__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__broker_heartbeat__free_unpacked
+                     (Skein__V1__BrokerHeartbeat *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__broker_heartbeat__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__decoded_records__init
+                     (Skein__V1__DecodedRecords         *message)
+{
+  static const Skein__V1__DecodedRecords init_value = SKEIN__V1__DECODED_RECORDS__INIT;
+  *message = init_value;
+}
+size_t skein__v1__decoded_records__get_packed_size
+                     (const Skein__V1__DecodedRecords *message)
+{
+  assert(message->base.descriptor == &skein__v1__decoded_records__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__decoded_records__pack
+                     (const Skein__V1__DecodedRecords *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__decoded_records__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__decoded_records__pack_to_buffer
+                     (const Skein__V1__DecodedRecords *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__decoded_records__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__DecodedRecords *
+       skein__v1__decoded_records__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__DecodedRecords *)
+     protobuf_c_message_unpack (&skein__v1__decoded_records__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__decoded_records__free_unpacked
+                     (Skein__V1__DecodedRecords *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__decoded_records__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__subscribe_response__init
+                     (Skein__V1__SubscribeResponse         *message)
+{
+  static const Skein__V1__SubscribeResponse init_value = SKEIN__V1__SUBSCRIBE_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__subscribe_response__get_packed_size
+                     (const Skein__V1__SubscribeResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__subscribe_response__pack
+                     (const Skein__V1__SubscribeResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__subscribe_response__pack_to_buffer
+                     (const Skein__V1__SubscribeResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__subscribe_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__SubscribeResponse *
+       skein__v1__subscribe_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__SubscribeResponse *)
+     protobuf_c_message_unpack (&skein__v1__subscribe_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__subscribe_response__free_unpacked
+                     (Skein__V1__SubscribeResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__subscribe_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 static const ProtobufCFieldDescriptor skein__v1__fetch_partition__field_descriptors[4] =
 {
   {
@@ -1021,7 +1882,7 @@ const ProtobufCMessageDescriptor skein__v1__read_opened__descriptor =
   (ProtobufCMessageInit) skein__v1__read_opened__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__read_batches__field_descriptors[9] =
+static const ProtobufCFieldDescriptor skein__v1__read_batches__field_descriptors[10] =
 {
   {
     "topic",
@@ -1131,6 +1992,18 @@ static const ProtobufCFieldDescriptor skein__v1__read_batches__field_descriptors
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "seek",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ReadBatches, seek),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__read_batches__field_indices_by_name[] = {
   2,   /* field[2] = base_offset */
@@ -1139,6 +2012,7 @@ static const unsigned skein__v1__read_batches__field_indices_by_name[] = {
   5,   /* field[5] = log_start_offset */
   3,   /* field[3] = next_offset */
   1,   /* field[1] = partition */
+  9,   /* field[9] = seek */
   0,   /* field[0] = topic */
   8,   /* field[8] = total_bytes */
   7,   /* field[7] = total_messages */
@@ -1146,7 +2020,7 @@ static const unsigned skein__v1__read_batches__field_indices_by_name[] = {
 static const ProtobufCIntRange skein__v1__read_batches__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor skein__v1__read_batches__descriptor =
 {
@@ -1156,7 +2030,7 @@ const ProtobufCMessageDescriptor skein__v1__read_batches__descriptor =
   "Skein__V1__ReadBatches",
   "skein.v1",
   sizeof(Skein__V1__ReadBatches),
-  9,
+  10,
   skein__v1__read_batches__field_descriptors,
   skein__v1__read_batches__field_indices_by_name,
   1,  skein__v1__read_batches__number_ranges,
@@ -1267,14 +2141,1712 @@ const ProtobufCMessageDescriptor skein__v1__read_response__descriptor =
   (ProtobufCMessageInit) skein__v1__read_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCMethodDescriptor skein__v1__consumer__method_descriptors[2] =
+static const ProtobufCFieldDescriptor skein__v1__topic_partitions__field_descriptors[3] =
+{
+  {
+    "topic",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__TopicPartitions, topic),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_INT32,
+    offsetof(Skein__V1__TopicPartitions, n_partitions),
+    offsetof(Skein__V1__TopicPartitions, partitions),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topic_id",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__TopicPartitions, topic_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__topic_partitions__field_indices_by_name[] = {
+  1,   /* field[1] = partitions */
+  0,   /* field[0] = topic */
+  2,   /* field[2] = topic_id */
+};
+static const ProtobufCIntRange skein__v1__topic_partitions__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor skein__v1__topic_partitions__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.TopicPartitions",
+  "TopicPartitions",
+  "Skein__V1__TopicPartitions",
+  "skein.v1",
+  sizeof(Skein__V1__TopicPartitions),
+  3,
+  skein__v1__topic_partitions__field_descriptors,
+  skein__v1__topic_partitions__field_indices_by_name,
+  1,  skein__v1__topic_partitions__number_ranges,
+  (ProtobufCMessageInit) skein__v1__topic_partitions__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__subscribe_join__labels_entry__field_descriptors[2] =
+{
+  {
+    "key",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin__LabelsEntry, key),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin__LabelsEntry, value),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__subscribe_join__labels_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key */
+  1,   /* field[1] = value */
+};
+static const ProtobufCIntRange skein__v1__subscribe_join__labels_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__subscribe_join__labels_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.SubscribeJoin.LabelsEntry",
+  "LabelsEntry",
+  "Skein__V1__SubscribeJoin__LabelsEntry",
+  "skein.v1",
+  sizeof(Skein__V1__SubscribeJoin__LabelsEntry),
+  2,
+  skein__v1__subscribe_join__labels_entry__field_descriptors,
+  skein__v1__subscribe_join__labels_entry__field_indices_by_name,
+  1,  skein__v1__subscribe_join__labels_entry__number_ranges,
+  (ProtobufCMessageInit) skein__v1__subscribe_join__labels_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__subscribe_join__field_descriptors[15] =
+{
+  {
+    "group",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, group),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "member_id",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, member_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "instance_id",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, instance_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "process_id",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, process_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "client_id",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, client_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topics",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Skein__V1__SubscribeJoin, n_topics),
+    offsetof(Skein__V1__SubscribeJoin, topics),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "patterns",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Skein__V1__SubscribeJoin, n_patterns),
+    offsetof(Skein__V1__SubscribeJoin, patterns),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "labels",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__SubscribeJoin, n_labels),
+    offsetof(Skein__V1__SubscribeJoin, labels),
+    &skein__v1__subscribe_join__labels_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "assignor",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, assignor),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "processing_ms",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, processing_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reset",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, reset),
+    &skein__v1__offset_reset__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "decoded",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, decoded),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "max_message_bytes",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, max_message_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ack_commit_ms",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, ack_commit_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "resume",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoin, resume),
+    &skein__v1__subscribe_resume__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__subscribe_join__field_indices_by_name[] = {
+  13,   /* field[13] = ack_commit_ms */
+  8,   /* field[8] = assignor */
+  4,   /* field[4] = client_id */
+  11,   /* field[11] = decoded */
+  0,   /* field[0] = group */
+  2,   /* field[2] = instance_id */
+  7,   /* field[7] = labels */
+  12,   /* field[12] = max_message_bytes */
+  1,   /* field[1] = member_id */
+  6,   /* field[6] = patterns */
+  3,   /* field[3] = process_id */
+  9,   /* field[9] = processing_ms */
+  10,   /* field[10] = reset */
+  14,   /* field[14] = resume */
+  5,   /* field[5] = topics */
+};
+static const ProtobufCIntRange skein__v1__subscribe_join__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 15 }
+};
+const ProtobufCMessageDescriptor skein__v1__subscribe_join__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.SubscribeJoin",
+  "SubscribeJoin",
+  "Skein__V1__SubscribeJoin",
+  "skein.v1",
+  sizeof(Skein__V1__SubscribeJoin),
+  15,
+  skein__v1__subscribe_join__field_descriptors,
+  skein__v1__subscribe_join__field_indices_by_name,
+  1,  skein__v1__subscribe_join__number_ranges,
+  (ProtobufCMessageInit) skein__v1__subscribe_join__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__subscribe_resume__field_descriptors[2] =
+{
+  {
+    "epoch",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeResume, epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "positions",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__SubscribeResume, n_positions),
+    offsetof(Skein__V1__SubscribeResume, positions),
+    &skein__v1__partition_offset__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__subscribe_resume__field_indices_by_name[] = {
+  0,   /* field[0] = epoch */
+  1,   /* field[1] = positions */
+};
+static const ProtobufCIntRange skein__v1__subscribe_resume__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__subscribe_resume__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.SubscribeResume",
+  "SubscribeResume",
+  "Skein__V1__SubscribeResume",
+  "skein.v1",
+  sizeof(Skein__V1__SubscribeResume),
+  2,
+  skein__v1__subscribe_resume__field_descriptors,
+  skein__v1__subscribe_resume__field_indices_by_name,
+  1,  skein__v1__subscribe_resume__number_ranges,
+  (ProtobufCMessageInit) skein__v1__subscribe_resume__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__member_heartbeat__field_descriptors[7] =
+{
+  {
+    "epoch",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MemberHeartbeat, epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "has_owned",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MemberHeartbeat, has_owned),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "owned",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__MemberHeartbeat, n_owned),
+    offsetof(Skein__V1__MemberHeartbeat, owned),
+    &skein__v1__topic_partitions__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "progress",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MemberHeartbeat, progress),
+    &skein__v1__progress__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "sent_ms",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MemberHeartbeat, sent_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topics",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Skein__V1__MemberHeartbeat, n_topics),
+    offsetof(Skein__V1__MemberHeartbeat, topics),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "patterns",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Skein__V1__MemberHeartbeat, n_patterns),
+    offsetof(Skein__V1__MemberHeartbeat, patterns),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__member_heartbeat__field_indices_by_name[] = {
+  0,   /* field[0] = epoch */
+  1,   /* field[1] = has_owned */
+  2,   /* field[2] = owned */
+  6,   /* field[6] = patterns */
+  3,   /* field[3] = progress */
+  4,   /* field[4] = sent_ms */
+  5,   /* field[5] = topics */
+};
+static const ProtobufCIntRange skein__v1__member_heartbeat__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor skein__v1__member_heartbeat__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.MemberHeartbeat",
+  "MemberHeartbeat",
+  "Skein__V1__MemberHeartbeat",
+  "skein.v1",
+  sizeof(Skein__V1__MemberHeartbeat),
+  7,
+  skein__v1__member_heartbeat__field_descriptors,
+  skein__v1__member_heartbeat__field_indices_by_name,
+  1,  skein__v1__member_heartbeat__number_ranges,
+  (ProtobufCMessageInit) skein__v1__member_heartbeat__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__member_commit__field_descriptors[2] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MemberCommit, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offsets",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__MemberCommit, n_offsets),
+    offsetof(Skein__V1__MemberCommit, offsets),
+    &skein__v1__partition_offset__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__member_commit__field_indices_by_name[] = {
+  0,   /* field[0] = id */
+  1,   /* field[1] = offsets */
+};
+static const ProtobufCIntRange skein__v1__member_commit__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__member_commit__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.MemberCommit",
+  "MemberCommit",
+  "Skein__V1__MemberCommit",
+  "skein.v1",
+  sizeof(Skein__V1__MemberCommit),
+  2,
+  skein__v1__member_commit__field_descriptors,
+  skein__v1__member_commit__field_indices_by_name,
+  1,  skein__v1__member_commit__number_ranges,
+  (ProtobufCMessageInit) skein__v1__member_commit__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__member_ack__field_descriptors[1] =
+{
+  {
+    "ranges",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__MemberAck, n_ranges),
+    offsetof(Skein__V1__MemberAck, ranges),
+    &skein__v1__acked_range__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__member_ack__field_indices_by_name[] = {
+  0,   /* field[0] = ranges */
+};
+static const ProtobufCIntRange skein__v1__member_ack__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__member_ack__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.MemberAck",
+  "MemberAck",
+  "Skein__V1__MemberAck",
+  "skein.v1",
+  sizeof(Skein__V1__MemberAck),
+  1,
+  skein__v1__member_ack__field_descriptors,
+  skein__v1__member_ack__field_indices_by_name,
+  1,  skein__v1__member_ack__number_ranges,
+  (ProtobufCMessageInit) skein__v1__member_ack__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__acked_range__field_descriptors[4] =
+{
+  {
+    "topic",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AckedRange, topic),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partition",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AckedRange, partition),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "first",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AckedRange, first),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "last",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__AckedRange, last),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__acked_range__field_indices_by_name[] = {
+  2,   /* field[2] = first */
+  3,   /* field[3] = last */
+  1,   /* field[1] = partition */
+  0,   /* field[0] = topic */
+};
+static const ProtobufCIntRange skein__v1__acked_range__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor skein__v1__acked_range__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.AckedRange",
+  "AckedRange",
+  "Skein__V1__AckedRange",
+  "skein.v1",
+  sizeof(Skein__V1__AckedRange),
+  4,
+  skein__v1__acked_range__field_descriptors,
+  skein__v1__acked_range__field_indices_by_name,
+  1,  skein__v1__acked_range__number_ranges,
+  (ProtobufCMessageInit) skein__v1__acked_range__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__member_seek__field_descriptors[4] =
+{
+  {
+    "number",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MemberSeek, number),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topic",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MemberSeek, topic),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partition",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MemberSeek, partition),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offset",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MemberSeek, offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__member_seek__field_indices_by_name[] = {
+  0,   /* field[0] = number */
+  3,   /* field[3] = offset */
+  2,   /* field[2] = partition */
+  1,   /* field[1] = topic */
+};
+static const ProtobufCIntRange skein__v1__member_seek__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor skein__v1__member_seek__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.MemberSeek",
+  "MemberSeek",
+  "Skein__V1__MemberSeek",
+  "skein.v1",
+  sizeof(Skein__V1__MemberSeek),
+  4,
+  skein__v1__member_seek__field_descriptors,
+  skein__v1__member_seek__field_indices_by_name,
+  1,  skein__v1__member_seek__number_ranges,
+  (ProtobufCMessageInit) skein__v1__member_seek__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__member_pause__field_descriptors[2] =
+{
+  {
+    "pause",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__MemberPause, n_pause),
+    offsetof(Skein__V1__MemberPause, pause),
+    &skein__v1__topic_partitions__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "resume",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__MemberPause, n_resume),
+    offsetof(Skein__V1__MemberPause, resume),
+    &skein__v1__topic_partitions__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__member_pause__field_indices_by_name[] = {
+  0,   /* field[0] = pause */
+  1,   /* field[1] = resume */
+};
+static const ProtobufCIntRange skein__v1__member_pause__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__member_pause__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.MemberPause",
+  "MemberPause",
+  "Skein__V1__MemberPause",
+  "skein.v1",
+  sizeof(Skein__V1__MemberPause),
+  2,
+  skein__v1__member_pause__field_descriptors,
+  skein__v1__member_pause__field_indices_by_name,
+  1,  skein__v1__member_pause__number_ranges,
+  (ProtobufCMessageInit) skein__v1__member_pause__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__member_reclaimed__field_descriptors[1] =
+{
+  {
+    "positions",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__MemberReclaimed, n_positions),
+    offsetof(Skein__V1__MemberReclaimed, positions),
+    &skein__v1__partition_offset__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__member_reclaimed__field_indices_by_name[] = {
+  0,   /* field[0] = positions */
+};
+static const ProtobufCIntRange skein__v1__member_reclaimed__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__member_reclaimed__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.MemberReclaimed",
+  "MemberReclaimed",
+  "Skein__V1__MemberReclaimed",
+  "skein.v1",
+  sizeof(Skein__V1__MemberReclaimed),
+  1,
+  skein__v1__member_reclaimed__field_descriptors,
+  skein__v1__member_reclaimed__field_indices_by_name,
+  1,  skein__v1__member_reclaimed__number_ranges,
+  (ProtobufCMessageInit) skein__v1__member_reclaimed__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__member_leave__field_descriptors[1] =
+{
+  {
+    "temporary",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MemberLeave, temporary),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__member_leave__field_indices_by_name[] = {
+  0,   /* field[0] = temporary */
+};
+static const ProtobufCIntRange skein__v1__member_leave__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__member_leave__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.MemberLeave",
+  "MemberLeave",
+  "Skein__V1__MemberLeave",
+  "skein.v1",
+  sizeof(Skein__V1__MemberLeave),
+  1,
+  skein__v1__member_leave__field_descriptors,
+  skein__v1__member_leave__field_indices_by_name,
+  1,  skein__v1__member_leave__number_ranges,
+  (ProtobufCMessageInit) skein__v1__member_leave__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__subscribe_request__field_descriptors[9] =
+{
+  {
+    "join",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeRequest, join),
+    &skein__v1__subscribe_join__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "credit",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeRequest, credit),
+    &skein__v1__read_credit__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "heartbeat",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeRequest, heartbeat),
+    &skein__v1__member_heartbeat__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "commit",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeRequest, commit),
+    &skein__v1__member_commit__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ack",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeRequest, ack),
+    &skein__v1__member_ack__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "seek",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeRequest, seek),
+    &skein__v1__member_seek__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pause",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeRequest, pause),
+    &skein__v1__member_pause__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reclaimed",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeRequest, reclaimed),
+    &skein__v1__member_reclaimed__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "leave",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeRequest, leave),
+    &skein__v1__member_leave__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__subscribe_request__field_indices_by_name[] = {
+  4,   /* field[4] = ack */
+  3,   /* field[3] = commit */
+  1,   /* field[1] = credit */
+  2,   /* field[2] = heartbeat */
+  0,   /* field[0] = join */
+  8,   /* field[8] = leave */
+  6,   /* field[6] = pause */
+  7,   /* field[7] = reclaimed */
+  5,   /* field[5] = seek */
+};
+static const ProtobufCIntRange skein__v1__subscribe_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor skein__v1__subscribe_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.SubscribeRequest",
+  "SubscribeRequest",
+  "Skein__V1__SubscribeRequest",
+  "skein.v1",
+  sizeof(Skein__V1__SubscribeRequest),
+  9,
+  skein__v1__subscribe_request__field_descriptors,
+  skein__v1__subscribe_request__field_indices_by_name,
+  1,  skein__v1__subscribe_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__subscribe_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__subscribe_joined__field_descriptors[7] =
+{
+  {
+    "member_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoined, member_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "limits",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoined, limits),
+    &skein__v1__limits__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "heartbeat_ms",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoined, heartbeat_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "session_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoined, session_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reconnect_grace_ms",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoined, reconnect_grace_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "processing_ms",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoined, processing_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offset_store",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeJoined, offset_store),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__subscribe_joined__field_indices_by_name[] = {
+  2,   /* field[2] = heartbeat_ms */
+  1,   /* field[1] = limits */
+  0,   /* field[0] = member_id */
+  6,   /* field[6] = offset_store */
+  5,   /* field[5] = processing_ms */
+  4,   /* field[4] = reconnect_grace_ms */
+  3,   /* field[3] = session_ms */
+};
+static const ProtobufCIntRange skein__v1__subscribe_joined__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor skein__v1__subscribe_joined__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.SubscribeJoined",
+  "SubscribeJoined",
+  "Skein__V1__SubscribeJoined",
+  "skein.v1",
+  sizeof(Skein__V1__SubscribeJoined),
+  7,
+  skein__v1__subscribe_joined__field_descriptors,
+  skein__v1__subscribe_joined__field_indices_by_name,
+  1,  skein__v1__subscribe_joined__number_ranges,
+  (ProtobufCMessageInit) skein__v1__subscribe_joined__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__subscribe_assignment__field_descriptors[6] =
+{
+  {
+    "epoch",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeAssignment, epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "join_epoch",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeAssignment, join_epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__SubscribeAssignment, n_partitions),
+    offsetof(Skein__V1__SubscribeAssignment, partitions),
+    &skein__v1__topic_partitions__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revoke",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__SubscribeAssignment, n_revoke),
+    offsetof(Skein__V1__SubscribeAssignment, revoke),
+    &skein__v1__topic_partitions__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revoke_within_ms",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeAssignment, revoke_within_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reclaim",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__SubscribeAssignment, n_reclaim),
+    offsetof(Skein__V1__SubscribeAssignment, reclaim),
+    &skein__v1__partition_offset__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__subscribe_assignment__field_indices_by_name[] = {
+  0,   /* field[0] = epoch */
+  1,   /* field[1] = join_epoch */
+  2,   /* field[2] = partitions */
+  5,   /* field[5] = reclaim */
+  3,   /* field[3] = revoke */
+  4,   /* field[4] = revoke_within_ms */
+};
+static const ProtobufCIntRange skein__v1__subscribe_assignment__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor skein__v1__subscribe_assignment__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.SubscribeAssignment",
+  "SubscribeAssignment",
+  "Skein__V1__SubscribeAssignment",
+  "skein.v1",
+  sizeof(Skein__V1__SubscribeAssignment),
+  6,
+  skein__v1__subscribe_assignment__field_descriptors,
+  skein__v1__subscribe_assignment__field_indices_by_name,
+  1,  skein__v1__subscribe_assignment__number_ranges,
+  (ProtobufCMessageInit) skein__v1__subscribe_assignment__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__commit_results__field_descriptors[2] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__CommitResults, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "results",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__CommitResults, n_results),
+    offsetof(Skein__V1__CommitResults, results),
+    &skein__v1__partition_error__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__commit_results__field_indices_by_name[] = {
+  0,   /* field[0] = id */
+  1,   /* field[1] = results */
+};
+static const ProtobufCIntRange skein__v1__commit_results__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__commit_results__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.CommitResults",
+  "CommitResults",
+  "Skein__V1__CommitResults",
+  "skein.v1",
+  sizeof(Skein__V1__CommitResults),
+  2,
+  skein__v1__commit_results__field_descriptors,
+  skein__v1__commit_results__field_indices_by_name,
+  1,  skein__v1__commit_results__number_ranges,
+  (ProtobufCMessageInit) skein__v1__commit_results__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__partition_lag__field_descriptors[6] =
+{
+  {
+    "topic",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionLag, topic),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partition",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionLag, partition),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "committed_offset",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionLag, committed_offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "high_watermark",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionLag, high_watermark),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "records",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionLag, records),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "milliseconds",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__PartitionLag, milliseconds),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__partition_lag__field_indices_by_name[] = {
+  2,   /* field[2] = committed_offset */
+  3,   /* field[3] = high_watermark */
+  5,   /* field[5] = milliseconds */
+  1,   /* field[1] = partition */
+  4,   /* field[4] = records */
+  0,   /* field[0] = topic */
+};
+static const ProtobufCIntRange skein__v1__partition_lag__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor skein__v1__partition_lag__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.PartitionLag",
+  "PartitionLag",
+  "Skein__V1__PartitionLag",
+  "skein.v1",
+  sizeof(Skein__V1__PartitionLag),
+  6,
+  skein__v1__partition_lag__field_descriptors,
+  skein__v1__partition_lag__field_indices_by_name,
+  1,  skein__v1__partition_lag__number_ranges,
+  (ProtobufCMessageInit) skein__v1__partition_lag__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__broker_heartbeat__field_descriptors[3] =
+{
+  {
+    "sent_ms",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__BrokerHeartbeat, sent_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "epoch",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__BrokerHeartbeat, epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lag",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__BrokerHeartbeat, n_lag),
+    offsetof(Skein__V1__BrokerHeartbeat, lag),
+    &skein__v1__partition_lag__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__broker_heartbeat__field_indices_by_name[] = {
+  1,   /* field[1] = epoch */
+  2,   /* field[2] = lag */
+  0,   /* field[0] = sent_ms */
+};
+static const ProtobufCIntRange skein__v1__broker_heartbeat__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor skein__v1__broker_heartbeat__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.BrokerHeartbeat",
+  "BrokerHeartbeat",
+  "Skein__V1__BrokerHeartbeat",
+  "skein.v1",
+  sizeof(Skein__V1__BrokerHeartbeat),
+  3,
+  skein__v1__broker_heartbeat__field_descriptors,
+  skein__v1__broker_heartbeat__field_indices_by_name,
+  1,  skein__v1__broker_heartbeat__number_ranges,
+  (ProtobufCMessageInit) skein__v1__broker_heartbeat__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__decoded_records__field_descriptors[1] =
+{
+  {
+    "records",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__DecodedRecords, n_records),
+    offsetof(Skein__V1__DecodedRecords, records),
+    &skein__v1__stored_record__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__decoded_records__field_indices_by_name[] = {
+  0,   /* field[0] = records */
+};
+static const ProtobufCIntRange skein__v1__decoded_records__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__decoded_records__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.DecodedRecords",
+  "DecodedRecords",
+  "Skein__V1__DecodedRecords",
+  "skein.v1",
+  sizeof(Skein__V1__DecodedRecords),
+  1,
+  skein__v1__decoded_records__field_descriptors,
+  skein__v1__decoded_records__field_indices_by_name,
+  1,  skein__v1__decoded_records__number_ranges,
+  (ProtobufCMessageInit) skein__v1__decoded_records__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__subscribe_response__field_descriptors[9] =
+{
+  {
+    "joined",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeResponse, joined),
+    &skein__v1__subscribe_joined__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "assignment",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeResponse, assignment),
+    &skein__v1__subscribe_assignment__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "read",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeResponse, read),
+    &skein__v1__read_batches__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "error",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeResponse, error),
+    &skein__v1__partition_error__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "committed",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeResponse, committed),
+    &skein__v1__commit_results__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "heartbeat",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeResponse, heartbeat),
+    &skein__v1__broker_heartbeat__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "go_away",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeResponse, go_away),
+    &skein__v1__go_away__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "records",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeResponse, records),
+    &skein__v1__decoded_records__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "batches",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__SubscribeResponse, batches),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__subscribe_response__field_indices_by_name[] = {
+  1,   /* field[1] = assignment */
+  8,   /* field[8] = batches */
+  4,   /* field[4] = committed */
+  3,   /* field[3] = error */
+  6,   /* field[6] = go_away */
+  5,   /* field[5] = heartbeat */
+  0,   /* field[0] = joined */
+  2,   /* field[2] = read */
+  7,   /* field[7] = records */
+};
+static const ProtobufCIntRange skein__v1__subscribe_response__number_ranges[2 + 1] =
+{
+  { 1, 0 },
+  { 15, 8 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor skein__v1__subscribe_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.SubscribeResponse",
+  "SubscribeResponse",
+  "Skein__V1__SubscribeResponse",
+  "skein.v1",
+  sizeof(Skein__V1__SubscribeResponse),
+  9,
+  skein__v1__subscribe_response__field_descriptors,
+  skein__v1__subscribe_response__field_indices_by_name,
+  2,  skein__v1__subscribe_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__subscribe_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCEnumValue skein__v1__offset_reset__enum_values_by_number[4] =
+{
+  { "OFFSET_RESET_UNSPECIFIED", "SKEIN__V1__OFFSET_RESET__OFFSET_RESET_UNSPECIFIED", 0 },
+  { "OFFSET_RESET_EARLIEST", "SKEIN__V1__OFFSET_RESET__OFFSET_RESET_EARLIEST", 1 },
+  { "OFFSET_RESET_LATEST", "SKEIN__V1__OFFSET_RESET__OFFSET_RESET_LATEST", 2 },
+  { "OFFSET_RESET_NONE", "SKEIN__V1__OFFSET_RESET__OFFSET_RESET_NONE", 3 },
+};
+static const ProtobufCIntRange skein__v1__offset_reset__value_ranges[] = {
+{0, 0},{0, 4}
+};
+static const ProtobufCEnumValueIndex skein__v1__offset_reset__enum_values_by_name[4] =
+{
+  { "OFFSET_RESET_EARLIEST", 1 },
+  { "OFFSET_RESET_LATEST", 2 },
+  { "OFFSET_RESET_NONE", 3 },
+  { "OFFSET_RESET_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor skein__v1__offset_reset__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "skein.v1.OffsetReset",
+  "OffsetReset",
+  "Skein__V1__OffsetReset",
+  "skein.v1",
+  4,
+  skein__v1__offset_reset__enum_values_by_number,
+  4,
+  skein__v1__offset_reset__enum_values_by_name,
+  1,
+  skein__v1__offset_reset__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue skein__v1__progress__enum_values_by_number[4] =
+{
+  { "PROGRESS_UNSPECIFIED", "SKEIN__V1__PROGRESS__PROGRESS_UNSPECIFIED", 0 },
+  { "PROGRESS_IDLE", "SKEIN__V1__PROGRESS__PROGRESS_IDLE", 1 },
+  { "PROGRESS_WORKING", "SKEIN__V1__PROGRESS__PROGRESS_WORKING", 2 },
+  { "PROGRESS_ADVANCED", "SKEIN__V1__PROGRESS__PROGRESS_ADVANCED", 3 },
+};
+static const ProtobufCIntRange skein__v1__progress__value_ranges[] = {
+{0, 0},{0, 4}
+};
+static const ProtobufCEnumValueIndex skein__v1__progress__enum_values_by_name[4] =
+{
+  { "PROGRESS_ADVANCED", 3 },
+  { "PROGRESS_IDLE", 1 },
+  { "PROGRESS_UNSPECIFIED", 0 },
+  { "PROGRESS_WORKING", 2 },
+};
+const ProtobufCEnumDescriptor skein__v1__progress__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "skein.v1.Progress",
+  "Progress",
+  "Skein__V1__Progress",
+  "skein.v1",
+  4,
+  skein__v1__progress__enum_values_by_number,
+  4,
+  skein__v1__progress__enum_values_by_name,
+  1,
+  skein__v1__progress__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCMethodDescriptor skein__v1__consumer__method_descriptors[3] =
 {
   { "Fetch", &skein__v1__fetch_request__descriptor, &skein__v1__fetch_response__descriptor },
   { "Read", &skein__v1__read_request__descriptor, &skein__v1__read_response__descriptor },
+  { "Subscribe", &skein__v1__subscribe_request__descriptor, &skein__v1__subscribe_response__descriptor },
 };
 const unsigned skein__v1__consumer__method_indices_by_name[] = {
   0,        /* Fetch */
-  1         /* Read */
+  1,        /* Read */
+  2         /* Subscribe */
 };
 const ProtobufCServiceDescriptor skein__v1__consumer__descriptor =
 {
@@ -1283,7 +3855,7 @@ const ProtobufCServiceDescriptor skein__v1__consumer__descriptor =
   "Consumer",
   "Skein__V1__Consumer",
   "skein.v1",
-  2,
+  3,
   skein__v1__consumer__method_descriptors,
   skein__v1__consumer__method_indices_by_name
 };
@@ -1302,6 +3874,14 @@ void skein__v1__consumer__read(ProtobufCService *service,
 {
   assert(service->descriptor == &skein__v1__consumer__descriptor);
   service->invoke(service, 1, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__consumer__subscribe(ProtobufCService *service,
+                                    const Skein__V1__SubscribeRequest *input,
+                                    Skein__V1__SubscribeResponse_Closure closure,
+                                    void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__consumer__descriptor);
+  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void skein__v1__consumer__init (Skein__V1__Consumer_Service *service,
                                 Skein__V1__Consumer_ServiceDestroy destroy)

@@ -52,6 +52,1002 @@ void   skein__v1__commit_request__free_unpacked
   assert(message->base.descriptor == &skein__v1__commit_request__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   skein__v1__commit_response__init
+                     (Skein__V1__CommitResponse         *message)
+{
+  static const Skein__V1__CommitResponse init_value = SKEIN__V1__COMMIT_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__commit_response__get_packed_size
+                     (const Skein__V1__CommitResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__commit_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__commit_response__pack
+                     (const Skein__V1__CommitResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__commit_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__commit_response__pack_to_buffer
+                     (const Skein__V1__CommitResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__commit_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__CommitResponse *
+       skein__v1__commit_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__CommitResponse *)
+     protobuf_c_message_unpack (&skein__v1__commit_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__commit_response__free_unpacked
+                     (Skein__V1__CommitResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__commit_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__list_groups_request__init
+                     (Skein__V1__ListGroupsRequest         *message)
+{
+  static const Skein__V1__ListGroupsRequest init_value = SKEIN__V1__LIST_GROUPS_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__list_groups_request__get_packed_size
+                     (const Skein__V1__ListGroupsRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__list_groups_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__list_groups_request__pack
+                     (const Skein__V1__ListGroupsRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__list_groups_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__list_groups_request__pack_to_buffer
+                     (const Skein__V1__ListGroupsRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__list_groups_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ListGroupsRequest *
+       skein__v1__list_groups_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ListGroupsRequest *)
+     protobuf_c_message_unpack (&skein__v1__list_groups_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__list_groups_request__free_unpacked
+                     (Skein__V1__ListGroupsRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__list_groups_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__group_summary__init
+                     (Skein__V1__GroupSummary         *message)
+{
+  static const Skein__V1__GroupSummary init_value = SKEIN__V1__GROUP_SUMMARY__INIT;
+  *message = init_value;
+}
+size_t skein__v1__group_summary__get_packed_size
+                     (const Skein__V1__GroupSummary *message)
+{
+  assert(message->base.descriptor == &skein__v1__group_summary__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__group_summary__pack
+                     (const Skein__V1__GroupSummary *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__group_summary__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__group_summary__pack_to_buffer
+                     (const Skein__V1__GroupSummary *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__group_summary__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__GroupSummary *
+       skein__v1__group_summary__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__GroupSummary *)
+     protobuf_c_message_unpack (&skein__v1__group_summary__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__group_summary__free_unpacked
+                     (Skein__V1__GroupSummary *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__group_summary__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__list_groups_response__init
+                     (Skein__V1__ListGroupsResponse         *message)
+{
+  static const Skein__V1__ListGroupsResponse init_value = SKEIN__V1__LIST_GROUPS_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__list_groups_response__get_packed_size
+                     (const Skein__V1__ListGroupsResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__list_groups_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__list_groups_response__pack
+                     (const Skein__V1__ListGroupsResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__list_groups_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__list_groups_response__pack_to_buffer
+                     (const Skein__V1__ListGroupsResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__list_groups_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ListGroupsResponse *
+       skein__v1__list_groups_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ListGroupsResponse *)
+     protobuf_c_message_unpack (&skein__v1__list_groups_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__list_groups_response__free_unpacked
+                     (Skein__V1__ListGroupsResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__list_groups_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__describe_group_request__init
+                     (Skein__V1__DescribeGroupRequest         *message)
+{
+  static const Skein__V1__DescribeGroupRequest init_value = SKEIN__V1__DESCRIBE_GROUP_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__describe_group_request__get_packed_size
+                     (const Skein__V1__DescribeGroupRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__describe_group_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__describe_group_request__pack
+                     (const Skein__V1__DescribeGroupRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__describe_group_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__describe_group_request__pack_to_buffer
+                     (const Skein__V1__DescribeGroupRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__describe_group_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__DescribeGroupRequest *
+       skein__v1__describe_group_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__DescribeGroupRequest *)
+     protobuf_c_message_unpack (&skein__v1__describe_group_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__describe_group_request__free_unpacked
+                     (Skein__V1__DescribeGroupRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__describe_group_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__group_member__labels_entry__init
+                     (Skein__V1__GroupMember__LabelsEntry         *message)
+{
+  static const Skein__V1__GroupMember__LabelsEntry init_value = SKEIN__V1__GROUP_MEMBER__LABELS_ENTRY__INIT;
+  *message = init_value;
+}
+void   skein__v1__group_member__init
+                     (Skein__V1__GroupMember         *message)
+{
+  static const Skein__V1__GroupMember init_value = SKEIN__V1__GROUP_MEMBER__INIT;
+  *message = init_value;
+}
+size_t skein__v1__group_member__get_packed_size
+                     (const Skein__V1__GroupMember *message)
+{
+  assert(message->base.descriptor == &skein__v1__group_member__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__group_member__pack
+                     (const Skein__V1__GroupMember *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__group_member__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__group_member__pack_to_buffer
+                     (const Skein__V1__GroupMember *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__group_member__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__GroupMember *
+       skein__v1__group_member__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__GroupMember *)
+     protobuf_c_message_unpack (&skein__v1__group_member__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__group_member__free_unpacked
+                     (Skein__V1__GroupMember *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__group_member__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__group_partition__init
+                     (Skein__V1__GroupPartition         *message)
+{
+  static const Skein__V1__GroupPartition init_value = SKEIN__V1__GROUP_PARTITION__INIT;
+  *message = init_value;
+}
+size_t skein__v1__group_partition__get_packed_size
+                     (const Skein__V1__GroupPartition *message)
+{
+  assert(message->base.descriptor == &skein__v1__group_partition__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__group_partition__pack
+                     (const Skein__V1__GroupPartition *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__group_partition__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__group_partition__pack_to_buffer
+                     (const Skein__V1__GroupPartition *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__group_partition__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__GroupPartition *
+       skein__v1__group_partition__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__GroupPartition *)
+     protobuf_c_message_unpack (&skein__v1__group_partition__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__group_partition__free_unpacked
+                     (Skein__V1__GroupPartition *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__group_partition__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__describe_group_response__init
+                     (Skein__V1__DescribeGroupResponse         *message)
+{
+  static const Skein__V1__DescribeGroupResponse init_value = SKEIN__V1__DESCRIBE_GROUP_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__describe_group_response__get_packed_size
+                     (const Skein__V1__DescribeGroupResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__describe_group_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__describe_group_response__pack
+                     (const Skein__V1__DescribeGroupResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__describe_group_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__describe_group_response__pack_to_buffer
+                     (const Skein__V1__DescribeGroupResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__describe_group_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__DescribeGroupResponse *
+       skein__v1__describe_group_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__DescribeGroupResponse *)
+     protobuf_c_message_unpack (&skein__v1__describe_group_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__describe_group_response__free_unpacked
+                     (Skein__V1__DescribeGroupResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__describe_group_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__fetch_offsets_request__init
+                     (Skein__V1__FetchOffsetsRequest         *message)
+{
+  static const Skein__V1__FetchOffsetsRequest init_value = SKEIN__V1__FETCH_OFFSETS_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__fetch_offsets_request__get_packed_size
+                     (const Skein__V1__FetchOffsetsRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__fetch_offsets_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__fetch_offsets_request__pack
+                     (const Skein__V1__FetchOffsetsRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__fetch_offsets_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__fetch_offsets_request__pack_to_buffer
+                     (const Skein__V1__FetchOffsetsRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__fetch_offsets_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__FetchOffsetsRequest *
+       skein__v1__fetch_offsets_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__FetchOffsetsRequest *)
+     protobuf_c_message_unpack (&skein__v1__fetch_offsets_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__fetch_offsets_request__free_unpacked
+                     (Skein__V1__FetchOffsetsRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__fetch_offsets_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__fetch_offsets_response__init
+                     (Skein__V1__FetchOffsetsResponse         *message)
+{
+  static const Skein__V1__FetchOffsetsResponse init_value = SKEIN__V1__FETCH_OFFSETS_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__fetch_offsets_response__get_packed_size
+                     (const Skein__V1__FetchOffsetsResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__fetch_offsets_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__fetch_offsets_response__pack
+                     (const Skein__V1__FetchOffsetsResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__fetch_offsets_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__fetch_offsets_response__pack_to_buffer
+                     (const Skein__V1__FetchOffsetsResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__fetch_offsets_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__FetchOffsetsResponse *
+       skein__v1__fetch_offsets_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__FetchOffsetsResponse *)
+     protobuf_c_message_unpack (&skein__v1__fetch_offsets_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__fetch_offsets_response__free_unpacked
+                     (Skein__V1__FetchOffsetsResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__fetch_offsets_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__reset_offsets_request__init
+                     (Skein__V1__ResetOffsetsRequest         *message)
+{
+  static const Skein__V1__ResetOffsetsRequest init_value = SKEIN__V1__RESET_OFFSETS_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__reset_offsets_request__get_packed_size
+                     (const Skein__V1__ResetOffsetsRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__reset_offsets_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__reset_offsets_request__pack
+                     (const Skein__V1__ResetOffsetsRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__reset_offsets_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__reset_offsets_request__pack_to_buffer
+                     (const Skein__V1__ResetOffsetsRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__reset_offsets_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ResetOffsetsRequest *
+       skein__v1__reset_offsets_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ResetOffsetsRequest *)
+     protobuf_c_message_unpack (&skein__v1__reset_offsets_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__reset_offsets_request__free_unpacked
+                     (Skein__V1__ResetOffsetsRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__reset_offsets_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__offset_change__init
+                     (Skein__V1__OffsetChange         *message)
+{
+  static const Skein__V1__OffsetChange init_value = SKEIN__V1__OFFSET_CHANGE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__offset_change__get_packed_size
+                     (const Skein__V1__OffsetChange *message)
+{
+  assert(message->base.descriptor == &skein__v1__offset_change__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__offset_change__pack
+                     (const Skein__V1__OffsetChange *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__offset_change__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__offset_change__pack_to_buffer
+                     (const Skein__V1__OffsetChange *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__offset_change__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__OffsetChange *
+       skein__v1__offset_change__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__OffsetChange *)
+     protobuf_c_message_unpack (&skein__v1__offset_change__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__offset_change__free_unpacked
+                     (Skein__V1__OffsetChange *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__offset_change__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__reset_offsets_response__init
+                     (Skein__V1__ResetOffsetsResponse         *message)
+{
+  static const Skein__V1__ResetOffsetsResponse init_value = SKEIN__V1__RESET_OFFSETS_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__reset_offsets_response__get_packed_size
+                     (const Skein__V1__ResetOffsetsResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__reset_offsets_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__reset_offsets_response__pack
+                     (const Skein__V1__ResetOffsetsResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__reset_offsets_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__reset_offsets_response__pack_to_buffer
+                     (const Skein__V1__ResetOffsetsResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__reset_offsets_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ResetOffsetsResponse *
+       skein__v1__reset_offsets_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ResetOffsetsResponse *)
+     protobuf_c_message_unpack (&skein__v1__reset_offsets_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__reset_offsets_response__free_unpacked
+                     (Skein__V1__ResetOffsetsResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__reset_offsets_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__delete_group_request__init
+                     (Skein__V1__DeleteGroupRequest         *message)
+{
+  static const Skein__V1__DeleteGroupRequest init_value = SKEIN__V1__DELETE_GROUP_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__delete_group_request__get_packed_size
+                     (const Skein__V1__DeleteGroupRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__delete_group_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__delete_group_request__pack
+                     (const Skein__V1__DeleteGroupRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__delete_group_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__delete_group_request__pack_to_buffer
+                     (const Skein__V1__DeleteGroupRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__delete_group_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__DeleteGroupRequest *
+       skein__v1__delete_group_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__DeleteGroupRequest *)
+     protobuf_c_message_unpack (&skein__v1__delete_group_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__delete_group_request__free_unpacked
+                     (Skein__V1__DeleteGroupRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__delete_group_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__delete_group_response__init
+                     (Skein__V1__DeleteGroupResponse         *message)
+{
+  static const Skein__V1__DeleteGroupResponse init_value = SKEIN__V1__DELETE_GROUP_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__delete_group_response__get_packed_size
+                     (const Skein__V1__DeleteGroupResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__delete_group_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__delete_group_response__pack
+                     (const Skein__V1__DeleteGroupResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__delete_group_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__delete_group_response__pack_to_buffer
+                     (const Skein__V1__DeleteGroupResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__delete_group_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__DeleteGroupResponse *
+       skein__v1__delete_group_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__DeleteGroupResponse *)
+     protobuf_c_message_unpack (&skein__v1__delete_group_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__delete_group_response__free_unpacked
+                     (Skein__V1__DeleteGroupResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__delete_group_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__list_offset_stores_request__init
+                     (Skein__V1__ListOffsetStoresRequest         *message)
+{
+  static const Skein__V1__ListOffsetStoresRequest init_value = SKEIN__V1__LIST_OFFSET_STORES_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__list_offset_stores_request__get_packed_size
+                     (const Skein__V1__ListOffsetStoresRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__list_offset_stores_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__list_offset_stores_request__pack
+                     (const Skein__V1__ListOffsetStoresRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__list_offset_stores_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__list_offset_stores_request__pack_to_buffer
+                     (const Skein__V1__ListOffsetStoresRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__list_offset_stores_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ListOffsetStoresRequest *
+       skein__v1__list_offset_stores_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ListOffsetStoresRequest *)
+     protobuf_c_message_unpack (&skein__v1__list_offset_stores_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__list_offset_stores_request__free_unpacked
+                     (Skein__V1__ListOffsetStoresRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__list_offset_stores_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__offset_store_description__init
+                     (Skein__V1__OffsetStoreDescription         *message)
+{
+  static const Skein__V1__OffsetStoreDescription init_value = SKEIN__V1__OFFSET_STORE_DESCRIPTION__INIT;
+  *message = init_value;
+}
+size_t skein__v1__offset_store_description__get_packed_size
+                     (const Skein__V1__OffsetStoreDescription *message)
+{
+  assert(message->base.descriptor == &skein__v1__offset_store_description__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__offset_store_description__pack
+                     (const Skein__V1__OffsetStoreDescription *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__offset_store_description__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__offset_store_description__pack_to_buffer
+                     (const Skein__V1__OffsetStoreDescription *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__offset_store_description__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__OffsetStoreDescription *
+       skein__v1__offset_store_description__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__OffsetStoreDescription *)
+     protobuf_c_message_unpack (&skein__v1__offset_store_description__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__offset_store_description__free_unpacked
+                     (Skein__V1__OffsetStoreDescription *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__offset_store_description__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__list_offset_stores_response__init
+                     (Skein__V1__ListOffsetStoresResponse         *message)
+{
+  static const Skein__V1__ListOffsetStoresResponse init_value = SKEIN__V1__LIST_OFFSET_STORES_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__list_offset_stores_response__get_packed_size
+                     (const Skein__V1__ListOffsetStoresResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__list_offset_stores_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__list_offset_stores_response__pack
+                     (const Skein__V1__ListOffsetStoresResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__list_offset_stores_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__list_offset_stores_response__pack_to_buffer
+                     (const Skein__V1__ListOffsetStoresResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__list_offset_stores_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ListOffsetStoresResponse *
+       skein__v1__list_offset_stores_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ListOffsetStoresResponse *)
+     protobuf_c_message_unpack (&skein__v1__list_offset_stores_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__list_offset_stores_response__free_unpacked
+                     (Skein__V1__ListOffsetStoresResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__list_offset_stores_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__choose_offset_store_request__init
+                     (Skein__V1__ChooseOffsetStoreRequest         *message)
+{
+  static const Skein__V1__ChooseOffsetStoreRequest init_value = SKEIN__V1__CHOOSE_OFFSET_STORE_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__choose_offset_store_request__get_packed_size
+                     (const Skein__V1__ChooseOffsetStoreRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__choose_offset_store_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__choose_offset_store_request__pack
+                     (const Skein__V1__ChooseOffsetStoreRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__choose_offset_store_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__choose_offset_store_request__pack_to_buffer
+                     (const Skein__V1__ChooseOffsetStoreRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__choose_offset_store_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ChooseOffsetStoreRequest *
+       skein__v1__choose_offset_store_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ChooseOffsetStoreRequest *)
+     protobuf_c_message_unpack (&skein__v1__choose_offset_store_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__choose_offset_store_request__free_unpacked
+                     (Skein__V1__ChooseOffsetStoreRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__choose_offset_store_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__choose_offset_store_response__init
+                     (Skein__V1__ChooseOffsetStoreResponse         *message)
+{
+  static const Skein__V1__ChooseOffsetStoreResponse init_value = SKEIN__V1__CHOOSE_OFFSET_STORE_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t skein__v1__choose_offset_store_response__get_packed_size
+                     (const Skein__V1__ChooseOffsetStoreResponse *message)
+{
+  assert(message->base.descriptor == &skein__v1__choose_offset_store_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__choose_offset_store_response__pack
+                     (const Skein__V1__ChooseOffsetStoreResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__choose_offset_store_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__choose_offset_store_response__pack_to_buffer
+                     (const Skein__V1__ChooseOffsetStoreResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__choose_offset_store_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__ChooseOffsetStoreResponse *
+       skein__v1__choose_offset_store_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__ChooseOffsetStoreResponse *)
+     protobuf_c_message_unpack (&skein__v1__choose_offset_store_response__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__choose_offset_store_response__free_unpacked
+                     (Skein__V1__ChooseOffsetStoreResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__choose_offset_store_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__move_offsets_request__init
+                     (Skein__V1__MoveOffsetsRequest         *message)
+{
+  static const Skein__V1__MoveOffsetsRequest init_value = SKEIN__V1__MOVE_OFFSETS_REQUEST__INIT;
+  *message = init_value;
+}
+size_t skein__v1__move_offsets_request__get_packed_size
+                     (const Skein__V1__MoveOffsetsRequest *message)
+{
+  assert(message->base.descriptor == &skein__v1__move_offsets_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__move_offsets_request__pack
+                     (const Skein__V1__MoveOffsetsRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__move_offsets_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__move_offsets_request__pack_to_buffer
+                     (const Skein__V1__MoveOffsetsRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__move_offsets_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__MoveOffsetsRequest *
+       skein__v1__move_offsets_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__MoveOffsetsRequest *)
+     protobuf_c_message_unpack (&skein__v1__move_offsets_request__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__move_offsets_request__free_unpacked
+                     (Skein__V1__MoveOffsetsRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__move_offsets_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   skein__v1__move_offsets_progress__init
+                     (Skein__V1__MoveOffsetsProgress         *message)
+{
+  static const Skein__V1__MoveOffsetsProgress init_value = SKEIN__V1__MOVE_OFFSETS_PROGRESS__INIT;
+  *message = init_value;
+}
+size_t skein__v1__move_offsets_progress__get_packed_size
+                     (const Skein__V1__MoveOffsetsProgress *message)
+{
+  assert(message->base.descriptor == &skein__v1__move_offsets_progress__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__v1__move_offsets_progress__pack
+                     (const Skein__V1__MoveOffsetsProgress *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__v1__move_offsets_progress__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__v1__move_offsets_progress__pack_to_buffer
+                     (const Skein__V1__MoveOffsetsProgress *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__v1__move_offsets_progress__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__V1__MoveOffsetsProgress *
+       skein__v1__move_offsets_progress__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__V1__MoveOffsetsProgress *)
+     protobuf_c_message_unpack (&skein__v1__move_offsets_progress__descriptor,
+                                allocator, len, data);
+}
+void   skein__v1__move_offsets_progress__free_unpacked
+                     (Skein__V1__MoveOffsetsProgress *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__v1__move_offsets_progress__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 static const ProtobufCFieldDescriptor skein__v1__commit_request__field_descriptors[4] =
 {
   {
@@ -129,3 +1125,1764 @@ const ProtobufCMessageDescriptor skein__v1__commit_request__descriptor =
   (ProtobufCMessageInit) skein__v1__commit_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor skein__v1__commit_response__field_descriptors[1] =
+{
+  {
+    "results",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__CommitResponse, n_results),
+    offsetof(Skein__V1__CommitResponse, results),
+    &skein__v1__partition_error__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__commit_response__field_indices_by_name[] = {
+  0,   /* field[0] = results */
+};
+static const ProtobufCIntRange skein__v1__commit_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__commit_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.CommitResponse",
+  "CommitResponse",
+  "Skein__V1__CommitResponse",
+  "skein.v1",
+  sizeof(Skein__V1__CommitResponse),
+  1,
+  skein__v1__commit_response__field_descriptors,
+  skein__v1__commit_response__field_indices_by_name,
+  1,  skein__v1__commit_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__commit_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__list_groups_request__field_descriptors[3] =
+{
+  {
+    "page_size",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ListGroupsRequest, page_size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "page_token",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ListGroupsRequest, page_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prefix",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ListGroupsRequest, prefix),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__list_groups_request__field_indices_by_name[] = {
+  0,   /* field[0] = page_size */
+  1,   /* field[1] = page_token */
+  2,   /* field[2] = prefix */
+};
+static const ProtobufCIntRange skein__v1__list_groups_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor skein__v1__list_groups_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ListGroupsRequest",
+  "ListGroupsRequest",
+  "Skein__V1__ListGroupsRequest",
+  "skein.v1",
+  sizeof(Skein__V1__ListGroupsRequest),
+  3,
+  skein__v1__list_groups_request__field_descriptors,
+  skein__v1__list_groups_request__field_indices_by_name,
+  1,  skein__v1__list_groups_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__list_groups_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__group_summary__field_descriptors[5] =
+{
+  {
+    "group",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupSummary, group),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "phase",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupSummary, phase),
+    &skein__v1__group_phase__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "members",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupSummary, members),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "epoch",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupSummary, epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offset_store",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupSummary, offset_store),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__group_summary__field_indices_by_name[] = {
+  3,   /* field[3] = epoch */
+  0,   /* field[0] = group */
+  2,   /* field[2] = members */
+  4,   /* field[4] = offset_store */
+  1,   /* field[1] = phase */
+};
+static const ProtobufCIntRange skein__v1__group_summary__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor skein__v1__group_summary__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.GroupSummary",
+  "GroupSummary",
+  "Skein__V1__GroupSummary",
+  "skein.v1",
+  sizeof(Skein__V1__GroupSummary),
+  5,
+  skein__v1__group_summary__field_descriptors,
+  skein__v1__group_summary__field_indices_by_name,
+  1,  skein__v1__group_summary__number_ranges,
+  (ProtobufCMessageInit) skein__v1__group_summary__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__list_groups_response__field_descriptors[2] =
+{
+  {
+    "groups",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__ListGroupsResponse, n_groups),
+    offsetof(Skein__V1__ListGroupsResponse, groups),
+    &skein__v1__group_summary__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "next_page_token",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ListGroupsResponse, next_page_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__list_groups_response__field_indices_by_name[] = {
+  0,   /* field[0] = groups */
+  1,   /* field[1] = next_page_token */
+};
+static const ProtobufCIntRange skein__v1__list_groups_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__list_groups_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ListGroupsResponse",
+  "ListGroupsResponse",
+  "Skein__V1__ListGroupsResponse",
+  "skein.v1",
+  sizeof(Skein__V1__ListGroupsResponse),
+  2,
+  skein__v1__list_groups_response__field_descriptors,
+  skein__v1__list_groups_response__field_indices_by_name,
+  1,  skein__v1__list_groups_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__list_groups_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__describe_group_request__field_descriptors[1] =
+{
+  {
+    "group",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DescribeGroupRequest, group),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__describe_group_request__field_indices_by_name[] = {
+  0,   /* field[0] = group */
+};
+static const ProtobufCIntRange skein__v1__describe_group_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__describe_group_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.DescribeGroupRequest",
+  "DescribeGroupRequest",
+  "Skein__V1__DescribeGroupRequest",
+  "skein.v1",
+  sizeof(Skein__V1__DescribeGroupRequest),
+  1,
+  skein__v1__describe_group_request__field_descriptors,
+  skein__v1__describe_group_request__field_indices_by_name,
+  1,  skein__v1__describe_group_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__describe_group_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__group_member__labels_entry__field_descriptors[2] =
+{
+  {
+    "key",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupMember__LabelsEntry, key),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupMember__LabelsEntry, value),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__group_member__labels_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key */
+  1,   /* field[1] = value */
+};
+static const ProtobufCIntRange skein__v1__group_member__labels_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__group_member__labels_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.GroupMember.LabelsEntry",
+  "LabelsEntry",
+  "Skein__V1__GroupMember__LabelsEntry",
+  "skein.v1",
+  sizeof(Skein__V1__GroupMember__LabelsEntry),
+  2,
+  skein__v1__group_member__labels_entry__field_descriptors,
+  skein__v1__group_member__labels_entry__field_indices_by_name,
+  1,  skein__v1__group_member__labels_entry__number_ranges,
+  (ProtobufCMessageInit) skein__v1__group_member__labels_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__group_member__field_descriptors[14] =
+{
+  {
+    "member_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupMember, member_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "instance_id",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupMember, instance_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "process_id",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupMember, process_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "client",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupMember, client),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topics",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Skein__V1__GroupMember, n_topics),
+    offsetof(Skein__V1__GroupMember, topics),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "patterns",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Skein__V1__GroupMember, n_patterns),
+    offsetof(Skein__V1__GroupMember, patterns),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "labels",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__GroupMember, n_labels),
+    offsetof(Skein__V1__GroupMember, labels),
+    &skein__v1__group_member__labels_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "epoch",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupMember, epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "assigned",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__GroupMember, n_assigned),
+    offsetof(Skein__V1__GroupMember, assigned),
+    &skein__v1__topic_partitions__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revoking",
+    10,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__GroupMember, n_revoking),
+    offsetof(Skein__V1__GroupMember, revoking),
+    &skein__v1__topic_partitions__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "target",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__GroupMember, n_target),
+    offsetof(Skein__V1__GroupMember, target),
+    &skein__v1__topic_partitions__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "connected",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupMember, connected),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "silent_ms",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupMember, silent_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "processing_ms",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupMember, processing_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__group_member__field_indices_by_name[] = {
+  8,   /* field[8] = assigned */
+  3,   /* field[3] = client */
+  11,   /* field[11] = connected */
+  7,   /* field[7] = epoch */
+  1,   /* field[1] = instance_id */
+  6,   /* field[6] = labels */
+  0,   /* field[0] = member_id */
+  5,   /* field[5] = patterns */
+  2,   /* field[2] = process_id */
+  13,   /* field[13] = processing_ms */
+  9,   /* field[9] = revoking */
+  12,   /* field[12] = silent_ms */
+  10,   /* field[10] = target */
+  4,   /* field[4] = topics */
+};
+static const ProtobufCIntRange skein__v1__group_member__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 14 }
+};
+const ProtobufCMessageDescriptor skein__v1__group_member__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.GroupMember",
+  "GroupMember",
+  "Skein__V1__GroupMember",
+  "skein.v1",
+  sizeof(Skein__V1__GroupMember),
+  14,
+  skein__v1__group_member__field_descriptors,
+  skein__v1__group_member__field_indices_by_name,
+  1,  skein__v1__group_member__number_ranges,
+  (ProtobufCMessageInit) skein__v1__group_member__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__group_partition__field_descriptors[6] =
+{
+  {
+    "lag",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupPartition, lag),
+    &skein__v1__partition_lag__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "member_id",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupPartition, member_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "metadata",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupPartition, metadata),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "committed_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupPartition, committed_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "leader_epoch",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupPartition, leader_epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "error",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__GroupPartition, error),
+    &google__rpc__status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__group_partition__field_indices_by_name[] = {
+  3,   /* field[3] = committed_ms */
+  5,   /* field[5] = error */
+  0,   /* field[0] = lag */
+  4,   /* field[4] = leader_epoch */
+  1,   /* field[1] = member_id */
+  2,   /* field[2] = metadata */
+};
+static const ProtobufCIntRange skein__v1__group_partition__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor skein__v1__group_partition__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.GroupPartition",
+  "GroupPartition",
+  "Skein__V1__GroupPartition",
+  "skein.v1",
+  sizeof(Skein__V1__GroupPartition),
+  6,
+  skein__v1__group_partition__field_descriptors,
+  skein__v1__group_partition__field_indices_by_name,
+  1,  skein__v1__group_partition__number_ranges,
+  (ProtobufCMessageInit) skein__v1__group_partition__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__describe_group_response__field_descriptors[6] =
+{
+  {
+    "summary",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DescribeGroupResponse, summary),
+    &skein__v1__group_summary__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "assignment_epoch",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DescribeGroupResponse, assignment_epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "assignor",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DescribeGroupResponse, assignor),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "empty_since_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DescribeGroupResponse, empty_since_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "members",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__DescribeGroupResponse, n_members),
+    offsetof(Skein__V1__DescribeGroupResponse, members),
+    &skein__v1__group_member__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__DescribeGroupResponse, n_partitions),
+    offsetof(Skein__V1__DescribeGroupResponse, partitions),
+    &skein__v1__group_partition__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__describe_group_response__field_indices_by_name[] = {
+  1,   /* field[1] = assignment_epoch */
+  2,   /* field[2] = assignor */
+  3,   /* field[3] = empty_since_ms */
+  4,   /* field[4] = members */
+  5,   /* field[5] = partitions */
+  0,   /* field[0] = summary */
+};
+static const ProtobufCIntRange skein__v1__describe_group_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor skein__v1__describe_group_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.DescribeGroupResponse",
+  "DescribeGroupResponse",
+  "Skein__V1__DescribeGroupResponse",
+  "skein.v1",
+  sizeof(Skein__V1__DescribeGroupResponse),
+  6,
+  skein__v1__describe_group_response__field_descriptors,
+  skein__v1__describe_group_response__field_indices_by_name,
+  1,  skein__v1__describe_group_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__describe_group_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__fetch_offsets_request__field_descriptors[4] =
+{
+  {
+    "group",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__FetchOffsetsRequest, group),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__FetchOffsetsRequest, n_partitions),
+    offsetof(Skein__V1__FetchOffsetsRequest, partitions),
+    &skein__v1__topic_partitions__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "member_id",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__FetchOffsetsRequest, member_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "member_epoch",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__FetchOffsetsRequest, member_epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__fetch_offsets_request__field_indices_by_name[] = {
+  0,   /* field[0] = group */
+  3,   /* field[3] = member_epoch */
+  2,   /* field[2] = member_id */
+  1,   /* field[1] = partitions */
+};
+static const ProtobufCIntRange skein__v1__fetch_offsets_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor skein__v1__fetch_offsets_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.FetchOffsetsRequest",
+  "FetchOffsetsRequest",
+  "Skein__V1__FetchOffsetsRequest",
+  "skein.v1",
+  sizeof(Skein__V1__FetchOffsetsRequest),
+  4,
+  skein__v1__fetch_offsets_request__field_descriptors,
+  skein__v1__fetch_offsets_request__field_indices_by_name,
+  1,  skein__v1__fetch_offsets_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__fetch_offsets_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__fetch_offsets_response__field_descriptors[1] =
+{
+  {
+    "offsets",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__FetchOffsetsResponse, n_offsets),
+    offsetof(Skein__V1__FetchOffsetsResponse, offsets),
+    &skein__v1__partition_offset__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__fetch_offsets_response__field_indices_by_name[] = {
+  0,   /* field[0] = offsets */
+};
+static const ProtobufCIntRange skein__v1__fetch_offsets_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__fetch_offsets_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.FetchOffsetsResponse",
+  "FetchOffsetsResponse",
+  "Skein__V1__FetchOffsetsResponse",
+  "skein.v1",
+  sizeof(Skein__V1__FetchOffsetsResponse),
+  1,
+  skein__v1__fetch_offsets_response__field_descriptors,
+  skein__v1__fetch_offsets_response__field_indices_by_name,
+  1,  skein__v1__fetch_offsets_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__fetch_offsets_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__reset_offsets_request__field_descriptors[9] =
+{
+  {
+    "group",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ResetOffsetsRequest, group),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topic",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ResetOffsetsRequest, topic),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_INT32,
+    offsetof(Skein__V1__ResetOffsetsRequest, n_partitions),
+    offsetof(Skein__V1__ResetOffsetsRequest, partitions),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "earliest",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(Skein__V1__ResetOffsetsRequest, place_case),
+    offsetof(Skein__V1__ResetOffsetsRequest, earliest),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "latest",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(Skein__V1__ResetOffsetsRequest, place_case),
+    offsetof(Skein__V1__ResetOffsetsRequest, latest),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offset",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    offsetof(Skein__V1__ResetOffsetsRequest, place_case),
+    offsetof(Skein__V1__ResetOffsetsRequest, offset),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "time_ms",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    offsetof(Skein__V1__ResetOffsetsRequest, place_case),
+    offsetof(Skein__V1__ResetOffsetsRequest, time_ms),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "shift",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    offsetof(Skein__V1__ResetOffsetsRequest, place_case),
+    offsetof(Skein__V1__ResetOffsetsRequest, shift),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "dry_run",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ResetOffsetsRequest, dry_run),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__reset_offsets_request__field_indices_by_name[] = {
+  8,   /* field[8] = dry_run */
+  3,   /* field[3] = earliest */
+  0,   /* field[0] = group */
+  4,   /* field[4] = latest */
+  5,   /* field[5] = offset */
+  2,   /* field[2] = partitions */
+  7,   /* field[7] = shift */
+  6,   /* field[6] = time_ms */
+  1,   /* field[1] = topic */
+};
+static const ProtobufCIntRange skein__v1__reset_offsets_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor skein__v1__reset_offsets_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ResetOffsetsRequest",
+  "ResetOffsetsRequest",
+  "Skein__V1__ResetOffsetsRequest",
+  "skein.v1",
+  sizeof(Skein__V1__ResetOffsetsRequest),
+  9,
+  skein__v1__reset_offsets_request__field_descriptors,
+  skein__v1__reset_offsets_request__field_indices_by_name,
+  1,  skein__v1__reset_offsets_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__reset_offsets_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__offset_change__field_descriptors[5] =
+{
+  {
+    "topic",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OffsetChange, topic),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partition",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OffsetChange, partition),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "before",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OffsetChange, before),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "after",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OffsetChange, after),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lag",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OffsetChange, lag),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__offset_change__field_indices_by_name[] = {
+  3,   /* field[3] = after */
+  2,   /* field[2] = before */
+  4,   /* field[4] = lag */
+  1,   /* field[1] = partition */
+  0,   /* field[0] = topic */
+};
+static const ProtobufCIntRange skein__v1__offset_change__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor skein__v1__offset_change__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.OffsetChange",
+  "OffsetChange",
+  "Skein__V1__OffsetChange",
+  "skein.v1",
+  sizeof(Skein__V1__OffsetChange),
+  5,
+  skein__v1__offset_change__field_descriptors,
+  skein__v1__offset_change__field_indices_by_name,
+  1,  skein__v1__offset_change__number_ranges,
+  (ProtobufCMessageInit) skein__v1__offset_change__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__reset_offsets_response__field_descriptors[1] =
+{
+  {
+    "changes",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__ResetOffsetsResponse, n_changes),
+    offsetof(Skein__V1__ResetOffsetsResponse, changes),
+    &skein__v1__offset_change__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__reset_offsets_response__field_indices_by_name[] = {
+  0,   /* field[0] = changes */
+};
+static const ProtobufCIntRange skein__v1__reset_offsets_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__reset_offsets_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ResetOffsetsResponse",
+  "ResetOffsetsResponse",
+  "Skein__V1__ResetOffsetsResponse",
+  "skein.v1",
+  sizeof(Skein__V1__ResetOffsetsResponse),
+  1,
+  skein__v1__reset_offsets_response__field_descriptors,
+  skein__v1__reset_offsets_response__field_indices_by_name,
+  1,  skein__v1__reset_offsets_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__reset_offsets_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__delete_group_request__field_descriptors[2] =
+{
+  {
+    "group",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DeleteGroupRequest, group),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "topic",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DeleteGroupRequest, topic),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__delete_group_request__field_indices_by_name[] = {
+  0,   /* field[0] = group */
+  1,   /* field[1] = topic */
+};
+static const ProtobufCIntRange skein__v1__delete_group_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__delete_group_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.DeleteGroupRequest",
+  "DeleteGroupRequest",
+  "Skein__V1__DeleteGroupRequest",
+  "skein.v1",
+  sizeof(Skein__V1__DeleteGroupRequest),
+  2,
+  skein__v1__delete_group_request__field_descriptors,
+  skein__v1__delete_group_request__field_indices_by_name,
+  1,  skein__v1__delete_group_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__delete_group_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__delete_group_response__field_descriptors[1] =
+{
+  {
+    "offsets",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__DeleteGroupResponse, offsets),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__delete_group_response__field_indices_by_name[] = {
+  0,   /* field[0] = offsets */
+};
+static const ProtobufCIntRange skein__v1__delete_group_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__delete_group_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.DeleteGroupResponse",
+  "DeleteGroupResponse",
+  "Skein__V1__DeleteGroupResponse",
+  "skein.v1",
+  sizeof(Skein__V1__DeleteGroupResponse),
+  1,
+  skein__v1__delete_group_response__field_descriptors,
+  skein__v1__delete_group_response__field_indices_by_name,
+  1,  skein__v1__delete_group_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__delete_group_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define skein__v1__list_offset_stores_request__field_descriptors NULL
+#define skein__v1__list_offset_stores_request__field_indices_by_name NULL
+#define skein__v1__list_offset_stores_request__number_ranges NULL
+const ProtobufCMessageDescriptor skein__v1__list_offset_stores_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ListOffsetStoresRequest",
+  "ListOffsetStoresRequest",
+  "Skein__V1__ListOffsetStoresRequest",
+  "skein.v1",
+  sizeof(Skein__V1__ListOffsetStoresRequest),
+  0,
+  skein__v1__list_offset_stores_request__field_descriptors,
+  skein__v1__list_offset_stores_request__field_indices_by_name,
+  0,  skein__v1__list_offset_stores_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__list_offset_stores_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__offset_store_description__field_descriptors[4] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OffsetStoreDescription, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "plugin",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OffsetStoreDescription, plugin),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "is_default",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OffsetStoreDescription, is_default),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "problem",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__OffsetStoreDescription, problem),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__offset_store_description__field_indices_by_name[] = {
+  2,   /* field[2] = is_default */
+  0,   /* field[0] = name */
+  1,   /* field[1] = plugin */
+  3,   /* field[3] = problem */
+};
+static const ProtobufCIntRange skein__v1__offset_store_description__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor skein__v1__offset_store_description__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.OffsetStoreDescription",
+  "OffsetStoreDescription",
+  "Skein__V1__OffsetStoreDescription",
+  "skein.v1",
+  sizeof(Skein__V1__OffsetStoreDescription),
+  4,
+  skein__v1__offset_store_description__field_descriptors,
+  skein__v1__offset_store_description__field_indices_by_name,
+  1,  skein__v1__offset_store_description__number_ranges,
+  (ProtobufCMessageInit) skein__v1__offset_store_description__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__list_offset_stores_response__field_descriptors[1] =
+{
+  {
+    "stores",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Skein__V1__ListOffsetStoresResponse, n_stores),
+    offsetof(Skein__V1__ListOffsetStoresResponse, stores),
+    &skein__v1__offset_store_description__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__list_offset_stores_response__field_indices_by_name[] = {
+  0,   /* field[0] = stores */
+};
+static const ProtobufCIntRange skein__v1__list_offset_stores_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__list_offset_stores_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ListOffsetStoresResponse",
+  "ListOffsetStoresResponse",
+  "Skein__V1__ListOffsetStoresResponse",
+  "skein.v1",
+  sizeof(Skein__V1__ListOffsetStoresResponse),
+  1,
+  skein__v1__list_offset_stores_response__field_descriptors,
+  skein__v1__list_offset_stores_response__field_indices_by_name,
+  1,  skein__v1__list_offset_stores_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__list_offset_stores_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__choose_offset_store_request__field_descriptors[2] =
+{
+  {
+    "store",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ChooseOffsetStoreRequest, store),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "group",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ChooseOffsetStoreRequest, group),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__choose_offset_store_request__field_indices_by_name[] = {
+  1,   /* field[1] = group */
+  0,   /* field[0] = store */
+};
+static const ProtobufCIntRange skein__v1__choose_offset_store_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__choose_offset_store_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ChooseOffsetStoreRequest",
+  "ChooseOffsetStoreRequest",
+  "Skein__V1__ChooseOffsetStoreRequest",
+  "skein.v1",
+  sizeof(Skein__V1__ChooseOffsetStoreRequest),
+  2,
+  skein__v1__choose_offset_store_request__field_descriptors,
+  skein__v1__choose_offset_store_request__field_indices_by_name,
+  1,  skein__v1__choose_offset_store_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__choose_offset_store_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__choose_offset_store_response__field_descriptors[1] =
+{
+  {
+    "before",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ChooseOffsetStoreResponse, before),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__choose_offset_store_response__field_indices_by_name[] = {
+  0,   /* field[0] = before */
+};
+static const ProtobufCIntRange skein__v1__choose_offset_store_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor skein__v1__choose_offset_store_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.ChooseOffsetStoreResponse",
+  "ChooseOffsetStoreResponse",
+  "Skein__V1__ChooseOffsetStoreResponse",
+  "skein.v1",
+  sizeof(Skein__V1__ChooseOffsetStoreResponse),
+  1,
+  skein__v1__choose_offset_store_response__field_descriptors,
+  skein__v1__choose_offset_store_response__field_indices_by_name,
+  1,  skein__v1__choose_offset_store_response__number_ranges,
+  (ProtobufCMessageInit) skein__v1__choose_offset_store_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__move_offsets_request__field_descriptors[2] =
+{
+  {
+    "group",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MoveOffsetsRequest, group),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "to",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MoveOffsetsRequest, to),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__move_offsets_request__field_indices_by_name[] = {
+  0,   /* field[0] = group */
+  1,   /* field[1] = to */
+};
+static const ProtobufCIntRange skein__v1__move_offsets_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor skein__v1__move_offsets_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.MoveOffsetsRequest",
+  "MoveOffsetsRequest",
+  "Skein__V1__MoveOffsetsRequest",
+  "skein.v1",
+  sizeof(Skein__V1__MoveOffsetsRequest),
+  2,
+  skein__v1__move_offsets_request__field_descriptors,
+  skein__v1__move_offsets_request__field_indices_by_name,
+  1,  skein__v1__move_offsets_request__number_ranges,
+  (ProtobufCMessageInit) skein__v1__move_offsets_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__v1__move_offsets_progress__field_descriptors[5] =
+{
+  {
+    "step",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MoveOffsetsProgress, step),
+    &skein__v1__move_step__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "from",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MoveOffsetsProgress, from),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "to",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MoveOffsetsProgress, to),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "done",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MoveOffsetsProgress, done),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "total",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__MoveOffsetsProgress, total),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__v1__move_offsets_progress__field_indices_by_name[] = {
+  3,   /* field[3] = done */
+  1,   /* field[1] = from */
+  0,   /* field[0] = step */
+  2,   /* field[2] = to */
+  4,   /* field[4] = total */
+};
+static const ProtobufCIntRange skein__v1__move_offsets_progress__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor skein__v1__move_offsets_progress__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.v1.MoveOffsetsProgress",
+  "MoveOffsetsProgress",
+  "Skein__V1__MoveOffsetsProgress",
+  "skein.v1",
+  sizeof(Skein__V1__MoveOffsetsProgress),
+  5,
+  skein__v1__move_offsets_progress__field_descriptors,
+  skein__v1__move_offsets_progress__field_indices_by_name,
+  1,  skein__v1__move_offsets_progress__number_ranges,
+  (ProtobufCMessageInit) skein__v1__move_offsets_progress__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCEnumValue skein__v1__group_phase__enum_values_by_number[4] =
+{
+  { "GROUP_PHASE_UNSPECIFIED", "SKEIN__V1__GROUP_PHASE__GROUP_PHASE_UNSPECIFIED", 0 },
+  { "GROUP_PHASE_EMPTY", "SKEIN__V1__GROUP_PHASE__GROUP_PHASE_EMPTY", 1 },
+  { "GROUP_PHASE_RECONCILING", "SKEIN__V1__GROUP_PHASE__GROUP_PHASE_RECONCILING", 2 },
+  { "GROUP_PHASE_STABLE", "SKEIN__V1__GROUP_PHASE__GROUP_PHASE_STABLE", 3 },
+};
+static const ProtobufCIntRange skein__v1__group_phase__value_ranges[] = {
+{0, 0},{0, 4}
+};
+static const ProtobufCEnumValueIndex skein__v1__group_phase__enum_values_by_name[4] =
+{
+  { "GROUP_PHASE_EMPTY", 1 },
+  { "GROUP_PHASE_RECONCILING", 2 },
+  { "GROUP_PHASE_STABLE", 3 },
+  { "GROUP_PHASE_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor skein__v1__group_phase__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "skein.v1.GroupPhase",
+  "GroupPhase",
+  "Skein__V1__GroupPhase",
+  "skein.v1",
+  4,
+  skein__v1__group_phase__enum_values_by_number,
+  4,
+  skein__v1__group_phase__enum_values_by_name,
+  1,
+  skein__v1__group_phase__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue skein__v1__move_step__enum_values_by_number[5] =
+{
+  { "MOVE_STEP_UNSPECIFIED", "SKEIN__V1__MOVE_STEP__MOVE_STEP_UNSPECIFIED", 0 },
+  { "MOVE_STEP_COPYING", "SKEIN__V1__MOVE_STEP__MOVE_STEP_COPYING", 1 },
+  { "MOVE_STEP_COMPARING", "SKEIN__V1__MOVE_STEP__MOVE_STEP_COMPARING", 2 },
+  { "MOVE_STEP_SWITCHED", "SKEIN__V1__MOVE_STEP__MOVE_STEP_SWITCHED", 3 },
+  { "MOVE_STEP_DONE", "SKEIN__V1__MOVE_STEP__MOVE_STEP_DONE", 4 },
+};
+static const ProtobufCIntRange skein__v1__move_step__value_ranges[] = {
+{0, 0},{0, 5}
+};
+static const ProtobufCEnumValueIndex skein__v1__move_step__enum_values_by_name[5] =
+{
+  { "MOVE_STEP_COMPARING", 2 },
+  { "MOVE_STEP_COPYING", 1 },
+  { "MOVE_STEP_DONE", 4 },
+  { "MOVE_STEP_SWITCHED", 3 },
+  { "MOVE_STEP_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor skein__v1__move_step__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "skein.v1.MoveStep",
+  "MoveStep",
+  "Skein__V1__MoveStep",
+  "skein.v1",
+  5,
+  skein__v1__move_step__enum_values_by_number,
+  5,
+  skein__v1__move_step__enum_values_by_name,
+  1,
+  skein__v1__move_step__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCMethodDescriptor skein__v1__groups__method_descriptors[9] =
+{
+  { "List", &skein__v1__list_groups_request__descriptor, &skein__v1__list_groups_response__descriptor },
+  { "Describe", &skein__v1__describe_group_request__descriptor, &skein__v1__describe_group_response__descriptor },
+  { "Commit", &skein__v1__commit_request__descriptor, &skein__v1__commit_response__descriptor },
+  { "FetchOffsets", &skein__v1__fetch_offsets_request__descriptor, &skein__v1__fetch_offsets_response__descriptor },
+  { "ResetOffsets", &skein__v1__reset_offsets_request__descriptor, &skein__v1__reset_offsets_response__descriptor },
+  { "Delete", &skein__v1__delete_group_request__descriptor, &skein__v1__delete_group_response__descriptor },
+  { "ListOffsetStores", &skein__v1__list_offset_stores_request__descriptor, &skein__v1__list_offset_stores_response__descriptor },
+  { "ChooseOffsetStore", &skein__v1__choose_offset_store_request__descriptor, &skein__v1__choose_offset_store_response__descriptor },
+  { "MoveOffsets", &skein__v1__move_offsets_request__descriptor, &skein__v1__move_offsets_progress__descriptor },
+};
+const unsigned skein__v1__groups__method_indices_by_name[] = {
+  7,        /* ChooseOffsetStore */
+  2,        /* Commit */
+  5,        /* Delete */
+  1,        /* Describe */
+  3,        /* FetchOffsets */
+  0,        /* List */
+  6,        /* ListOffsetStores */
+  8,        /* MoveOffsets */
+  4         /* ResetOffsets */
+};
+const ProtobufCServiceDescriptor skein__v1__groups__descriptor =
+{
+  PROTOBUF_C__SERVICE_DESCRIPTOR_MAGIC,
+  "skein.v1.Groups",
+  "Groups",
+  "Skein__V1__Groups",
+  "skein.v1",
+  9,
+  skein__v1__groups__method_descriptors,
+  skein__v1__groups__method_indices_by_name
+};
+void skein__v1__groups__list(ProtobufCService *service,
+                             const Skein__V1__ListGroupsRequest *input,
+                             Skein__V1__ListGroupsResponse_Closure closure,
+                             void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__groups__descriptor);
+  service->invoke(service, 0, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__groups__describe(ProtobufCService *service,
+                                 const Skein__V1__DescribeGroupRequest *input,
+                                 Skein__V1__DescribeGroupResponse_Closure closure,
+                                 void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__groups__descriptor);
+  service->invoke(service, 1, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__groups__commit(ProtobufCService *service,
+                               const Skein__V1__CommitRequest *input,
+                               Skein__V1__CommitResponse_Closure closure,
+                               void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__groups__descriptor);
+  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__groups__fetch_offsets(ProtobufCService *service,
+                                      const Skein__V1__FetchOffsetsRequest *input,
+                                      Skein__V1__FetchOffsetsResponse_Closure closure,
+                                      void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__groups__descriptor);
+  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__groups__reset_offsets(ProtobufCService *service,
+                                      const Skein__V1__ResetOffsetsRequest *input,
+                                      Skein__V1__ResetOffsetsResponse_Closure closure,
+                                      void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__groups__descriptor);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__groups__delete(ProtobufCService *service,
+                               const Skein__V1__DeleteGroupRequest *input,
+                               Skein__V1__DeleteGroupResponse_Closure closure,
+                               void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__groups__descriptor);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__groups__list_offset_stores(ProtobufCService *service,
+                                           const Skein__V1__ListOffsetStoresRequest *input,
+                                           Skein__V1__ListOffsetStoresResponse_Closure closure,
+                                           void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__groups__descriptor);
+  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__groups__choose_offset_store(ProtobufCService *service,
+                                            const Skein__V1__ChooseOffsetStoreRequest *input,
+                                            Skein__V1__ChooseOffsetStoreResponse_Closure closure,
+                                            void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__groups__descriptor);
+  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__groups__move_offsets(ProtobufCService *service,
+                                     const Skein__V1__MoveOffsetsRequest *input,
+                                     Skein__V1__MoveOffsetsProgress_Closure closure,
+                                     void *closure_data)
+{
+  assert(service->descriptor == &skein__v1__groups__descriptor);
+  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void skein__v1__groups__init (Skein__V1__Groups_Service *service,
+                              Skein__V1__Groups_ServiceDestroy destroy)
+{
+  protobuf_c_service_generated_init (&service->base,
+                                     &skein__v1__groups__descriptor,
+                                     (ProtobufCServiceDestroy) destroy);
+}

@@ -27,10 +27,74 @@ typedef struct Skein__V1__ReadRequest Skein__V1__ReadRequest;
 typedef struct Skein__V1__ReadOpened Skein__V1__ReadOpened;
 typedef struct Skein__V1__ReadBatches Skein__V1__ReadBatches;
 typedef struct Skein__V1__ReadResponse Skein__V1__ReadResponse;
+typedef struct Skein__V1__TopicPartitions Skein__V1__TopicPartitions;
+typedef struct Skein__V1__SubscribeJoin Skein__V1__SubscribeJoin;
+typedef struct Skein__V1__SubscribeJoin__LabelsEntry Skein__V1__SubscribeJoin__LabelsEntry;
+typedef struct Skein__V1__SubscribeResume Skein__V1__SubscribeResume;
+typedef struct Skein__V1__MemberHeartbeat Skein__V1__MemberHeartbeat;
+typedef struct Skein__V1__MemberCommit Skein__V1__MemberCommit;
+typedef struct Skein__V1__MemberAck Skein__V1__MemberAck;
+typedef struct Skein__V1__AckedRange Skein__V1__AckedRange;
+typedef struct Skein__V1__MemberSeek Skein__V1__MemberSeek;
+typedef struct Skein__V1__MemberPause Skein__V1__MemberPause;
+typedef struct Skein__V1__MemberReclaimed Skein__V1__MemberReclaimed;
+typedef struct Skein__V1__MemberLeave Skein__V1__MemberLeave;
+typedef struct Skein__V1__SubscribeRequest Skein__V1__SubscribeRequest;
+typedef struct Skein__V1__SubscribeJoined Skein__V1__SubscribeJoined;
+typedef struct Skein__V1__SubscribeAssignment Skein__V1__SubscribeAssignment;
+typedef struct Skein__V1__CommitResults Skein__V1__CommitResults;
+typedef struct Skein__V1__PartitionLag Skein__V1__PartitionLag;
+typedef struct Skein__V1__BrokerHeartbeat Skein__V1__BrokerHeartbeat;
+typedef struct Skein__V1__DecodedRecords Skein__V1__DecodedRecords;
+typedef struct Skein__V1__SubscribeResponse Skein__V1__SubscribeResponse;
 
 
 /* --- enums --- */
 
+/*
+ * Where a partition begins of which the group has committed nothing.
+ */
+typedef enum _Skein__V1__OffsetReset {
+  /*
+   * As EARLIEST: nothing is skipped unless somebody says so.
+   */
+  SKEIN__V1__OFFSET_RESET__OFFSET_RESET_UNSPECIFIED = 0,
+  /*
+   * The log's start.
+   */
+  SKEIN__V1__OFFSET_RESET__OFFSET_RESET_EARLIEST = 1,
+  /*
+   * The high watermark at the moment of the assignment; committed at once, so that it is decided once.
+   */
+  SKEIN__V1__OFFSET_RESET__OFFSET_RESET_LATEST = 2,
+  /*
+   * Nowhere: NO_COMMITTED_OFFSET, until a `seek`.
+   */
+  SKEIN__V1__OFFSET_RESET__OFFSET_RESET_NONE = 3
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(SKEIN__V1__OFFSET_RESET)
+} Skein__V1__OffsetReset;
+/*
+ * How far the application is with what it was given.
+ */
+typedef enum _Skein__V1__Progress {
+  /*
+   * As WORKING.
+   */
+  SKEIN__V1__PROGRESS__PROGRESS_UNSPECIFIED = 0,
+  /*
+   * Nothing to process: no deadline runs.
+   */
+  SKEIN__V1__PROGRESS__PROGRESS_IDLE = 1,
+  /*
+   * As before: the processing deadline goes on (or begins).
+   */
+  SKEIN__V1__PROGRESS__PROGRESS_WORKING = 2,
+  /*
+   * Some of it is done, or the application asks for more time: the deadline begins anew.
+   */
+  SKEIN__V1__PROGRESS__PROGRESS_ADVANCED = 3
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(SKEIN__V1__PROGRESS)
+} Skein__V1__Progress;
 
 /* --- messages --- */
 
@@ -204,10 +268,15 @@ struct  Skein__V1__ReadBatches
    */
   uint64_t total_messages;
   uint64_t total_bytes;
+  /*
+   * Subscribe: the number of the newest `seek` of this partition that the broker had taken; records of an older one
+   * are to be dropped.
+   */
+  uint32_t seek;
 };
 #define SKEIN__V1__READ_BATCHES__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__read_batches__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 struct  Skein__V1__ReadResponse
@@ -226,6 +295,448 @@ struct  Skein__V1__ReadResponse
 #define SKEIN__V1__READ_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__read_response__descriptor) \
     , NULL, NULL, NULL, NULL, NULL, {0,NULL} }
+
+
+/*
+ * A topic's partitions, by number.
+ */
+struct  Skein__V1__TopicPartitions
+{
+  ProtobufCMessage base;
+  char *topic;
+  size_t n_partitions;
+  int32_t *partitions;
+  /*
+   * 32 hexadecimal digits; from the broker always, from a client where it knows it. A topic that was deleted and made
+   * again has another.
+   */
+  char *topic_id;
+};
+#define SKEIN__V1__TOPIC_PARTITIONS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__topic_partitions__descriptor) \
+    , (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string }
+
+
+struct  Skein__V1__SubscribeJoin__LabelsEntry
+{
+  ProtobufCMessage base;
+  char *key;
+  char *value;
+};
+#define SKEIN__V1__SUBSCRIBE_JOIN__LABELS_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__subscribe_join__labels_entry__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+
+
+/*
+ * Who joins, and what for.
+ */
+struct  Skein__V1__SubscribeJoin
+{
+  ProtobufCMessage base;
+  /*
+   * 1 to 249 of [A-Za-z0-9._-], not beginning with "__".
+   */
+  char *group;
+  /*
+   * Made by the client, new for every join (16 random bytes in hexadecimal); empty: the broker makes one. The same id
+   * again is a retry of that join.
+   */
+  char *member_id;
+  /*
+   * The name that outlives processes, of a static member; empty = none. Its partitions wait for it for the session time.
+   */
+  char *instance_id;
+  /*
+   * Names the process, however often it joins; empty = the member's id.
+   */
+  char *process_id;
+  /*
+   * For people, in Describe.
+   */
+  char *client_id;
+  /*
+   * Up to 200 names; a topic that does not exist yet is waited for.
+   */
+  size_t n_topics;
+  char **topics;
+  /*
+   * Up to 16 regular expressions (PCRE2 syntax, matched against whole names, with a bound on their work).
+   */
+  size_t n_patterns;
+  char **patterns;
+  /*
+   * "zone" -> "a": for assignment by affinity; up to 16.
+   */
+  size_t n_labels;
+  Skein__V1__SubscribeJoin__LabelsEntry **labels;
+  /*
+   * sticky (default), range, round-robin, affinity:LABEL.
+   */
+  char *assignor;
+  /*
+   * How long the application may be at work without a word, 1,000 to 3,600,000 ms; 0 = 300,000.
+   */
+  int64_t processing_ms;
+  Skein__V1__OffsetReset reset;
+  /*
+   * Records as `records` instead of `batches`: for thin clients.
+   */
+  protobuf_c_boolean decoded;
+  /*
+   * Stored bytes in one message at most; 0 = 256 KiB.
+   */
+  uint32_t max_message_bytes;
+  /*
+   * Commit what was acknowledged (`ack`) at least this often, in milliseconds; 0 = as soon as the commit before it is done.
+   */
+  uint32_t ack_commit_ms;
+  /*
+   * A membership that goes on after its stream broke; `member_id` and `group` name it, the rest is as at the join.
+   */
+  Skein__V1__SubscribeResume *resume;
+};
+#define SKEIN__V1__SUBSCRIBE_JOIN__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__subscribe_join__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, 0, SKEIN__V1__OFFSET_RESET__OFFSET_RESET_UNSPECIFIED, 0, 0, 0, NULL }
+
+
+struct  Skein__V1__SubscribeResume
+{
+  ProtobufCMessage base;
+  /*
+   * Of the newest assignment that the member has applied.
+   */
+  int32_t epoch;
+  /*
+   * Everything that it has; `offset` is the next record that it expects from the broker. Partitions that are missing
+   * here were dropped.
+   */
+  size_t n_positions;
+  Skein__V1__PartitionOffset **positions;
+};
+#define SKEIN__V1__SUBSCRIBE_RESUME__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__subscribe_resume__descriptor) \
+    , 0, 0,NULL }
+
+
+/*
+ * Sent every joined.heartbeat_ms, at once when a partition was given back, and when the processing deadline is to begin anew.
+ */
+struct  Skein__V1__MemberHeartbeat
+{
+  ProtobufCMessage base;
+  /*
+   * Of the newest assignment that the member has applied.
+   */
+  int32_t epoch;
+  /*
+   * Whether `owned` is meant: it is only sent when it has changed, and after any error.
+   */
+  protobuf_c_boolean has_owned;
+  size_t n_owned;
+  Skein__V1__TopicPartitions **owned;
+  Skein__V1__Progress progress;
+  int64_t sent_ms;
+  /*
+   * Another subscription from now on; both empty = as before.
+   */
+  size_t n_topics;
+  char **topics;
+  size_t n_patterns;
+  char **patterns;
+};
+#define SKEIN__V1__MEMBER_HEARTBEAT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__member_heartbeat__descriptor) \
+    , 0, 0, 0,NULL, SKEIN__V1__PROGRESS__PROGRESS_UNSPECIFIED, 0, 0,NULL, 0,NULL }
+
+
+/*
+ * Offsets of records to process next. Answered by `committed` with the same id.
+ */
+struct  Skein__V1__MemberCommit
+{
+  ProtobufCMessage base;
+  /*
+   * Rising.
+   */
+  uint64_t id;
+  /*
+   * 1 to 10,000.
+   */
+  size_t n_offsets;
+  Skein__V1__PartitionOffset **offsets;
+};
+#define SKEIN__V1__MEMBER_COMMIT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__member_commit__descriptor) \
+    , 0, 0,NULL }
+
+
+/*
+ * Records that were processed, one by one and in any order; the broker commits, for each partition, the offset below
+ * which all are. At most 10,000 gaps a partition: what is beyond is told as TOO_MANY_GAPS and must be acknowledged again.
+ */
+struct  Skein__V1__MemberAck
+{
+  ProtobufCMessage base;
+  size_t n_ranges;
+  Skein__V1__AckedRange **ranges;
+};
+#define SKEIN__V1__MEMBER_ACK__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__member_ack__descriptor) \
+    , 0,NULL }
+
+
+struct  Skein__V1__AckedRange
+{
+  ProtobufCMessage base;
+  char *topic;
+  int32_t partition;
+  int64_t first;
+  /*
+   * Inclusive; 0 = first.
+   */
+  int64_t last;
+};
+#define SKEIN__V1__ACKED_RANGE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__acked_range__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0 }
+
+
+/*
+ * Goes on reading elsewhere: what is under way of the partition is dropped by the client (ReadBatches.seek).
+ */
+struct  Skein__V1__MemberSeek
+{
+  ProtobufCMessage base;
+  /*
+   * Rises with every seek of this partition on this stream, from 1.
+   */
+  uint32_t number;
+  char *topic;
+  int32_t partition;
+  int64_t offset;
+};
+#define SKEIN__V1__MEMBER_SEEK__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__member_seek__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, 0, 0 }
+
+
+/*
+ * Partitions whose records are not to be sent for now. They stay the member's.
+ */
+struct  Skein__V1__MemberPause
+{
+  ProtobufCMessage base;
+  size_t n_pause;
+  Skein__V1__TopicPartitions **pause;
+  size_t n_resume;
+  Skein__V1__TopicPartitions **resume;
+};
+#define SKEIN__V1__MEMBER_PAUSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__member_pause__descriptor) \
+    , 0,NULL, 0,NULL }
+
+
+/*
+ * Where the member really stopped with partitions that it was told to give back: what it had been sent beyond that it
+ * has dropped. The broker counts their records as granted again, and starts the next owner there if that was
+ * committed. A heartbeat without them in `owned` follows, or comes with it.
+ */
+struct  Skein__V1__MemberReclaimed
+{
+  ProtobufCMessage base;
+  size_t n_positions;
+  Skein__V1__PartitionOffset **positions;
+};
+#define SKEIN__V1__MEMBER_RECLAIMED__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__member_reclaimed__descriptor) \
+    , 0,NULL }
+
+
+struct  Skein__V1__MemberLeave
+{
+  ProtobufCMessage base;
+  /*
+   * A static member that comes back: what it had waits for it for the session time.
+   */
+  protobuf_c_boolean temporary;
+};
+#define SKEIN__V1__MEMBER_LEAVE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__member_leave__descriptor) \
+    , 0 }
+
+
+/*
+ * Exactly one of them; `join` may come with `credit`, `reclaimed` with `heartbeat` and `commit`.
+ */
+struct  Skein__V1__SubscribeRequest
+{
+  ProtobufCMessage base;
+  Skein__V1__SubscribeJoin *join;
+  Skein__V1__ReadCredit *credit;
+  Skein__V1__MemberHeartbeat *heartbeat;
+  Skein__V1__MemberCommit *commit;
+  Skein__V1__MemberAck *ack;
+  Skein__V1__MemberSeek *seek;
+  Skein__V1__MemberPause *pause;
+  Skein__V1__MemberReclaimed *reclaimed;
+  Skein__V1__MemberLeave *leave;
+};
+#define SKEIN__V1__SUBSCRIBE_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__subscribe_request__descriptor) \
+    , NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+
+
+struct  Skein__V1__SubscribeJoined
+{
+  ProtobufCMessage base;
+  char *member_id;
+  Skein__V1__Limits *limits;
+  /*
+   * Milliseconds: how often to send a heartbeat, after which silence a member is removed, how long a broken stream
+   * is waited for.
+   */
+  int64_t heartbeat_ms;
+  int64_t session_ms;
+  int64_t reconnect_grace_ms;
+  int64_t processing_ms;
+  /*
+   * Where the group keeps its offsets.
+   */
+  char *offset_store;
+};
+#define SKEIN__V1__SUBSCRIBE_JOINED__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__subscribe_joined__descriptor) \
+    , (char *)protobuf_c_empty_string, NULL, 0, 0, 0, 0, (char *)protobuf_c_empty_string }
+
+
+/*
+ * Everything that the member has. It begins partitions only on an `epoch` above its own; it drops at once what is in
+ * neither list, and what is in `revoke` when it has finished (and committed) what it is at, within `revoke_within_ms`.
+ */
+struct  Skein__V1__SubscribeAssignment
+{
+  ProtobufCMessage base;
+  int32_t epoch;
+  /*
+   * The epoch in which the membership began. Another one than before: drop everything without committing first.
+   */
+  int32_t join_epoch;
+  size_t n_partitions;
+  Skein__V1__TopicPartitions **partitions;
+  size_t n_revoke;
+  Skein__V1__TopicPartitions **revoke;
+  int64_t revoke_within_ms;
+  /*
+   * Of `revoke`: the offset after the last record that was sent. What the application has not begun of it is dropped,
+   * and `reclaimed` says where it stopped.
+   */
+  size_t n_reclaim;
+  Skein__V1__PartitionOffset **reclaim;
+};
+#define SKEIN__V1__SUBSCRIBE_ASSIGNMENT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__subscribe_assignment__descriptor) \
+    , 0, 0, 0,NULL, 0,NULL, 0, 0,NULL }
+
+
+struct  Skein__V1__CommitResults
+{
+  ProtobufCMessage base;
+  /*
+   * Of the MemberCommit; 0: of acknowledged records (`ack`), in which case only what failed is told.
+   */
+  uint64_t id;
+  /*
+   * One for each offset, in order; code 0 = committed. Empty = all were committed.
+   */
+  size_t n_results;
+  Skein__V1__PartitionError **results;
+};
+#define SKEIN__V1__COMMIT_RESULTS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__commit_results__descriptor) \
+    , 0, 0,NULL }
+
+
+/*
+ * Lag, as the broker sees it.
+ */
+struct  Skein__V1__PartitionLag
+{
+  ProtobufCMessage base;
+  char *topic;
+  int32_t partition;
+  /*
+   * The group's; -1 = none.
+   */
+  int64_t committed_offset;
+  int64_t high_watermark;
+  /*
+   * Records behind the commit.
+   */
+  int64_t records;
+  /*
+   * Since the first uncommitted record was appended, by the broker's clock then; 0 = none is behind.
+   */
+  int64_t milliseconds;
+};
+#define SKEIN__V1__PARTITION_LAG__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__partition_lag__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0 }
+
+
+struct  Skein__V1__BrokerHeartbeat
+{
+  ProtobufCMessage base;
+  int64_t sent_ms;
+  /*
+   * The member's, as the coordinator knows it.
+   */
+  int32_t epoch;
+  /*
+   * Of the member's partitions, every heartbeat or so.
+   */
+  size_t n_lag;
+  Skein__V1__PartitionLag **lag;
+};
+#define SKEIN__V1__BROKER_HEARTBEAT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__broker_heartbeat__descriptor) \
+    , 0, 0, 0,NULL }
+
+
+struct  Skein__V1__DecodedRecords
+{
+  ProtobufCMessage base;
+  size_t n_records;
+  Skein__V1__StoredRecord **records;
+};
+#define SKEIN__V1__DECODED_RECORDS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__decoded_records__descriptor) \
+    , 0,NULL }
+
+
+struct  Skein__V1__SubscribeResponse
+{
+  ProtobufCMessage base;
+  Skein__V1__SubscribeJoined *joined;
+  Skein__V1__SubscribeAssignment *assignment;
+  /*
+   * Describes `batches` or `records` of the same message.
+   */
+  Skein__V1__ReadBatches *read;
+  Skein__V1__PartitionError *error;
+  Skein__V1__CommitResults *committed;
+  Skein__V1__BrokerHeartbeat *heartbeat;
+  Skein__V1__GoAway *go_away;
+  Skein__V1__DecodedRecords *records;
+  /*
+   * Whole record batches in the Kafka v2 format; last, so that they are sent without a copy.
+   */
+  ProtobufCBinaryData batches;
+};
+#define SKEIN__V1__SUBSCRIBE_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__v1__subscribe_response__descriptor) \
+    , NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, {0,NULL} }
 
 
 /* Skein__V1__FetchPartition methods */
@@ -418,6 +929,370 @@ Skein__V1__ReadResponse *
 void   skein__v1__read_response__free_unpacked
                      (Skein__V1__ReadResponse *message,
                       ProtobufCAllocator *allocator);
+/* Skein__V1__TopicPartitions methods */
+void   skein__v1__topic_partitions__init
+                     (Skein__V1__TopicPartitions         *message);
+size_t skein__v1__topic_partitions__get_packed_size
+                     (const Skein__V1__TopicPartitions   *message);
+size_t skein__v1__topic_partitions__pack
+                     (const Skein__V1__TopicPartitions   *message,
+                      uint8_t             *out);
+size_t skein__v1__topic_partitions__pack_to_buffer
+                     (const Skein__V1__TopicPartitions   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__TopicPartitions *
+       skein__v1__topic_partitions__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__topic_partitions__free_unpacked
+                     (Skein__V1__TopicPartitions *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__SubscribeJoin__LabelsEntry methods */
+void   skein__v1__subscribe_join__labels_entry__init
+                     (Skein__V1__SubscribeJoin__LabelsEntry         *message);
+/* Skein__V1__SubscribeJoin methods */
+void   skein__v1__subscribe_join__init
+                     (Skein__V1__SubscribeJoin         *message);
+size_t skein__v1__subscribe_join__get_packed_size
+                     (const Skein__V1__SubscribeJoin   *message);
+size_t skein__v1__subscribe_join__pack
+                     (const Skein__V1__SubscribeJoin   *message,
+                      uint8_t             *out);
+size_t skein__v1__subscribe_join__pack_to_buffer
+                     (const Skein__V1__SubscribeJoin   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__SubscribeJoin *
+       skein__v1__subscribe_join__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__subscribe_join__free_unpacked
+                     (Skein__V1__SubscribeJoin *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__SubscribeResume methods */
+void   skein__v1__subscribe_resume__init
+                     (Skein__V1__SubscribeResume         *message);
+size_t skein__v1__subscribe_resume__get_packed_size
+                     (const Skein__V1__SubscribeResume   *message);
+size_t skein__v1__subscribe_resume__pack
+                     (const Skein__V1__SubscribeResume   *message,
+                      uint8_t             *out);
+size_t skein__v1__subscribe_resume__pack_to_buffer
+                     (const Skein__V1__SubscribeResume   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__SubscribeResume *
+       skein__v1__subscribe_resume__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__subscribe_resume__free_unpacked
+                     (Skein__V1__SubscribeResume *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__MemberHeartbeat methods */
+void   skein__v1__member_heartbeat__init
+                     (Skein__V1__MemberHeartbeat         *message);
+size_t skein__v1__member_heartbeat__get_packed_size
+                     (const Skein__V1__MemberHeartbeat   *message);
+size_t skein__v1__member_heartbeat__pack
+                     (const Skein__V1__MemberHeartbeat   *message,
+                      uint8_t             *out);
+size_t skein__v1__member_heartbeat__pack_to_buffer
+                     (const Skein__V1__MemberHeartbeat   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__MemberHeartbeat *
+       skein__v1__member_heartbeat__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__member_heartbeat__free_unpacked
+                     (Skein__V1__MemberHeartbeat *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__MemberCommit methods */
+void   skein__v1__member_commit__init
+                     (Skein__V1__MemberCommit         *message);
+size_t skein__v1__member_commit__get_packed_size
+                     (const Skein__V1__MemberCommit   *message);
+size_t skein__v1__member_commit__pack
+                     (const Skein__V1__MemberCommit   *message,
+                      uint8_t             *out);
+size_t skein__v1__member_commit__pack_to_buffer
+                     (const Skein__V1__MemberCommit   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__MemberCommit *
+       skein__v1__member_commit__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__member_commit__free_unpacked
+                     (Skein__V1__MemberCommit *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__MemberAck methods */
+void   skein__v1__member_ack__init
+                     (Skein__V1__MemberAck         *message);
+size_t skein__v1__member_ack__get_packed_size
+                     (const Skein__V1__MemberAck   *message);
+size_t skein__v1__member_ack__pack
+                     (const Skein__V1__MemberAck   *message,
+                      uint8_t             *out);
+size_t skein__v1__member_ack__pack_to_buffer
+                     (const Skein__V1__MemberAck   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__MemberAck *
+       skein__v1__member_ack__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__member_ack__free_unpacked
+                     (Skein__V1__MemberAck *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__AckedRange methods */
+void   skein__v1__acked_range__init
+                     (Skein__V1__AckedRange         *message);
+size_t skein__v1__acked_range__get_packed_size
+                     (const Skein__V1__AckedRange   *message);
+size_t skein__v1__acked_range__pack
+                     (const Skein__V1__AckedRange   *message,
+                      uint8_t             *out);
+size_t skein__v1__acked_range__pack_to_buffer
+                     (const Skein__V1__AckedRange   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__AckedRange *
+       skein__v1__acked_range__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__acked_range__free_unpacked
+                     (Skein__V1__AckedRange *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__MemberSeek methods */
+void   skein__v1__member_seek__init
+                     (Skein__V1__MemberSeek         *message);
+size_t skein__v1__member_seek__get_packed_size
+                     (const Skein__V1__MemberSeek   *message);
+size_t skein__v1__member_seek__pack
+                     (const Skein__V1__MemberSeek   *message,
+                      uint8_t             *out);
+size_t skein__v1__member_seek__pack_to_buffer
+                     (const Skein__V1__MemberSeek   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__MemberSeek *
+       skein__v1__member_seek__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__member_seek__free_unpacked
+                     (Skein__V1__MemberSeek *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__MemberPause methods */
+void   skein__v1__member_pause__init
+                     (Skein__V1__MemberPause         *message);
+size_t skein__v1__member_pause__get_packed_size
+                     (const Skein__V1__MemberPause   *message);
+size_t skein__v1__member_pause__pack
+                     (const Skein__V1__MemberPause   *message,
+                      uint8_t             *out);
+size_t skein__v1__member_pause__pack_to_buffer
+                     (const Skein__V1__MemberPause   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__MemberPause *
+       skein__v1__member_pause__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__member_pause__free_unpacked
+                     (Skein__V1__MemberPause *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__MemberReclaimed methods */
+void   skein__v1__member_reclaimed__init
+                     (Skein__V1__MemberReclaimed         *message);
+size_t skein__v1__member_reclaimed__get_packed_size
+                     (const Skein__V1__MemberReclaimed   *message);
+size_t skein__v1__member_reclaimed__pack
+                     (const Skein__V1__MemberReclaimed   *message,
+                      uint8_t             *out);
+size_t skein__v1__member_reclaimed__pack_to_buffer
+                     (const Skein__V1__MemberReclaimed   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__MemberReclaimed *
+       skein__v1__member_reclaimed__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__member_reclaimed__free_unpacked
+                     (Skein__V1__MemberReclaimed *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__MemberLeave methods */
+void   skein__v1__member_leave__init
+                     (Skein__V1__MemberLeave         *message);
+size_t skein__v1__member_leave__get_packed_size
+                     (const Skein__V1__MemberLeave   *message);
+size_t skein__v1__member_leave__pack
+                     (const Skein__V1__MemberLeave   *message,
+                      uint8_t             *out);
+size_t skein__v1__member_leave__pack_to_buffer
+                     (const Skein__V1__MemberLeave   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__MemberLeave *
+       skein__v1__member_leave__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__member_leave__free_unpacked
+                     (Skein__V1__MemberLeave *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__SubscribeRequest methods */
+void   skein__v1__subscribe_request__init
+                     (Skein__V1__SubscribeRequest         *message);
+size_t skein__v1__subscribe_request__get_packed_size
+                     (const Skein__V1__SubscribeRequest   *message);
+size_t skein__v1__subscribe_request__pack
+                     (const Skein__V1__SubscribeRequest   *message,
+                      uint8_t             *out);
+size_t skein__v1__subscribe_request__pack_to_buffer
+                     (const Skein__V1__SubscribeRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__SubscribeRequest *
+       skein__v1__subscribe_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__subscribe_request__free_unpacked
+                     (Skein__V1__SubscribeRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__SubscribeJoined methods */
+void   skein__v1__subscribe_joined__init
+                     (Skein__V1__SubscribeJoined         *message);
+size_t skein__v1__subscribe_joined__get_packed_size
+                     (const Skein__V1__SubscribeJoined   *message);
+size_t skein__v1__subscribe_joined__pack
+                     (const Skein__V1__SubscribeJoined   *message,
+                      uint8_t             *out);
+size_t skein__v1__subscribe_joined__pack_to_buffer
+                     (const Skein__V1__SubscribeJoined   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__SubscribeJoined *
+       skein__v1__subscribe_joined__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__subscribe_joined__free_unpacked
+                     (Skein__V1__SubscribeJoined *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__SubscribeAssignment methods */
+void   skein__v1__subscribe_assignment__init
+                     (Skein__V1__SubscribeAssignment         *message);
+size_t skein__v1__subscribe_assignment__get_packed_size
+                     (const Skein__V1__SubscribeAssignment   *message);
+size_t skein__v1__subscribe_assignment__pack
+                     (const Skein__V1__SubscribeAssignment   *message,
+                      uint8_t             *out);
+size_t skein__v1__subscribe_assignment__pack_to_buffer
+                     (const Skein__V1__SubscribeAssignment   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__SubscribeAssignment *
+       skein__v1__subscribe_assignment__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__subscribe_assignment__free_unpacked
+                     (Skein__V1__SubscribeAssignment *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__CommitResults methods */
+void   skein__v1__commit_results__init
+                     (Skein__V1__CommitResults         *message);
+size_t skein__v1__commit_results__get_packed_size
+                     (const Skein__V1__CommitResults   *message);
+size_t skein__v1__commit_results__pack
+                     (const Skein__V1__CommitResults   *message,
+                      uint8_t             *out);
+size_t skein__v1__commit_results__pack_to_buffer
+                     (const Skein__V1__CommitResults   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__CommitResults *
+       skein__v1__commit_results__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__commit_results__free_unpacked
+                     (Skein__V1__CommitResults *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__PartitionLag methods */
+void   skein__v1__partition_lag__init
+                     (Skein__V1__PartitionLag         *message);
+size_t skein__v1__partition_lag__get_packed_size
+                     (const Skein__V1__PartitionLag   *message);
+size_t skein__v1__partition_lag__pack
+                     (const Skein__V1__PartitionLag   *message,
+                      uint8_t             *out);
+size_t skein__v1__partition_lag__pack_to_buffer
+                     (const Skein__V1__PartitionLag   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__PartitionLag *
+       skein__v1__partition_lag__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__partition_lag__free_unpacked
+                     (Skein__V1__PartitionLag *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__BrokerHeartbeat methods */
+void   skein__v1__broker_heartbeat__init
+                     (Skein__V1__BrokerHeartbeat         *message);
+size_t skein__v1__broker_heartbeat__get_packed_size
+                     (const Skein__V1__BrokerHeartbeat   *message);
+size_t skein__v1__broker_heartbeat__pack
+                     (const Skein__V1__BrokerHeartbeat   *message,
+                      uint8_t             *out);
+size_t skein__v1__broker_heartbeat__pack_to_buffer
+                     (const Skein__V1__BrokerHeartbeat   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__BrokerHeartbeat *
+       skein__v1__broker_heartbeat__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__broker_heartbeat__free_unpacked
+                     (Skein__V1__BrokerHeartbeat *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__DecodedRecords methods */
+void   skein__v1__decoded_records__init
+                     (Skein__V1__DecodedRecords         *message);
+size_t skein__v1__decoded_records__get_packed_size
+                     (const Skein__V1__DecodedRecords   *message);
+size_t skein__v1__decoded_records__pack
+                     (const Skein__V1__DecodedRecords   *message,
+                      uint8_t             *out);
+size_t skein__v1__decoded_records__pack_to_buffer
+                     (const Skein__V1__DecodedRecords   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__DecodedRecords *
+       skein__v1__decoded_records__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__decoded_records__free_unpacked
+                     (Skein__V1__DecodedRecords *message,
+                      ProtobufCAllocator *allocator);
+/* Skein__V1__SubscribeResponse methods */
+void   skein__v1__subscribe_response__init
+                     (Skein__V1__SubscribeResponse         *message);
+size_t skein__v1__subscribe_response__get_packed_size
+                     (const Skein__V1__SubscribeResponse   *message);
+size_t skein__v1__subscribe_response__pack
+                     (const Skein__V1__SubscribeResponse   *message,
+                      uint8_t             *out);
+size_t skein__v1__subscribe_response__pack_to_buffer
+                     (const Skein__V1__SubscribeResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__V1__SubscribeResponse *
+       skein__v1__subscribe_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__v1__subscribe_response__free_unpacked
+                     (Skein__V1__SubscribeResponse *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Skein__V1__FetchPartition_Closure)
@@ -450,6 +1325,66 @@ typedef void (*Skein__V1__ReadBatches_Closure)
 typedef void (*Skein__V1__ReadResponse_Closure)
                  (const Skein__V1__ReadResponse *message,
                   void *closure_data);
+typedef void (*Skein__V1__TopicPartitions_Closure)
+                 (const Skein__V1__TopicPartitions *message,
+                  void *closure_data);
+typedef void (*Skein__V1__SubscribeJoin__LabelsEntry_Closure)
+                 (const Skein__V1__SubscribeJoin__LabelsEntry *message,
+                  void *closure_data);
+typedef void (*Skein__V1__SubscribeJoin_Closure)
+                 (const Skein__V1__SubscribeJoin *message,
+                  void *closure_data);
+typedef void (*Skein__V1__SubscribeResume_Closure)
+                 (const Skein__V1__SubscribeResume *message,
+                  void *closure_data);
+typedef void (*Skein__V1__MemberHeartbeat_Closure)
+                 (const Skein__V1__MemberHeartbeat *message,
+                  void *closure_data);
+typedef void (*Skein__V1__MemberCommit_Closure)
+                 (const Skein__V1__MemberCommit *message,
+                  void *closure_data);
+typedef void (*Skein__V1__MemberAck_Closure)
+                 (const Skein__V1__MemberAck *message,
+                  void *closure_data);
+typedef void (*Skein__V1__AckedRange_Closure)
+                 (const Skein__V1__AckedRange *message,
+                  void *closure_data);
+typedef void (*Skein__V1__MemberSeek_Closure)
+                 (const Skein__V1__MemberSeek *message,
+                  void *closure_data);
+typedef void (*Skein__V1__MemberPause_Closure)
+                 (const Skein__V1__MemberPause *message,
+                  void *closure_data);
+typedef void (*Skein__V1__MemberReclaimed_Closure)
+                 (const Skein__V1__MemberReclaimed *message,
+                  void *closure_data);
+typedef void (*Skein__V1__MemberLeave_Closure)
+                 (const Skein__V1__MemberLeave *message,
+                  void *closure_data);
+typedef void (*Skein__V1__SubscribeRequest_Closure)
+                 (const Skein__V1__SubscribeRequest *message,
+                  void *closure_data);
+typedef void (*Skein__V1__SubscribeJoined_Closure)
+                 (const Skein__V1__SubscribeJoined *message,
+                  void *closure_data);
+typedef void (*Skein__V1__SubscribeAssignment_Closure)
+                 (const Skein__V1__SubscribeAssignment *message,
+                  void *closure_data);
+typedef void (*Skein__V1__CommitResults_Closure)
+                 (const Skein__V1__CommitResults *message,
+                  void *closure_data);
+typedef void (*Skein__V1__PartitionLag_Closure)
+                 (const Skein__V1__PartitionLag *message,
+                  void *closure_data);
+typedef void (*Skein__V1__BrokerHeartbeat_Closure)
+                 (const Skein__V1__BrokerHeartbeat *message,
+                  void *closure_data);
+typedef void (*Skein__V1__DecodedRecords_Closure)
+                 (const Skein__V1__DecodedRecords *message,
+                  void *closure_data);
+typedef void (*Skein__V1__SubscribeResponse_Closure)
+                 (const Skein__V1__SubscribeResponse *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -465,6 +1400,10 @@ struct Skein__V1__Consumer_Service
                const Skein__V1__ReadRequest *input,
                Skein__V1__ReadResponse_Closure closure,
                void *closure_data);
+  void (*subscribe)(Skein__V1__Consumer_Service *service,
+                    const Skein__V1__SubscribeRequest *input,
+                    Skein__V1__SubscribeResponse_Closure closure,
+                    void *closure_data);
 };
 typedef void (*Skein__V1__Consumer_ServiceDestroy)(Skein__V1__Consumer_Service *);
 void skein__v1__consumer__init (Skein__V1__Consumer_Service *service,
@@ -474,7 +1413,8 @@ void skein__v1__consumer__init (Skein__V1__Consumer_Service *service,
 #define SKEIN__V1__CONSUMER__INIT(function_prefix__) \
     { SKEIN__V1__CONSUMER__BASE_INIT,\
       function_prefix__ ## fetch,\
-      function_prefix__ ## read  }
+      function_prefix__ ## read,\
+      function_prefix__ ## subscribe  }
 void skein__v1__consumer__fetch(ProtobufCService *service,
                                 const Skein__V1__FetchRequest *input,
                                 Skein__V1__FetchResponse_Closure closure,
@@ -483,9 +1423,15 @@ void skein__v1__consumer__read(ProtobufCService *service,
                                const Skein__V1__ReadRequest *input,
                                Skein__V1__ReadResponse_Closure closure,
                                void *closure_data);
+void skein__v1__consumer__subscribe(ProtobufCService *service,
+                                    const Skein__V1__SubscribeRequest *input,
+                                    Skein__V1__SubscribeResponse_Closure closure,
+                                    void *closure_data);
 
 /* --- descriptors --- */
 
+extern const ProtobufCEnumDescriptor    skein__v1__offset_reset__descriptor;
+extern const ProtobufCEnumDescriptor    skein__v1__progress__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__fetch_partition__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__fetch_request__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__partition_records__descriptor;
@@ -496,6 +1442,26 @@ extern const ProtobufCMessageDescriptor skein__v1__read_request__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__read_opened__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__read_batches__descriptor;
 extern const ProtobufCMessageDescriptor skein__v1__read_response__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__topic_partitions__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__subscribe_join__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__subscribe_join__labels_entry__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__subscribe_resume__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__member_heartbeat__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__member_commit__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__member_ack__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__acked_range__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__member_seek__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__member_pause__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__member_reclaimed__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__member_leave__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__subscribe_request__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__subscribe_joined__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__subscribe_assignment__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__commit_results__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__partition_lag__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__broker_heartbeat__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__decoded_records__descriptor;
+extern const ProtobufCMessageDescriptor skein__v1__subscribe_response__descriptor;
 extern const ProtobufCServiceDescriptor skein__v1__consumer__descriptor;
 
 PROTOBUF_C__END_DECLS

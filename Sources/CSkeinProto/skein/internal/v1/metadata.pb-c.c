@@ -244,6 +244,51 @@ void   skein__internal__v1__token_record__free_unpacked
   assert(message->base.descriptor == &skein__internal__v1__token_record__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   skein__internal__v1__offset_store_record__init
+                     (Skein__Internal__V1__OffsetStoreRecord         *message)
+{
+  static const Skein__Internal__V1__OffsetStoreRecord init_value = SKEIN__INTERNAL__V1__OFFSET_STORE_RECORD__INIT;
+  *message = init_value;
+}
+size_t skein__internal__v1__offset_store_record__get_packed_size
+                     (const Skein__Internal__V1__OffsetStoreRecord *message)
+{
+  assert(message->base.descriptor == &skein__internal__v1__offset_store_record__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t skein__internal__v1__offset_store_record__pack
+                     (const Skein__Internal__V1__OffsetStoreRecord *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &skein__internal__v1__offset_store_record__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t skein__internal__v1__offset_store_record__pack_to_buffer
+                     (const Skein__Internal__V1__OffsetStoreRecord *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &skein__internal__v1__offset_store_record__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Skein__Internal__V1__OffsetStoreRecord *
+       skein__internal__v1__offset_store_record__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Skein__Internal__V1__OffsetStoreRecord *)
+     protobuf_c_message_unpack (&skein__internal__v1__offset_store_record__descriptor,
+                                allocator, len, data);
+}
+void   skein__internal__v1__offset_store_record__free_unpacked
+                     (Skein__Internal__V1__OffsetStoreRecord *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &skein__internal__v1__offset_store_record__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 static const ProtobufCFieldDescriptor skein__internal__v1__topic_record__settings_entry__field_descriptors[2] =
 {
   {
@@ -1028,5 +1073,108 @@ const ProtobufCMessageDescriptor skein__internal__v1__token_record__descriptor =
   skein__internal__v1__token_record__field_indices_by_name,
   1,  skein__internal__v1__token_record__number_ranges,
   (ProtobufCMessageInit) skein__internal__v1__token_record__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor skein__internal__v1__offset_store_record__field_descriptors[6] =
+{
+  {
+    "format",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__OffsetStoreRecord, format),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "store",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__OffsetStoreRecord, store),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "moving_to",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__OffsetStoreRecord, moving_to),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "emptying",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__OffsetStoreRecord, emptying),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "changed_ms",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__OffsetStoreRecord, changed_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "changed_by",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Internal__V1__OffsetStoreRecord, changed_by),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned skein__internal__v1__offset_store_record__field_indices_by_name[] = {
+  5,   /* field[5] = changed_by */
+  4,   /* field[4] = changed_ms */
+  3,   /* field[3] = emptying */
+  0,   /* field[0] = format */
+  2,   /* field[2] = moving_to */
+  1,   /* field[1] = store */
+};
+static const ProtobufCIntRange skein__internal__v1__offset_store_record__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor skein__internal__v1__offset_store_record__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "skein.internal.v1.OffsetStoreRecord",
+  "OffsetStoreRecord",
+  "Skein__Internal__V1__OffsetStoreRecord",
+  "skein.internal.v1",
+  sizeof(Skein__Internal__V1__OffsetStoreRecord),
+  6,
+  skein__internal__v1__offset_store_record__field_descriptors,
+  skein__internal__v1__offset_store_record__field_indices_by_name,
+  1,  skein__internal__v1__offset_store_record__number_ranges,
+  (ProtobufCMessageInit) skein__internal__v1__offset_store_record__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -22,6 +22,7 @@ typedef struct Skein__Internal__V1__PluginRecord Skein__Internal__V1__PluginReco
 typedef struct Skein__Internal__V1__PluginRecord__ArtifactsEntry Skein__Internal__V1__PluginRecord__ArtifactsEntry;
 typedef struct Skein__Internal__V1__PluginKeyRecord Skein__Internal__V1__PluginKeyRecord;
 typedef struct Skein__Internal__V1__TokenRecord Skein__Internal__V1__TokenRecord;
+typedef struct Skein__Internal__V1__OffsetStoreRecord Skein__Internal__V1__OffsetStoreRecord;
 
 
 /* --- enums --- */
@@ -206,6 +207,28 @@ struct  Skein__Internal__V1__TokenRecord
     , 0, (char *)protobuf_c_empty_string, {0,NULL}, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
+/*
+ * The value of /skein/<cluster>/t/<tenant>/offset-store (new groups of the tenant begin there) and of
+ * /skein/<cluster>/t/<tenant>/group-stores/<group> (where that group keeps its offsets).
+ */
+struct  Skein__Internal__V1__OffsetStoreRecord
+{
+  ProtobufCMessage base;
+  uint32_t format;
+  char *store;
+  /*
+   * Of a move that has begun and not ended: where to; after the switch: where from, until that is emptied.
+   */
+  char *moving_to;
+  char *emptying;
+  int64_t changed_ms;
+  char *changed_by;
+};
+#define SKEIN__INTERNAL__V1__OFFSET_STORE_RECORD__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&skein__internal__v1__offset_store_record__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string }
+
+
 /* Skein__Internal__V1__TopicRecord__SettingsEntry methods */
 void   skein__internal__v1__topic_record__settings_entry__init
                      (Skein__Internal__V1__TopicRecord__SettingsEntry         *message);
@@ -307,6 +330,25 @@ Skein__Internal__V1__TokenRecord *
 void   skein__internal__v1__token_record__free_unpacked
                      (Skein__Internal__V1__TokenRecord *message,
                       ProtobufCAllocator *allocator);
+/* Skein__Internal__V1__OffsetStoreRecord methods */
+void   skein__internal__v1__offset_store_record__init
+                     (Skein__Internal__V1__OffsetStoreRecord         *message);
+size_t skein__internal__v1__offset_store_record__get_packed_size
+                     (const Skein__Internal__V1__OffsetStoreRecord   *message);
+size_t skein__internal__v1__offset_store_record__pack
+                     (const Skein__Internal__V1__OffsetStoreRecord   *message,
+                      uint8_t             *out);
+size_t skein__internal__v1__offset_store_record__pack_to_buffer
+                     (const Skein__Internal__V1__OffsetStoreRecord   *message,
+                      ProtobufCBuffer     *buffer);
+Skein__Internal__V1__OffsetStoreRecord *
+       skein__internal__v1__offset_store_record__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   skein__internal__v1__offset_store_record__free_unpacked
+                     (Skein__Internal__V1__OffsetStoreRecord *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Skein__Internal__V1__TopicRecord__SettingsEntry_Closure)
@@ -330,6 +372,9 @@ typedef void (*Skein__Internal__V1__PluginKeyRecord_Closure)
 typedef void (*Skein__Internal__V1__TokenRecord_Closure)
                  (const Skein__Internal__V1__TokenRecord *message,
                   void *closure_data);
+typedef void (*Skein__Internal__V1__OffsetStoreRecord_Closure)
+                 (const Skein__Internal__V1__OffsetStoreRecord *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -343,6 +388,7 @@ extern const ProtobufCMessageDescriptor skein__internal__v1__plugin_record__desc
 extern const ProtobufCMessageDescriptor skein__internal__v1__plugin_record__artifacts_entry__descriptor;
 extern const ProtobufCMessageDescriptor skein__internal__v1__plugin_key_record__descriptor;
 extern const ProtobufCMessageDescriptor skein__internal__v1__token_record__descriptor;
+extern const ProtobufCMessageDescriptor skein__internal__v1__offset_store_record__descriptor;
 
 PROTOBUF_C__END_DECLS
 
