@@ -265,7 +265,8 @@ let tests: [Target] = [
   .testTarget(
     name: "OffsetStorageTests",
     dependencies: [
-      "SkeinCore", "CommitLog", "GroupCoordination", "MetadataStore", "OffsetStorage", "PluginHost", "Simulation",
+      "SkeinCore", "CommitLog", "GroupCoordination", "MetadataStore", "OffsetStorage", "PluginHost",
+      "Simulation",
       "DiskIO", .product(name: "Logging", package: "swift-log"),
     ] + nio, swiftSettings: strict),
   .testTarget(
@@ -330,7 +331,8 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
-  targets: systemLibraries + cTargets + pure + io + certificates + plugins + offsets + edges + testKit + programs
+  targets: systemLibraries + cTargets + pure + io + certificates + plugins + offsets + edges + testKit
+    + programs
     + examples
     + tests
 )
