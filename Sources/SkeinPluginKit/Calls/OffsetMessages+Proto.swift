@@ -76,7 +76,8 @@ extension FetchOffsets: ProtoReadable {
     let read = decode(proto, skein__plugin__v1__fetch_offsets__unpack) { message in
       FetchOffsets(
         tenant: text(message.tenant), group: text(message.group),
-        partitions: list(message.partitions, message.n_partitions) { TopicPartition($0) })
+        partitions: list(message.partitions, message.n_partitions) { TopicPartition($0) },
+        token: text(message.token), limit: message.limit)
     }
     guard let read else { return nil }
     self = read

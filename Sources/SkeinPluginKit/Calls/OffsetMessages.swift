@@ -57,13 +57,21 @@ public struct CommitOffsets: Sendable, Hashable {
 public struct FetchOffsets: Sendable, Hashable {
   public var tenant: String
   public var group: String
-  /// Empty: all of the group's.
+  /// At most 200. Empty: all of the group's, in pages.
   public var partitions: [TopicPartition]
+  /// From the page before; empty: from the beginning. Only without `partitions`.
+  public var token: String
+  /// Offsets in one page: 1 to 1,000; 0: no limit. Only without `partitions`.
+  public var limit: UInt32
 
-  public init(tenant: String, group: String, partitions: [TopicPartition] = []) {
+  public init(
+    tenant: String, group: String, partitions: [TopicPartition] = [], token: String = "", limit: UInt32 = 0
+  ) {
     self.tenant = tenant
     self.group = group
     self.partitions = partitions
+    self.token = token
+    self.limit = limit
   }
 }
 

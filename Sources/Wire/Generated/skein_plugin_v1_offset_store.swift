@@ -51,7 +51,9 @@ package struct PluginStoredOffset: WireMessage {
   }
 }
 
-/// commit: all of it or nothing. SKEIN_DENIED when a stored offset has a newer member epoch.
+/// commit: all of it or nothing. SKEIN_DENIED, and nothing stored, when one of its partitions has a newer member epoch
+/// stored, or the same one with a higher offset. `member_epoch` 0 is taken whatever is stored (a reset, a move). The same
+/// commit again changes nothing and succeeds.
 package struct PluginCommitOffsets: WireMessage {
   package var tenant: String
   package var group: String
@@ -84,16 +86,26 @@ package struct PluginCommitOffsets: WireMessage {
   }
 }
 
-/// fetch: of one group; all of its offsets when `partitions` is empty. Answered with OffsetPage.
+/// fetch: of one group; all of its offsets, in pages, when `partitions` is empty. Answered with OffsetPage.
 package struct PluginFetchOffsets: WireMessage {
   package var tenant: String
   package var group: String
+  /// At most 200: an answer has at most 1 MiB.
   package var partitions: [PluginTopicPartitionName]
+  /// From the page before; empty = from the beginning. Only without `partitions`.
+  package var token: String
+  /// Offsets in one page: 1 to 1,000; 0 = no limit. Only without `partitions`.
+  package var limit: UInt32
 
-  package init(tenant: String = "", group: String = "", partitions: [PluginTopicPartitionName] = []) {
+  package init(
+    tenant: String = "", group: String = "", partitions: [PluginTopicPartitionName] = [], token: String = "",
+    limit: UInt32 = 0
+  ) {
     self.tenant = tenant
     self.group = group
     self.partitions = partitions
+    self.token = token
+    self.limit = limit
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -109,6 +121,8 @@ package struct PluginFetchOffsets: WireMessage {
     sink.string(1, tenant)
     sink.string(2, group)
     sink.messages(3, partitions)
+    sink.string(4, token)
+    sink.uint32(5, limit)
   }
 }
 
@@ -290,6 +304,8 @@ extension PluginFetchOffsets: CMessage {
     for i in 0..<c.pointee.n_partitions {
       if let item = c.pointee.partitions[i] { partitions.append(PluginTopicPartitionName(item, arena)) }
     }
+    token = arena.string(c.pointee.token)
+    limit = c.pointee.limit
   }
 }
 

@@ -560,7 +560,7 @@ const ProtobufCMessageDescriptor skein__plugin__v1__commit_offsets__descriptor =
   (ProtobufCMessageInit) skein__plugin__v1__commit_offsets__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__plugin__v1__fetch_offsets__field_descriptors[3] =
+static const ProtobufCFieldDescriptor skein__plugin__v1__fetch_offsets__field_descriptors[5] =
 {
   {
     "tenant",
@@ -598,16 +598,42 @@ static const ProtobufCFieldDescriptor skein__plugin__v1__fetch_offsets__field_de
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "token",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Plugin__V1__FetchOffsets, token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "limit",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Skein__Plugin__V1__FetchOffsets, limit),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__plugin__v1__fetch_offsets__field_indices_by_name[] = {
   1,   /* field[1] = group */
+  4,   /* field[4] = limit */
   2,   /* field[2] = partitions */
   0,   /* field[0] = tenant */
+  3,   /* field[3] = token */
 };
 static const ProtobufCIntRange skein__plugin__v1__fetch_offsets__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor skein__plugin__v1__fetch_offsets__descriptor =
 {
@@ -617,7 +643,7 @@ const ProtobufCMessageDescriptor skein__plugin__v1__fetch_offsets__descriptor =
   "Skein__Plugin__V1__FetchOffsets",
   "skein.plugin.v1",
   sizeof(Skein__Plugin__V1__FetchOffsets),
-  3,
+  5,
   skein__plugin__v1__fetch_offsets__field_descriptors,
   skein__plugin__v1__fetch_offsets__field_indices_by_name,
   1,  skein__plugin__v1__fetch_offsets__number_ranges,

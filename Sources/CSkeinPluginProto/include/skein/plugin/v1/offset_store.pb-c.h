@@ -62,7 +62,9 @@ struct  Skein__Plugin__V1__StoredOffset
 
 
 /*
- * commit: all of it or nothing. SKEIN_DENIED when a stored offset has a newer member epoch.
+ * commit: all of it or nothing. SKEIN_DENIED, and nothing stored, when one of its partitions has a newer member epoch
+ * stored, or the same one with a higher offset. `member_epoch` 0 is taken whatever is stored (a reset, a move). The same
+ * commit again changes nothing and succeeds.
  */
 struct  Skein__Plugin__V1__CommitOffsets
 {
@@ -79,19 +81,30 @@ struct  Skein__Plugin__V1__CommitOffsets
 
 
 /*
- * fetch: of one group; all of its offsets when `partitions` is empty. Answered with OffsetPage.
+ * fetch: of one group; all of its offsets, in pages, when `partitions` is empty. Answered with OffsetPage.
  */
 struct  Skein__Plugin__V1__FetchOffsets
 {
   ProtobufCMessage base;
   char *tenant;
   char *group;
+  /*
+   * At most 200: an answer has at most 1 MiB.
+   */
   size_t n_partitions;
   Skein__Plugin__V1__TopicPartitionName **partitions;
+  /*
+   * From the page before; empty = from the beginning. Only without `partitions`.
+   */
+  char *token;
+  /*
+   * Offsets in one page: 1 to 1,000; 0 = no limit. Only without `partitions`.
+   */
+  uint32_t limit;
 };
 #define SKEIN__PLUGIN__V1__FETCH_OFFSETS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__plugin__v1__fetch_offsets__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, 0 }
 
 
 struct  Skein__Plugin__V1__TopicPartitionName
