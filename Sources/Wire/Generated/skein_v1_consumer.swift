@@ -298,11 +298,14 @@ package struct ReadBatches: WireMessage {
   /// Subscribe: the number of the newest `seek` of this partition that the broker had taken; records of an older one
   /// are to be dropped.
   package var seek: UInt32
+  /// Subscribe: where the records that are meant begin. What the first batch holds below it is left out: the group has
+  /// committed it, or a seek went past it. 0 = base_offset.
+  package var fromOffset: Int64
 
   package init(
     topic: String = "", partition: Int32 = 0, baseOffset: Int64 = 0, nextOffset: Int64 = 0,
     highWatermark: Int64 = 0, logStartOffset: Int64 = 0, leaderEpoch: Int32 = 0, totalMessages: UInt64 = 0,
-    totalBytes: UInt64 = 0, seek: UInt32 = 0
+    totalBytes: UInt64 = 0, seek: UInt32 = 0, fromOffset: Int64 = 0
   ) {
     self.topic = topic
     self.partition = partition
@@ -314,6 +317,7 @@ package struct ReadBatches: WireMessage {
     self.totalMessages = totalMessages
     self.totalBytes = totalBytes
     self.seek = seek
+    self.fromOffset = fromOffset
   }
 
   package init(decoding bytes: SharedBytes, limits: WireLimits = .standard) throws(Fault) {
@@ -336,6 +340,7 @@ package struct ReadBatches: WireMessage {
     sink.uint64(8, totalMessages)
     sink.uint64(9, totalBytes)
     sink.uint32(10, seek)
+    sink.int64(11, fromOffset)
   }
 }
 
@@ -496,8 +501,9 @@ package struct SubscribeJoin: WireMessage {
 package struct SubscribeResume: WireMessage {
   /// Of the newest assignment that the member has applied.
   package var epoch: Int32
-  /// Everything that it has; `offset` is the next record that it expects from the broker. Partitions that are missing
-  /// here were dropped.
+  /// Everything that it has; `offset` is the next record that it expects from the broker, -1: nothing has come of it,
+  /// it begins as if it were assigned now. Partitions that are missing here were dropped. What was paused is paused again
+  /// by a `pause` that follows, and numbers of seeks begin anew.
   package var positions: [PartitionOffset]
 
   package init(epoch: Int32 = 0, positions: [PartitionOffset] = []) {
@@ -705,8 +711,8 @@ package struct MemberPause: WireMessage {
 }
 
 /// Where the member really stopped with partitions that it was told to give back: what it had been sent beyond that it
-/// has dropped. The broker counts their records as granted again, and starts the next owner there if that was
-/// committed. A heartbeat without them in `owned` follows, or comes with it.
+/// has dropped. The member's next `credit` grants that again (totals are the member's alone to raise); the next owner starts
+/// at what was committed. A heartbeat without them in `owned` follows, or comes with it.
 package struct MemberReclaimed: WireMessage {
   package var positions: [PartitionOffset]
 
@@ -1220,6 +1226,7 @@ extension ReadBatches: CMessage {
     totalMessages = c.pointee.total_messages
     totalBytes = c.pointee.total_bytes
     seek = c.pointee.seek
+    fromOffset = c.pointee.from_offset
   }
 }
 

@@ -1882,7 +1882,7 @@ const ProtobufCMessageDescriptor skein__v1__read_opened__descriptor =
   (ProtobufCMessageInit) skein__v1__read_opened__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor skein__v1__read_batches__field_descriptors[10] =
+static const ProtobufCFieldDescriptor skein__v1__read_batches__field_descriptors[11] =
 {
   {
     "topic",
@@ -2004,9 +2004,22 @@ static const ProtobufCFieldDescriptor skein__v1__read_batches__field_descriptors
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "from_offset",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Skein__V1__ReadBatches, from_offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned skein__v1__read_batches__field_indices_by_name[] = {
   2,   /* field[2] = base_offset */
+  10,   /* field[10] = from_offset */
   4,   /* field[4] = high_watermark */
   6,   /* field[6] = leader_epoch */
   5,   /* field[5] = log_start_offset */
@@ -2020,7 +2033,7 @@ static const unsigned skein__v1__read_batches__field_indices_by_name[] = {
 static const ProtobufCIntRange skein__v1__read_batches__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor skein__v1__read_batches__descriptor =
 {
@@ -2030,7 +2043,7 @@ const ProtobufCMessageDescriptor skein__v1__read_batches__descriptor =
   "Skein__V1__ReadBatches",
   "skein.v1",
   sizeof(Skein__V1__ReadBatches),
-  10,
+  11,
   skein__v1__read_batches__field_descriptors,
   skein__v1__read_batches__field_indices_by_name,
   1,  skein__v1__read_batches__number_ranges,

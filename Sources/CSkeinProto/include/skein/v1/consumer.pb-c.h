@@ -273,10 +273,15 @@ struct  Skein__V1__ReadBatches
    * are to be dropped.
    */
   uint32_t seek;
+  /*
+   * Subscribe: where the records that are meant begin. What the first batch holds below it is left out: the group has
+   * committed it, or a seek went past it. 0 = base_offset.
+   */
+  int64_t from_offset;
 };
 #define SKEIN__V1__READ_BATCHES__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&skein__v1__read_batches__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 struct  Skein__V1__ReadResponse
@@ -409,8 +414,9 @@ struct  Skein__V1__SubscribeResume
    */
   int32_t epoch;
   /*
-   * Everything that it has; `offset` is the next record that it expects from the broker. Partitions that are missing
-   * here were dropped.
+   * Everything that it has; `offset` is the next record that it expects from the broker, -1: nothing has come of it,
+   * it begins as if it were assigned now. Partitions that are missing here were dropped. What was paused is paused again
+   * by a `pause` that follows, and numbers of seeks begin anew.
    */
   size_t n_positions;
   Skein__V1__PartitionOffset **positions;
@@ -540,8 +546,8 @@ struct  Skein__V1__MemberPause
 
 /*
  * Where the member really stopped with partitions that it was told to give back: what it had been sent beyond that it
- * has dropped. The broker counts their records as granted again, and starts the next owner there if that was
- * committed. A heartbeat without them in `owned` follows, or comes with it.
+ * has dropped. The member's next `credit` grants that again (totals are the member's alone to raise); the next owner starts
+ * at what was committed. A heartbeat without them in `owned` follows, or comes with it.
  */
 struct  Skein__V1__MemberReclaimed
 {
