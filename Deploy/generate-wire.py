@@ -33,11 +33,13 @@ SLICED = {
     "skein.v1.PublishRequest": ["records"],
     "skein.v1.PublishResponse": ["results"],
     "skein.v1.ReadResponse": ["batches"],
+    "skein.v1.SubscribeResponse": ["batches"],
     "skein.v1.FetchResponse": ["partitions"],
     "skein.v1.PartitionRecords": ["batches", "records"],
 }
 # Bytes that may be sent from several places without being joined first.
-PAYLOADS = {("skein.v1.ReadResponse", "batches"), ("skein.v1.PartitionRecords", "batches")}
+PAYLOADS = {("skein.v1.ReadResponse", "batches"), ("skein.v1.PartitionRecords", "batches"),
+            ("skein.v1.SubscribeResponse", "batches")}
 # Packages whose `bytes` are slices (SharedBytes); elsewhere they are small and copied ([UInt8]).
 SHARED = {"skein.v1"}
 # (InstallPluginRequest.chunk and AssignRequest.keys are slices as every `bytes` there.)

@@ -1025,12 +1025,12 @@ package struct SubscribeResponse: WireMessage {
   package var goAway: GoAway?
   package var records: DecodedRecords?
   /// Whole record batches in the Kafka v2 format; last, so that they are sent without a copy.
-  package var batches: SharedBytes
+  package var batches: Payload
 
   package init(
     joined: SubscribeJoined? = nil, assignment: SubscribeAssignment? = nil, read: ReadBatches? = nil,
     error: PartitionError? = nil, committed: CommitResults? = nil, heartbeat: BrokerHeartbeat? = nil,
-    goAway: GoAway? = nil, records: DecodedRecords? = nil, batches: SharedBytes = .empty
+    goAway: GoAway? = nil, records: DecodedRecords? = nil, batches: Payload = .empty
   ) {
     self.joined = joined
     self.assignment = assignment
@@ -1061,7 +1061,7 @@ package struct SubscribeResponse: WireMessage {
     sink.message(6, heartbeat)
     sink.message(7, goAway)
     sink.message(8, records)
-    sink.bytes(15, batches)
+    sink.payload(15, batches)
   }
 }
 
@@ -1556,6 +1556,7 @@ extension SubscribeResponse: CMessage {
   static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
     skein_descriptor__skein__v1__subscribe_response()
   }
+  static var slicedFields: [UInt32] { [15] }
 
   init(_ c: UnsafePointer<Skein__V1__SubscribeResponse>, _ arena: Arena) {
     self.init()
@@ -1567,6 +1568,13 @@ extension SubscribeResponse: CMessage {
     if let item = c.pointee.heartbeat { heartbeat = BrokerHeartbeat(item, arena) }
     if let item = c.pointee.go_away { goAway = GoAway(item, arena) }
     if let item = c.pointee.records { records = DecodedRecords(item, arena) }
-    batches = arena.shared(c.pointee.batches)
+    batches = Payload(arena.shared(c.pointee.batches))
+  }
+
+  mutating func attach(_ slice: SharedBytes, field: UInt32, limits: WireLimits) throws(Fault) {
+    switch field {
+    case 15: batches = Payload(slice)
+    default: break
+    }
   }
 }
