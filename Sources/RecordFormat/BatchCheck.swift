@@ -33,6 +33,20 @@ public enum BatchCheck {
     return header
   }
 
+  /// That every record of a batch which `produce` has accepted has a key, as compacted topics want.
+  /// A compressed batch is inflated for it: at most `limits.maxInflatedBytes`, for the time of the call.
+  public static func keys(
+    _ bytes: UnsafeRawBufferPointer, limits: BatchLimits = BatchLimits()
+  ) throws(BatchError) {
+    var reader = BatchReader(limits: limits)
+    var records = try reader.open(bytes, verifyingChecksum: false)
+    var index = 0
+    while let record = try records.next() {
+      guard record.key != nil else { throw .keyMissing(index: index) }
+      index += 1
+    }
+  }
+
   // MARK: Steps
 
   static func whole(_ bytes: UnsafeRawBufferPointer) throws(BatchError) -> BatchHeader {

@@ -38,6 +38,8 @@ extension BatchError {
       "timestamp \(timestamp) ms is negative, more than an hour ahead, or too far from the batch's first"
     case .badHeaderName:
       "a header name must be UTF-8 without NUL"
+    case .keyMissing(let index):
+      "record \(index) has no key, and the topic is compacted; give every record a key"
     case .batchTooLarge(let size, let limit):
       "the batch of \(size) bytes exceeds the limit of \(limit); send smaller batches"
     case .recordTooLarge(let index, let size, let limit):

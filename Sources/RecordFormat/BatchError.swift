@@ -27,6 +27,8 @@ public enum BatchError: Error, Sendable, Hashable {
   case timestampInvalid(Int64)
   /// A header name that is not UTF-8 or contains NUL.
   case badHeaderName
+  /// A record of a compacted topic has no key.
+  case keyMissing(index: Int)
 
   // Over a limit.
   case batchTooLarge(size: Int, limit: Int)
@@ -92,6 +94,7 @@ extension BatchError {
     case .timestampInvalid: .timestampInvalid
     case .batchTooLarge, .inflatesTooLarge: .batchTooLarge
     case .recordTooLarge: .recordTooLarge
+    case .keyMissing: .keyRequired
     }
   }
 
@@ -101,6 +104,7 @@ extension BatchError {
       ["size": String(size), "limit": String(limit)]
     case .tooManyRecords(let count, let limit), .tooManyHeaders(let count, let limit):
       ["count": String(count), "limit": String(limit)]
+    case .keyMissing(let index): ["record": String(index)]
     case .inflatesTooLarge(let compressed, let limit):
       ["compressed": String(compressed), "limit": String(limit)]
     default: [:]

@@ -78,6 +78,7 @@ enum ReasonEvidence {
     "BATCH_INVALID": ("BrokerTests/StreamTests.swift", "badBatchesAreRefusedAndTheStreamLives"),
     "BATCH_TOO_LARGE": ("BrokerTests/TopicUpdateTests.swift", "limitsBindOpenStreams"),
     "RECORD_TOO_LARGE": ("BrokerTests/PublishTests.swift", "errorsStandBesideTheRecordTheyConcern"),
+    "KEY_REQUIRED": ("BrokerTests/CompactionTests.swift", "recordsWithoutAKeyAreRefused"),
     "TIMESTAMP_INVALID": ("BrokerTests/PublishTests.swift", "errorsStandBesideTheRecordTheyConcern"),
     "INVALID_PRODUCER_EPOCH": ("BrokerTests/ReasonTests.swift", "anOlderEpochIsFenced"),
     "OUT_OF_ORDER_SEQUENCE": (

@@ -113,5 +113,10 @@ extension PartitionSettings {
     segmentMilliseconds = settings.segmentMilliseconds
     retentionMilliseconds = settings.retentionMilliseconds == -1 ? nil : settings.retentionMilliseconds
     retentionBytes = settings.retentionBytes == -1 ? nil : settings.retentionBytes
+    isRetained = settings.cleanupPolicy != .compact
+    isCompacted = settings.isCompacted
+    minimumDirtyRatio = settings.minimumDirtyRatio
+    tombstoneMilliseconds = settings.tombstoneMilliseconds
+    compactionLagMilliseconds = settings.compactionLagMilliseconds
   }
 }

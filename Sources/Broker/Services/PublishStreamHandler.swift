@@ -252,7 +252,9 @@ final class PublishStreamHandler: CallHandler, AppendReceiver, DrainableStream, 
       let header: BatchHeader
       do throws(BatchError) {
         header = try batch.withUnsafeBytes { (bytes) throws(BatchError) in
-          try BatchCheck.produce(bytes, limits: limits)
+          let header = try BatchCheck.produce(bytes, limits: limits)
+          if topic.settings.isCompacted { try BatchCheck.keys(bytes, limits: limits) }
+          return header
         }
       } catch {
         throw error.fault

@@ -221,6 +221,11 @@ final class UnaryPublish: AppendReceiver, @unchecked Sendable {
         "a record of \(size) bytes exceeds the limit of \(limit) bytes of topic \"\(topic.name)\"; send smaller records",
         metadata: ["topic": topic.name, "size": String(size), "limit": String(limit)])
     }
+    if record.key == nil, topic.settings.isCompacted {
+      throw Fault(
+        .keyRequired, "topic \"\(topic.name)\" is compacted, and the record has no key; give it one",
+        metadata: ["topic": topic.name])
+    }
     guard record.timestampMs >= 0 else {
       throw Fault(
         .timestampInvalid,

@@ -14,10 +14,21 @@ package struct TopicSettings: Sendable, Hashable {
   package var durability: Durability = .sync
   package var minimumAcks: MinimumAcks = .leader
   package var compressionType: CompressionType = .producer
+  package var cleanupPolicy: CleanupPolicy = .delete
+  package var tombstoneMilliseconds: Int64 = 86_400_000
+  package var minimumDirtyRatio = 0.5
+  package var compactionLagMilliseconds: Int64 = 0
 
   package enum Durability: String, Sendable, CaseIterable { case sync, memory }
   package enum MinimumAcks: String, Sendable, CaseIterable { case none, leader, all }
   package enum CompressionType: String, Sendable, CaseIterable { case producer, none, gzip, lz4, zstd }
+  package enum CleanupPolicy: String, Sendable, CaseIterable {
+    case delete, compact
+    case both = "compact,delete"
+  }
+
+  /// The last record of each key stays; every record needs a key.
+  package var isCompacted: Bool { cleanupPolicy != .delete }
 
   /// One row of the catalogue.
   package struct Definition: Sendable {
@@ -72,7 +83,6 @@ package struct TopicSettings: Sendable, Hashable {
     "name": "not a setting: a topic keeps its name; create another topic",
     "topic.id": "not a setting: a topic keeps its id for its life",
     "replication.factor": "not a setting: a single broker keeps one copy",
-    "cleanup.policy": "not a setting: this version deletes by retention and does not compact",
   ]
 
   /// Every setting with its value as text.
@@ -116,6 +126,22 @@ package struct TopicSettings: Sendable, Hashable {
       "compression.type", \.compressionType,
       "How batches are compressed that the broker builds (Publish), and what SDKs are told to use unless their caller chose; batches that arrive compressed are kept as they are. producer: the client's choice, and none for Publish.",
       effect: "From the next Publish on; SDKs learn of it when they look at the topic again."),
+    choice(
+      "cleanup.policy", \.cleanupPolicy,
+      "How old records go. delete: by retention. compact: the last record of each key stays, older ones of the same key go; every record needs a key. compact,delete: both.",
+      effect: nextUpkeep),
+    integer(
+      "delete.retention.ms", \.tombstoneMilliseconds, "0 to 2^53", { (0...(1 << 53)).contains($0) },
+      "In a compacted topic, how long a tombstone (a key without a value) stays after compaction first passed it, so that a reader who has seen an older value has time to see that it is gone. Milliseconds.",
+      effect: "From the next compaction on; tombstones that one has passed keep their time."),
+    choice(
+      "min.cleanable.dirty.ratio", \.minimumDirtyRatio, "0.0 to 1.0", 0...1,
+      "In a compacted topic, a partition is compacted when this share of its sealed segments' bytes came since the last time. Lower: fewer old records to read. Higher: less writing.",
+      effect: nextUpkeep),
+    integer(
+      "min.compaction.lag.ms", \.compactionLagMilliseconds, "0 to 2^53", { (0...(1 << 53)).contains($0) },
+      "In a compacted topic, records stay at least this long after their append, by the broker's clock. Milliseconds.",
+      effect: nextUpkeep),
   ]
 
   private static let nextUpkeep = "At the next upkeep (`maintenance.ms`), also for what is stored already."
@@ -129,6 +155,22 @@ package struct TopicSettings: Sendable, Hashable {
       name: name, meaning: meaning, allowed: allowed, effect: effect, read: { String($0[keyPath: path]) },
       apply: { settings, text in
         guard let value = Int64(text), valid(value) else { return false }
+        settings[keyPath: path] = value
+        return true
+      })
+  }
+
+  private static func choice(
+    _ name: String, _ path: any WritableKeyPath<TopicSettings, Double> & Sendable, _ allowed: String,
+    _ range: ClosedRange<Double>, _ meaning: String, effect: String
+  ) -> Definition {
+    Definition(
+      name: name, meaning: meaning, allowed: allowed, effect: effect, read: { String($0[keyPath: path]) },
+      apply: { settings, text in
+        // Only what one would write: no exponents, hexadecimals or "nan".
+        guard text.utf8.count <= 10, text.utf8.allSatisfy({ (0x30...0x39).contains($0) || $0 == 0x2e }),
+          let value = Double(text), range.contains(value)
+        else { return false }
         settings[keyPath: path] = value
         return true
       })

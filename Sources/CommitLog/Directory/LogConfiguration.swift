@@ -91,6 +91,17 @@ package struct PartitionSettings: Sendable, Equatable {
   /// Sealed segments are deleted while the partition is larger; nil = no limit.
   package var retentionBytes: Int64?
 
+  /// Retention deletes whole segments; a topic that is only compacted keeps the last value of each key for ever.
+  package var isRetained = true
+  /// The cleaner keeps the last record of each key (Docs/formats/segment.md, ADR 0012).
+  package var isCompacted = false
+  /// The cleaner begins when this share of the sealed bytes was appended since it last passed: 0 ... 1.
+  package var minimumDirtyRatio = 0.5
+  /// A tombstone stays this long after the cleaner first passed it, in milliseconds.
+  package var tombstoneMilliseconds: Int64 = 24 * 3600 * 1000
+  /// Records appended more recently than this are not compacted, in milliseconds.
+  package var compactionLagMilliseconds: Int64 = 0
+
   package static let segmentBytesRange: ClosedRange<Int64> = 64 << 10...1 << 30
 
   package init() {}

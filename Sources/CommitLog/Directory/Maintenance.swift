@@ -111,7 +111,9 @@ struct Maintenance {
   /// segment goes (R34). Only whole sealed segments count (R35).
   private func retention(of log: PartitionLog, now: Int64) -> PendingEntry? {
     let (start, end) = log.store.state.withLock { state -> (Int64?, Int64) in
-      guard let settings = state.settings, state.corruption == nil else { return (nil, 0) }
+      guard let settings = state.settings, settings.isRetained, state.corruption == nil else {
+        return (nil, 0)
+      }
       return (Self.wantedStart(state, settings, now: now), state.durableEnd)
     }
     guard let start, start > log.store.image.retentionTarget,
