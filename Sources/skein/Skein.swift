@@ -22,7 +22,9 @@ struct Skein: AsyncParsableCommand {
       CommandGroup(name: "Records:", subcommands: [ProduceCommand.self, ConsumeCommand.self]),
       CommandGroup(
         name: "Management:",
-        subcommands: [TopicCommand.self, PluginCommand.self, TokenCommand.self, ClusterCommand.self]),
+        subcommands: [
+          TopicCommand.self, GroupCommand.self, PluginCommand.self, TokenCommand.self, ClusterCommand.self,
+        ]),
       CommandGroup(name: "Measurement:", subcommands: [BenchCommand.self]),
       CommandGroup(
         name: "This program:",

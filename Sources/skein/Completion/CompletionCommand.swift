@@ -8,7 +8,7 @@ struct CompletionCommand: ParsableCommand {
       zsh:  skein completion zsh > ~/.zfunc/_skein   (with ~/.zfunc in fpath, before compinit)
       fish: skein completion fish > ~/.config/fish/completions/skein.fish
 
-      Topics are completed by asking the cluster of the context in force, for 2 s at most.
+      Topics, groups and offset stores are completed by asking the cluster of the context in force, for 2 s at most.
       """)
 
   enum Shell: String, ExpressibleByArgument, CaseIterable {

@@ -74,16 +74,33 @@ struct ConnectionOptions: ParsableArguments {
     }
   }
 
-  /// A second question to the broker, only when a topic was not found.
+  /// A second question to the broker, only when a name was not found.
   private func explain(_ error: any Error, _ client: Client) async -> any Error {
-    guard let error = error as? SkeinError, error.reason == Reason.topicNotFound.name,
-      let topic = error.metadata["topic"], let names = try? await client.admin.listTopics().map(\.name)
-    else { return error }
-    guard !names.isEmpty else {
-      return HintedError(
-        error: error, hint: "There is no topic yet; `skein topic create \(topic.displayable)` makes it.")
+    guard let error = error as? SkeinError else { return error }
+    let missing: (name: String, names: [String], ifNone: String)
+    switch error.reason {
+    case Reason.topicNotFound.name:
+      guard let topic = error.metadata["topic"], let names = try? await client.admin.listTopics() else {
+        return error
+      }
+      missing = (
+        topic, names.map(\.name),
+        "There is no topic yet; `skein topic create \(topic.displayable)` makes it."
+      )
+    case Reason.groupNotFound.name:
+      guard let group = error.metadata["group"], let names = try? await client.admin.listGroups() else {
+        return error
+      }
+      missing = (group, names.map(\.name), "There is no group yet; its first member makes it.")
+    case Reason.offsetStoreNotFound.name:
+      guard let store = error.metadata["store"], let names = try? await client.admin.listOffsetStores() else {
+        return error
+      }
+      missing = (store, names.map(\.name), "")
+    default: return error
     }
-    return NearestWord.find(topic, in: names).map {
+    if missing.names.isEmpty { return HintedError(error: error, hint: missing.ifNone) }
+    return NearestWord.find(missing.name, in: missing.names).map {
       HintedError(error: error, hint: "Did you mean `\($0.displayable)`?")
     } ?? error
   }
