@@ -12,8 +12,10 @@ enum DynamicNames {
   /// Contexts by name.
   static let contexts: @Sendable ([String], Int, String) -> [String] = { _, _, _ in ContextStore().names }
 
-  static let topics: Completion = { words, _, _ in await ask(words) { try await $0.listTopics().map(\.name) } }
-  static let groups: Completion = { words, _, _ in await ask(words) { try await $0.listGroups().map(\.name) } }
+  static let topics: Completion = { words, _, _ in await ask(words) { try await $0.listTopics().map(\.name) }
+  }
+  static let groups: Completion = { words, _, _ in await ask(words) { try await $0.listGroups().map(\.name) }
+  }
   static let stores: Completion = { words, _, _ in
     await ask(words) { try await $0.listOffsetStores().map(\.name) }
   }

@@ -106,7 +106,8 @@ extension GroupMemberDescription {
 
   fileprivate var cells: [String] {
     [
-      id, client.isEmpty ? "-" : client, instanceID.isEmpty ? "-" : instanceID, String(assigned.partitionCount),
+      id, client.isEmpty ? "-" : client, instanceID.isEmpty ? "-" : instanceID,
+      String(assigned.partitionCount),
       String(revoking.partitionCount), String(waiting), String(epoch),
       silence.map { "\($0.behind) ago" } ?? "-", isConnected ? "connected" : "away",
     ]

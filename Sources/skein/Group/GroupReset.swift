@@ -47,7 +47,8 @@ struct GroupReset: AsyncParsableCommand {
       for change in changes {
         table.add([
           change.topic, String(change.partition), change.before.map(String.init) ?? "-", String(change.after),
-          change.before == nil ? "-" : (change.moved > 0 ? "+" : "") + String(change.moved), String(change.lag),
+          change.before == nil ? "-" : (change.moved > 0 ? "+" : "") + String(change.moved),
+          String(change.lag),
         ])
       }
       return table.text
