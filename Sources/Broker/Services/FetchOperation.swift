@@ -211,44 +211,14 @@ final class FetchOperation: @unchecked Sendable {
     _ reader: inout BatchReader
   ) {
     for batch in slice.batches {
-      do {
-        try batch.withUnsafeBytes { bytes in
-          let epoch = try BatchHeader(parsing: bytes).leaderEpoch
-          try reader.forEach(bytes) { record in
-            if record.offset >= offset.rawValue {
-              out.records.append(StoredRecord(record, leaderEpoch: epoch))
-            }
-          }
-        }
+      do throws(Fault) {
+        try reader.decode(batch, from: offset, next: slice.next) { out.records.append($0) }
       } catch {
-        let header = try? batch.withUnsafeBytes { try BatchHeader(parsing: $0) }
-        let next = header?.nextOffset ?? slice.next.rawValue
-        out.nextOffset = next
-        out.error =
-          Fault(
-            .batchUndecodable,
-            "a stored batch cannot be decoded (\(error)); next_offset says where to go on",
-            metadata: ["next_offset": String(next)]
-          ).status
+        out.nextOffset = Int64(error.metadata["next_offset"] ?? "") ?? slice.next.rawValue
+        out.error = error.status
         return
       }
     }
-  }
-}
-
-extension StoredRecord {
-  /// A copy of a record of a batch.
-  init(_ record: RecordView, leaderEpoch: Int32) {
-    self.init()
-    offset = record.offset
-    timestampMs = record.timestamp
-    key = record.key.map { SharedBytes(copying: $0) }
-    value = record.value.map { SharedBytes(copying: $0) }
-    headers = record.headers.map { header in
-      Header(
-        name: header.nameText, value: header.value.map { SharedBytes(copying: $0) } ?? .empty)
-    }
-    self.leaderEpoch = leaderEpoch
   }
 }
 
