@@ -42,7 +42,8 @@ final class PartitionCursor: @unchecked Sendable {
 
   convenience init(_ position: ReadPosition) {
     self.init(
-      topicName: position.topicName, key: position.key, offset: position.offset, lastEpoch: position.lastEpoch)
+      topicName: position.topicName, key: position.key, offset: position.offset, lastEpoch: position.lastEpoch
+    )
   }
 
   /// Everything that is there has been sent.

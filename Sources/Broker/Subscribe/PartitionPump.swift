@@ -145,7 +145,8 @@ final class PartitionPump: @unchecked Sendable {
     reservedBytes += UInt64(want)
     let turn = cursor.turn
     let bytes = want
-    context.partitions.shard(of: cursor.key).onLoop { [offset = cursor.offset, lastEpoch = cursor.lastEpoch] shard in
+    context.partitions.shard(of: cursor.key).onLoop {
+      [offset = cursor.offset, lastEpoch = cursor.lastEpoch] shard in
       shard.read(
         cursor.key, from: offset, maxBytes: bytes, lastEpoch: lastEpoch, replyLoop: self.eventLoop
       ) { result in
@@ -251,7 +252,8 @@ final class PartitionPump: @unchecked Sendable {
     enqueue(cursor)
     owner.deliver(
       PumpedBatches(
-        cursor: cursor, batches: isWhole ? slice.batches : Array(slice.batches[..<taken]), base: base, from: from,
+        cursor: cursor, batches: isWhole ? slice.batches : Array(slice.batches[..<taken]), base: base,
+        from: from,
         next: next, highWatermark: slice.highWatermark, logStart: slice.logStart,
         leaderEpoch: slice.leaderEpoch, totalMessages: records, totalBytes: bytes, charge: exact))
     return true

@@ -44,6 +44,8 @@ extension StoredRecord {
 
   /// What it takes in a message, in bytes, about.
   var roughSize: Int {
-    headers.reduce(24 + (key?.count ?? 0) + (value?.count ?? 0)) { $0 + $1.name.utf8.count + $1.value.count + 8 }
+    headers.reduce(24 + (key?.count ?? 0) + (value?.count ?? 0)) {
+      $0 + $1.name.utf8.count + $1.value.count + 8
+    }
   }
 }
