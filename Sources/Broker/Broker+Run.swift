@@ -32,6 +32,13 @@ extension Broker {
         await Scrubbing(context: context, configuration: configuration).run()
       }
       if let authenticator = context.authenticator { group.addTask { await authenticator.run() } }
+      group.addTask { [context] in await context.groups.run() }
+      group.addTask { [context] in
+        let pause = Duration.milliseconds(GroupDirectory.upkeepMilliseconds)
+        while (try? await Task.sleep(for: pause, clock: .continuous)) != nil {
+          await context.groups.upkeep(context.workers)
+        }
+      }
       await context.admin.run()
       group.cancelAll()
     }
@@ -60,6 +67,7 @@ extension Broker {
     await operations.close()
     context.admin.finish()
     await context.plugins.close()
+    await context.groups.stop()
     await context.workers.stop()
     await store.close()
     try? await group.shutdownGracefully()
@@ -71,6 +79,7 @@ extension Broker {
   package func kill() async {
     context.health.enter(.failed)
     context.partitioning.stop()
+    await context.groups.stop()
     await context.workers.abandon()
     await server.close()
     await tokenListener?.server.close()

@@ -120,6 +120,8 @@ extension Broker {
         id: listener.authenticator, address: hostPort(listener.host, listener.port), registry: tokens,
         source: configuration.authenticatorSource ?? plugins, time: time, metrics: metrics, logger: logger)
     }
+    let groups = GroupDirectory(
+      configuration: configuration.groups, registry: registry, time: time, logger: logger)
     let context = BrokerContext(
       identity: BrokerIdentity(
         clusterID: configuration.clusterID, brokerID: configuration.brokerID, version: version,
@@ -136,7 +138,8 @@ extension Broker {
       partitioning: Partitioning(
         source: configuration.partitionerSource ?? plugins, time: time, logger: logger),
       partitionerWatchMilliseconds: configuration.partitionerWatchMilliseconds,
-      tokens: tokens, authenticator: authenticator)
+      tokens: tokens, authenticator: authenticator, groups: groups,
+      groupOffsets: GroupOffsets(groups: groups))
     registry.watch { topic, _ in context.feed.changed(topic) }
     if let listener = configuration.tokenListener {
       let user = "listener \(hostPort(listener.host, listener.port))"
@@ -147,6 +150,7 @@ extension Broker {
     try await context.producerIDs.fetchBlock()
     try await restore(topics, deleted: deleted, context)
     await context.restorePartitioners(topics)
+    try await groups.open(context)
 
     let router = Router(
       context: context, health: HealthService(health: health, services: Router.services))

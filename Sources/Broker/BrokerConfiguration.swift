@@ -1,3 +1,4 @@
+package import GroupCoordination
 package import Transport
 
 /// Everything that a broker can be told, with its defaults. One adapter in `skeind` fills it from
@@ -48,6 +49,8 @@ package struct BrokerConfiguration: Sendable {
   package var scrubBytesPerSecond = 4 << 20
   /// Milliseconds from the beginning of one such round to the next.
   package var scrubIntervalMilliseconds: Int64 = 86_400_000
+  /// Consumer groups: limits, and times in milliseconds.
+  package var groups = GroupConfiguration()
   /// Where callers with bearer tokens connect; nil: nowhere.
   package var tokenListener: TokenListenerConfiguration?
   /// Where its authenticator comes from instead of the plug-in manager, for tests.

@@ -11,6 +11,8 @@ package struct GroupLimits: Sendable, Equatable {
   package static let labelBytes = 128
   /// Bytes of metadata with one committed offset. More: the item gets INVALID_REQUEST.
   package static let metadataBytes = 4096
+  /// Of all offsets of one commit or reset together: they are one batch. More: INVALID_REQUEST.
+  package static let metadataBytesPerRequest = 2 << 20
   /// Offsets in one commit or reset. More: INVALID_REQUEST.
   package static let offsetsPerRequest = 10_000
   /// Tombstones in one round of expiry; the rest goes in the next one.
@@ -31,6 +33,9 @@ package struct GroupLimits: Sendable, Equatable {
   package var subscribedPatterns = 16
   /// Partitions of all topics of one group. More: the new topics are not taken, the group goes on with the old.
   package var partitions = 20_000
+  /// Bytes of the names of all topics of one group, and of what its patterns match: they are one record. More: as
+  /// above.
+  package var topicBytes = 4 << 20
   /// Committed offsets of one group. More: the item gets GROUP_LIMIT.
   package var offsets = 20_000
   /// Answers that wait for durability. More: requests are refused with OVERLOADED before they are looked at.

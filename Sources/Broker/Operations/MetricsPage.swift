@@ -111,7 +111,8 @@ struct MetricsPage {
 
   private mutating func addPartitions(_ context: BrokerContext) async throws {
     var rows: [(labels: [(String, String)], state: PartitionFacts)] = []
-    for topic in context.registry.all.sorted(by: { $0.name < $1.name }).prefix(Self.maximumTopics) {
+    let topics = context.registry.all.filter { $0.tenant != .system }
+    for topic in topics.sorted(by: { $0.name < $1.name }).prefix(Self.maximumTopics) {
       guard topic.partitions <= 1_000, rows.count < 10_000 else { continue }
       for state in try await context.partitionStates(of: topic, Array(0..<topic.partitions)) {
         rows.append(

@@ -11,7 +11,7 @@ extension BrokerContext {
   }
 
   func users(of builtIn: BuiltInPartitioner) -> [String] {
-    registry.all.filter { $0.builtIn == builtIn }.map { "topic \($0.name)" }.sorted()
+    registry.all.filter { $0.tenant != .system && $0.builtIn == builtIn }.map { "topic \($0.name)" }.sorted()
   }
 
   func summary(of builtIn: BuiltInPartitioner) -> PluginSummary {

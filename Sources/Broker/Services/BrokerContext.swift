@@ -33,6 +33,9 @@ final class BrokerContext: Sendable {
   let tokens: TokenRegistry
   /// Of the token listener; nil: there is none.
   let authenticator: TokenAuthenticator?
+  /// The coordinators of consumer groups, and where the groups' offsets are.
+  let groups: GroupDirectory
+  let groupOffsets: GroupOffsets
 
   init(
     identity: BrokerIdentity, limits: BrokerLimits, registry: TopicRegistry,
@@ -40,7 +43,8 @@ final class BrokerContext: Sendable {
     metrics: BrokerMetrics, readBudget: MemoryBudget, health: HealthState, time: any TimeSource,
     logger: Logger, budget: MemoryBudget, logPath: String, feed: ClusterFeed, drain: DrainSwitch,
     plugins: PluginManager, partitioning: Partitioning, partitionerWatchMilliseconds: Int64,
-    tokens: TokenRegistry, authenticator: TokenAuthenticator?
+    tokens: TokenRegistry, authenticator: TokenAuthenticator?, groups: GroupDirectory,
+    groupOffsets: GroupOffsets
   ) {
     self.identity = identity
     self.limits = limits
@@ -63,6 +67,8 @@ final class BrokerContext: Sendable {
     self.partitionerWatchMilliseconds = partitionerWatchMilliseconds
     self.tokens = tokens
     self.authenticator = authenticator
+    self.groups = groups
+    self.groupOffsets = groupOffsets
   }
 }
 

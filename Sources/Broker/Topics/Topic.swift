@@ -113,6 +113,8 @@ extension Topic {
 package struct TenantName: RawRepresentable, Sendable, Hashable, Comparable {
   package let rawValue: String
   package init(rawValue: String) { self.rawValue = rawValue }
+  /// The broker's own: no credential names it, so that nobody reads, writes or deletes what is in it.
+  package static let system = TenantName(rawValue: "system")
   package static let `default` = TenantName(rawValue: "default")
   package static func < (a: TenantName, b: TenantName) -> Bool { a.rawValue < b.rawValue }
 }

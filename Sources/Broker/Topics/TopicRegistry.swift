@@ -35,9 +35,9 @@ final class TopicRegistry: Sendable {
   private let random: any RandomSource
   private let state = Mutex(State())
   private let lanes = TopicLanes()
-  /// Told of every published change; set once, before changes begin.
-  private let watcher = Mutex(Watcher())
-  private struct Watcher: Sendable { var changed: @Sendable (Topic, _ deleted: Bool) -> Void = { _, _ in } }
+  /// Told of every published change; set before changes begin.
+  private let watchers = Mutex<[Watcher]>([])
+  private struct Watcher: Sendable { let changed: @Sendable (Topic, _ deleted: Bool) -> Void }
 
   init(
     store: any MetadataStore, keys: MetadataKeys, maximumPartitions: Int, time: any TimeSource,
@@ -150,7 +150,7 @@ final class TopicRegistry: Sendable {
 
   /// Who is told of every published change, on the changing task.
   func watch(_ changed: @escaping @Sendable (Topic, _ deleted: Bool) -> Void) {
-    watcher.withLock { $0.changed = changed }
+    watchers.withLock { $0.append(Watcher(changed: changed)) }
   }
 
   /// Commits a new topic. Throws `TOPIC_EXISTS`, `TOPIC_LIMIT`, `METADATA_UNAVAILABLE`.
@@ -158,7 +158,7 @@ final class TopicRegistry: Sendable {
     _ name: String, tenant: TenantName, first: TopicGeneration, settings: TopicSettings,
     explicit: [String: String]
   ) async throws -> Topic {
-    try checkLimits(topics: 1, partitions: Int(first.partitions))
+    if tenant != .system { try checkLimits(topics: 1, partitions: Int(first.partitions)) }
     let topic = Topic(
       id: random.topicID(), tenant: tenant, name: name, current: first, settings: settings,
       explicitSettings: explicit, createdMilliseconds: first.sinceMilliseconds, revision: 0)
@@ -204,7 +204,7 @@ final class TopicRegistry: Sendable {
   /// Makes a committed topic visible to lookups.
   func publish(_ topic: Topic) {
     state.withLock { Self.insert(topic, into: &$0) }
-    watcher.withLock { $0 }.changed(topic, false)
+    for watcher in watchers.withLock({ $0 }) { watcher.changed(topic, false) }
   }
 
   /// Commits the end of a topic; its files are removed by the caller, who then calls `forget`.
@@ -218,12 +218,14 @@ final class TopicRegistry: Sendable {
     guard result.succeeded else { throw Self.conflict(topic) }
     state.withLock { state in
       if let known = state.topics[tenant]?.removeValue(forKey: name) {
-        state.topicCount -= 1
         state.sortedNames[tenant] = nil
-        state.partitionCount -= Int(known.partitions)
+        if tenant != .system {
+          state.topicCount -= 1
+          state.partitionCount -= Int(known.partitions)
+        }
       }
     }
-    watcher.withLock { $0 }.changed(topic, true)
+    for watcher in watchers.withLock({ $0 }) { watcher.changed(topic, true) }
     return topic
   }
 
@@ -270,10 +272,10 @@ final class TopicRegistry: Sendable {
 
   private static func insert(_ topic: Topic, into state: inout State) {
     let known = state.topics[topic.tenant, default: [:]].updateValue(topic, forKey: topic.name)
-    if known == nil {
-      state.topicCount += 1
-      state.sortedNames[topic.tenant] = nil
-    }
+    if known == nil { state.sortedNames[topic.tenant] = nil }
+    // What the broker keeps for itself does not count against what users may have.
+    guard topic.tenant != .system else { return }
+    if known == nil { state.topicCount += 1 }
     state.partitionCount += Int(topic.partitions) - Int(known?.partitions ?? 0)
   }
 

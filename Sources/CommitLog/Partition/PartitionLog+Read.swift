@@ -83,17 +83,19 @@ extension PartitionLog {
     case onDisk
   }
 
-  private func rangeFault(_ offset: Offset) -> Fault {
+  private func rangeFault(_ offset: Offset) -> Fault { rangeFault(offset, logStart, highWatermark) }
+
+  func rangeFault(_ offset: Offset, _ start: Offset, _ end: Offset) -> Fault {
     Fault(
       .offsetOutOfRange,
-      "offset \(offset) of partition \(key.partition) is not in \(logStart) ... \(highWatermark)",
+      "offset \(offset) of partition \(key.partition) is not in \(start) ... \(end)",
       metadata: [
-        "partition": String(key.partition), "offset": "\(offset)", "log_start_offset": "\(logStart)",
-        "high_watermark": "\(highWatermark)",
+        "partition": String(key.partition), "offset": "\(offset)", "log_start_offset": "\(start)",
+        "high_watermark": "\(end)",
       ])
   }
 
-  private func truncatedFault(_ offset: Offset, _ epoch: LeaderEpoch, _ end: Int64) -> Fault {
+  func truncatedFault(_ offset: Offset, _ epoch: LeaderEpoch, _ end: Int64) -> Fault {
     Fault(
       .logTruncated,
       "offset \(offset) of partition \(key.partition) was read under epoch \(epoch), whose records now end at \(end)",

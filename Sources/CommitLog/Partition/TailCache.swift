@@ -38,6 +38,8 @@ struct TailCache: Sendable {
 
   /// Offset from which reads are served from memory; nil when nothing is cached.
   var start: Int64? { entries.first?.base }
+  /// The log's end; nil when nothing is cached.
+  var end: Int64? { entries.last?.end }
   var hasUnwritten: Bool { written < entries.count }
 
   /// Bytes that are not in a segment yet.

@@ -220,7 +220,11 @@ extension GroupCoordinator {
       && topics.patterns.keys.allSatisfy { $0.utf8.count <= GroupLimits.patternBytes }
       && Set(topics.patterns.values.joined()).isSubset(of: names)
     guard isSound else { return Fault(.invalidRequest, "the resolved topics contradict themselves") }
-    guard topics.partitionCount > limits.partitions else { return nil }
-    return limit("partitions of its topics", topics.partitionCount, limits.partitions, key)
+    if topics.partitionCount > limits.partitions {
+      return limit("partitions of its topics", topics.partitionCount, limits.partitions, key)
+    }
+    let bytes = topics.nameBytes
+    guard bytes > limits.topicBytes else { return nil }
+    return limit("bytes of the names of its topics, and of what its patterns match", bytes, limits.topicBytes, key)
   }
 }

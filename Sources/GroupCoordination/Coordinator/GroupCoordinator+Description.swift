@@ -19,9 +19,15 @@ extension GroupCoordinator {
   }
 
   /// The groups of one tenant, and nobody else's.
-  func list(_ tenant: String) -> [GroupSummary] {
-    table.groups.filter { $0.key.tenant == tenant }.sorted { $0.key < $1.key }.map { key, group in
-      GroupSummary(key: key, phase: phase(of: group), members: group.members.count, epoch: group.value.epoch)
+  func list(_ tenant: String, after: String, prefix: String, limit: Int) -> [GroupSummary] {
+    let keys = table.groups.keys.filter {
+      $0.tenant == tenant && $0.name > after && (prefix.isEmpty || $0.name.hasPrefix(prefix))
+    }
+    return keys.sorted().prefix(max(limit, 0)).compactMap { key in
+      table.groups[key].map { group in
+        GroupSummary(
+          key: key, phase: phase(of: group), members: group.members.count, epoch: group.value.epoch)
+      }
     }
   }
 

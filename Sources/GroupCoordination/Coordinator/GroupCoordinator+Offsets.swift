@@ -6,9 +6,13 @@ internal import SkeinCore
 extension GroupCoordinator {
   // MARK: Commit
 
-  mutating func commit(_ request: CommitRequest, _ turn: inout Turn) throws(Fault) -> GroupReply {
+  /// - Parameter storing: whether the offsets are kept here; else they are only judged.
+  mutating func commit(
+    _ request: CommitRequest, storing: Bool, _ turn: inout Turn
+  ) throws(Fault) -> GroupReply {
     let key = request.group
     try checkCount(request.offsets.count, "offsets")
+    try checkMetadata(request.offsets)
     let assignment: MemberAssignment?
     if let (id, epoch) = request.member {
       if configuration.breakages.contains(.commitInAnyEpoch), let known = table.groups[key]?.members[id] {
@@ -26,7 +30,12 @@ extension GroupCoordinator {
         if let assignment, let (_, epoch) = request.member {
           try check(offset.partition, in: assignment, epoch: epoch, key)
         }
-        try store(offset, in: key, &turn)
+        if storing {
+          try store(offset, in: key, &turn)
+        } else {
+          try check(offset)
+          if assignment == nil { try createForOffsets(key, &turn) }
+        }
         results.append(nil)
       } catch {
         results.append(error)
@@ -111,6 +120,18 @@ extension GroupCoordinator {
       violations: [.init(field: field, description: "at most \(GroupLimits.offsetsPerRequest) at once")])
   }
 
+  private func checkMetadata(_ offsets: [OffsetCommit]) throws(Fault) {
+    let bytes = offsets.reduce(0) { $0 + $1.metadata.utf8.count }
+    guard bytes > GroupLimits.metadataBytesPerRequest else { return }
+    throw Fault(
+      .invalidRequest, "the metadata of the offsets has \(bytes) bytes",
+      violations: [
+        .init(
+          field: "metadata",
+          description: "has at most \(GroupLimits.metadataBytesPerRequest) bytes in one request")
+      ])
+  }
+
   private func checkNoMembers(_ key: GroupKey) throws(Fault) {
     guard let count = table.groups[key]?.members.count, count > 0 else { return }
     throw Fault(
@@ -152,6 +173,7 @@ extension GroupCoordinator {
     _ key: GroupKey, _ offsets: [OffsetCommit], _ dryRun: Bool, _ turn: inout Turn
   ) throws(Fault) -> GroupReply {
     try checkCount(offsets.count, "offsets")
+    try checkMetadata(offsets)
     try checkNoMembers(key)
     for offset in offsets { try check(offset) }
     let known = table.groups[key]?.offsets ?? [:]

@@ -28,9 +28,13 @@ package enum GroupRequest: Sendable {
   case heartbeat(Heartbeat, SessionID)
   case leave(LeaveRequest)
   case commit(CommitRequest)
+  /// Says what `commit` would of members, epochs and values, and writes no offset: they are kept in a store
+  /// elsewhere. Without a member the group is created, so that it is known here. Answered like a commit.
+  case checkCommit(CommitRequest)
   case fetchOffsets(FetchOffsetsRequest)
   case describe(GroupKey)
-  case list(tenant: String)
+  /// Groups of one tenant in the order of their names: those behind `after` that begin with `prefix`, at most `limit`.
+  case list(tenant: String, after: String = "", prefix: String = "", limit: Int = .max)
   /// Sets positions without regard to where they stood; only while the group has no member (G16).
   case resetOffsets(GroupKey, [OffsetCommit], dryRun: Bool)
   case deleteOffsets(GroupKey, [TopicPartition])

@@ -73,6 +73,16 @@ package struct GroupTopics: Sendable, Hashable {
     self.patterns = patterns.mapValues { $0.sorted() }
   }
 
+  /// What the names, places and matches take in the record, about.
+  var nameBytes: Int {
+    topics.reduce(0) { sum, topic in
+      sum + topic.name.utf8.count + 32 + topic.places.reduce(0) { $0 + $1.utf8.count + 2 }
+    }
+      + patterns.reduce(0) { sum, match in
+        sum + match.key.utf8.count + match.value.reduce(8) { $0 + $1.utf8.count + 2 }
+      }
+  }
+
   package var partitionCount: Int { topics.reduce(0) { $0 + Int(max($1.partitions, 0)) } }
 }
 
