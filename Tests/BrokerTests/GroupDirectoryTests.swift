@@ -27,7 +27,9 @@ final class RecordingSink: MemberSink {
   }
 
   /// The first assignment that satisfies `condition`; nil after 10 s.
-  func assignment(where condition: (AssignmentMessage) -> Bool = { _ in true }) async throws -> AssignmentMessage? {
+  func assignment(where condition: (AssignmentMessage) -> Bool = { _ in true }) async throws
+    -> AssignmentMessage?
+  {
     for _ in 0..<1_000 {
       if let found = assignments.first(where: condition) { return found }
       try await Task.sleep(for: .milliseconds(10))
@@ -44,7 +46,8 @@ final class RecordingSink: MemberSink {
         group: key, member: nil, offsets: [OffsetCommit(partition: partition, offset: Offset(offset))]))
   }
 
-  private func fetch(_ key: GroupKey, from test: TestBroker) async throws -> [TopicPartition: CommittedOffset] {
+  private func fetch(_ key: GroupKey, from test: TestBroker) async throws -> [TopicPartition: CommittedOffset]
+  {
     let reply = try await test.broker.context.groups.ask(
       .fetchOffsets(GroupCoordination.FetchOffsetsRequest(group: key)), of: key)
     guard case .offsets(let offsets) = reply else { return [:] }

@@ -225,6 +225,7 @@ extension GroupCoordinator {
     }
     let bytes = topics.nameBytes
     guard bytes > limits.topicBytes else { return nil }
-    return limit("bytes of the names of its topics, and of what its patterns match", bytes, limits.topicBytes, key)
+    return limit(
+      "bytes of the names of its topics, and of what its patterns match", bytes, limits.topicBytes, key)
   }
 }

@@ -18,7 +18,8 @@ extension CoordinatorHost {
   /// On the loop.
   var facts: CoordinatorFacts {
     var facts = CoordinatorFacts(
-      partition: key.partition, isActive: false, fault: nil, groups: 0, members: 0, offsets: 0, counts: counts)
+      partition: key.partition, isActive: false, fault: nil, groups: 0, members: 0, offsets: 0, counts: counts
+    )
     switch phase {
     case .active: facts.isActive = true
     case .failed(let fault): facts.fault = fault

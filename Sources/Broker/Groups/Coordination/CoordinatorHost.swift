@@ -122,7 +122,8 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
     }
     if appends.heldBytes > GroupAppender.maximumHeldBytes {
       return Fault(
-        .overloaded, "\(appends.heldBytes) bytes of the group coordinator wait for the log; retry after 100 ms",
+        .overloaded,
+        "\(appends.heldBytes) bytes of the group coordinator wait for the log; retry after 100 ms",
         retryAfterMilliseconds: 100)
     }
     switch request {

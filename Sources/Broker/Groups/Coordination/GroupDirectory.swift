@@ -144,7 +144,9 @@ final class GroupDirectory: Sendable {
     return await withTaskGroup { group in
       for host in hosts {
         group.addTask { () async -> Result<GroupReply, Fault> in
-          do throws(Fault) { return .success(try await self.ask(host, request)) } catch { return .failure(error) }
+          do throws(Fault) { return .success(try await self.ask(host, request)) } catch {
+            return .failure(error)
+          }
         }
       }
       var results: [Result<GroupReply, Fault>] = []

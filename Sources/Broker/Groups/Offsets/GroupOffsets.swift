@@ -19,7 +19,10 @@ final class GroupOffsets: Sendable {
     _ answer: @escaping @Sendable (Result<[Fault?], Fault>) -> Void
   ) {
     groups.ask(.commit(request), of: request.group, on: loop) { result in
-      answer(result.flatMap { if case .committed(let results) = $0 { .success(results) } else { .failure(Self.unexpected) } })
+      answer(
+        result.flatMap {
+          if case .committed(let results) = $0 { .success(results) } else { .failure(Self.unexpected) }
+        })
     }
   }
 
@@ -28,7 +31,10 @@ final class GroupOffsets: Sendable {
     _ answer: @escaping @Sendable (Result<[TopicPartition: CommittedOffset], Fault>) -> Void
   ) {
     groups.ask(.fetchOffsets(request), of: request.group, on: loop) { result in
-      answer(result.flatMap { if case .offsets(let found) = $0 { .success(found) } else { .failure(Self.unexpected) } })
+      answer(
+        result.flatMap {
+          if case .offsets(let found) = $0 { .success(found) } else { .failure(Self.unexpected) }
+        })
     }
   }
 
@@ -36,7 +42,8 @@ final class GroupOffsets: Sendable {
   func reset(
     _ key: GroupKey, _ offsets: [OffsetCommit], dryRun: Bool
   ) async throws(Fault) -> [(partition: TopicPartition, before: Offset?, after: Offset)] {
-    guard case .reset(let changes) = try await groups.ask(.resetOffsets(key, offsets, dryRun: dryRun), of: key)
+    guard
+      case .reset(let changes) = try await groups.ask(.resetOffsets(key, offsets, dryRun: dryRun), of: key)
     else { throw Self.unexpected }
     return changes
   }
@@ -72,5 +79,6 @@ final class GroupOffsets: Sendable {
   /// False while the group's store does not answer.
   func isAvailable(_ key: GroupKey) -> Bool { true }
 
-  private static let unexpected = Fault(.internalError, "the group coordinator gave another answer than was asked for")
+  private static let unexpected = Fault(
+    .internalError, "the group coordinator gave another answer than was asked for")
 }

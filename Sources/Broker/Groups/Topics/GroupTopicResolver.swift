@@ -168,11 +168,14 @@ final class GroupTopicResolver: Sendable {
         }
       }
       if time.monotonicNanoseconds > until { return abandon(text, tenant, "it takes too long", found) }
-      if found.count > Self.maximumMatches { return abandon(text, tenant, "it matches too many topics", found) }
+      if found.count > Self.maximumMatches {
+        return abandon(text, tenant, "it matches too many topics", found)
+      }
     }
   }
 
-  private func abandon(_ pattern: String, _ tenant: TenantName, _ why: String, _ found: [String]) -> [String] {
+  private func abandon(_ pattern: String, _ tenant: TenantName, _ why: String, _ found: [String]) -> [String]
+  {
     abandoned.add(1)
     logger.warning(
       "a pattern of a group is given up; it stands for what was found so far",

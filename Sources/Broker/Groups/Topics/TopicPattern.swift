@@ -30,7 +30,8 @@ final class TopicPattern: @unchecked Sendable {
   init(_ text: String) throws(Fault) {
     let bytes = Array(text.utf8)
     guard (1...GroupLimits.patternBytes).contains(bytes.count) else {
-      throw Self.invalid(text, at: 0, "it has \(bytes.count) bytes; 1 to \(GroupLimits.patternBytes) are allowed")
+      throw Self.invalid(
+        text, at: 0, "it has \(bytes.count) bytes; 1 to \(GroupLimits.patternBytes) are allowed")
     }
     guard let compiling = pcre2_compile_context_create_8(nil), let context = pcre2_match_context_create_8(nil)
     else { throw Fault(.overloaded, "there is no memory for a pattern", retryAfterMilliseconds: 1_000) }
