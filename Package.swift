@@ -215,6 +215,14 @@ let tests: [Target] = [
     dependencies: [
       "SkeinCore", "PluginPackage", "PluginHost", .product(name: "Logging", package: "swift-log"),
     ] + nio, path: "Tests/PluginBench", swiftSettings: strict),
+  // The suite of offset stores, and a load on one, from the command line: Tests/stores uses it with real servers.
+  .executableTarget(
+    name: "StoreDriver",
+    dependencies: [
+      "SkeinCore", "DiskIO", "GroupCoordination", "OffsetStorage", "PluginHost", "PluginPackage",
+      .product(name: "Logging", package: "swift-log"),
+      .product(name: "ArgumentParser", package: "swift-argument-parser"),
+    ] + nio, path: "Tests/StoreDriver", swiftSettings: strict),
   .testTarget(name: "ArchitectureTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(name: "SkeinCoreTests", dependencies: ["SkeinCore"], swiftSettings: strict),
   .testTarget(

@@ -88,6 +88,12 @@ static const char *const readable[] = {
     "/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/dev/null", "/dev/zero",
     "/dev/urandom",   "/proc/self",       "/sys/devices/system/cpu", NULL};
 
+/// What resolves a name and checks a server's certificate; for children with sockets.
+static const char *const readable_with_network[] = {
+    "/etc/hosts",    "/etc/resolv.conf", "/run/systemd/resolve",    "/etc/nsswitch.conf", "/etc/host.conf",
+    "/etc/gai.conf", "/etc/services",    "/etc/ssl",                "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates", NULL};
+
 static int restrict_files(const skein_sandbox *s, int *version, char *why, size_t size) {
   long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
   *version = abi < 0 ? 0 : (int)abi;
@@ -104,6 +110,8 @@ static int restrict_files(const skein_sandbox *s, int *version, char *why, size_
   if (ruleset < 0) return failed(why, size, "landlock_create_ruleset");
   int code = 0;
   for (const char *const *p = readable; *p && code == 0; p++) code = allow(ruleset, *p, reading);
+  for (const char *const *p = readable_with_network; s->network && *p && code == 0; p++)
+    code = allow(ruleset, *p, reading);
   for (const char *const *p = s->paths; p && *p && code == 0; p++) code = allow(ruleset, *p, reading);
   // libdispatch, which every task of Swift runs on, reads /proc/<thread>/stat of its own threads, and traps when it
   // cannot. Threads come later than this rule, so it is for all of /proc. Memory and descriptors of other processes

@@ -140,6 +140,13 @@ enum ModuleTable {
       uses: ["SkeinCore", "PluginPackage", "PluginHost", "Logging"] + nio,
       toolchain: ["Foundation", "Glibc", "Dispatch"]),
 
+    // The suite of offset stores from the command line.
+    "StoreDriver": ModuleRow(
+      uses: [
+        "SkeinCore", "DiskIO", "GroupCoordination", "OffsetStorage", "PluginHost", "PluginPackage", "Logging",
+        "ArgumentParser",
+      ] + nio, toolchain: ["Foundation", "Dispatch", "Synchronization"]),
+
     // Both ends of the gRPC conformance table.
     "ConformancePeer": ModuleRow(
       uses: ["SkeinCore", "Transport"] + nio, toolchain: ["Glibc", "Synchronization"]),

@@ -1,7 +1,7 @@
 import CSQLite
 import CSQLiteShims
-import CommitLog
-import SkeinCore
+package import CommitLog
+package import SkeinCore
 
 /// An SQLite VFS over a `Disk`: the one place where SQLite's file calls become ours.
 ///
@@ -11,13 +11,13 @@ import SkeinCore
 /// - A created file's name is made durable with the first sync of the file, as SQLite expects (B19).
 /// - After a sync failed, or a read or write met an I/O error, every further call fails (R56): SQLite
 ///   itself would go on, and ignores failed syncs of its checkpoints.
-final class DiskVFS {
+package final class DiskVFS {
   /// `skein_vfs` keeps this pointer; it is the box of `shared`, released in deinit.
   private let context: Unmanaged<Shared>
   private let handle: OpaquePointer
   private let shared: Shared
 
-  init(disk: any Disk, time: any TimeSource, random: any RandomSource) throws(MetadataError) {
+  package init(disk: any Disk, time: any TimeSource, random: any RandomSource) throws(MetadataError) {
     shared = Shared(disk: disk, time: time, random: random)
     context = .passRetained(shared)
     var callbacks = Self.callbacks
@@ -43,7 +43,7 @@ final class DiskVFS {
   }
 
   /// Set once a sync failed or bytes could not be read or written; then every file call fails.
-  var isFailed: Bool {
+  package var isFailed: Bool {
     get { shared.isFailed }
     set { shared.isFailed = newValue }
   }

@@ -4,7 +4,7 @@ import CSQLite
 ///
 /// Use: `bind` in order, `step` while it returns true, then `reset`, which `prepare` also does. Bound
 /// bytes are copied by SQLite. Threading: as its connection.
-final class SQLiteStatement {
+package final class SQLiteStatement {
   private let handle: OpaquePointer
   private unowned let connection: SQLiteConnection
 
@@ -15,13 +15,13 @@ final class SQLiteStatement {
 
   deinit { sqlite3_finalize(handle) }
 
-  enum Value {
+  package enum Value {
     case integer(Int64)
     case blob([UInt8])
   }
 
   @discardableResult
-  func bind(_ values: Value...) throws(MetadataError) -> SQLiteStatement {
+  package func bind(_ values: Value...) throws(MetadataError) -> SQLiteStatement {
     for (index, value) in values.enumerated() {
       let code: Int32 =
         switch value {
@@ -43,7 +43,7 @@ final class SQLiteStatement {
   }
 
   /// Goes to the next row; false at the end.
-  func step() throws(MetadataError) -> Bool {
+  package func step() throws(MetadataError) -> Bool {
     switch sqlite3_step(handle) {
     case SQLITE_ROW: return true
     case SQLITE_DONE: return false
@@ -52,19 +52,19 @@ final class SQLiteStatement {
   }
 
   /// Runs a statement that returns no rows.
-  func run() throws(MetadataError) {
+  package func run() throws(MetadataError) {
     while try step() {}
     reset()
   }
 
-  func reset() {
+  package func reset() {
     // Its result repeats that of the last step, which was looked at there.
     sqlite3_reset(handle)
   }
 
-  func integer(_ column: Int32) -> Int64 { sqlite3_column_int64(handle, column) }
+  package func integer(_ column: Int32) -> Int64 { sqlite3_column_int64(handle, column) }
 
-  func blob(_ column: Int32) -> [UInt8] {
+  package func blob(_ column: Int32) -> [UInt8] {
     let count = Int(sqlite3_column_bytes(handle, column))
     guard count > 0, let base = sqlite3_column_blob(handle, column) else { return [] }
     return Array(UnsafeRawBufferPointer(start: base, count: count))

@@ -5,20 +5,23 @@ import Synchronization
 /// submission, behind async calls.
 ///
 /// `@unchecked Sendable`: `state` is read and written by jobs of `pool` only, which has one thread.
-final class SerialWorker<State>: @unchecked Sendable {
+package final class SerialWorker<State>: @unchecked Sendable {
   private let pool = NIOThreadPool(numberOfThreads: 1)
   private var state: State?
   private let queued = Atomic<Int>(0)
   private let limit: Int
+  /// What its refusals call it.
+  private let subject: String
 
   /// - Parameter limit: calls of `perform` that may wait at once; more are refused with `.overloaded`.
-  init(limit: Int) {
+  package init(limit: Int, subject: String = "the metadata store") {
     self.limit = limit
+    self.subject = subject
     pool.start()
   }
 
   /// Sets the state that later calls work on; on the worker's thread.
-  func start(_ make: @escaping @Sendable () throws(MetadataError) -> State) async throws(MetadataError) {
+  package func start(_ make: @escaping @Sendable () throws(MetadataError) -> State) async throws(MetadataError) {
     let result: Result<Void, MetadataError> = await withCheckedContinuation { continuation in
       submit { worker in
         guard let worker else { return continuation.resume(returning: .failure(.closed)) }
@@ -33,13 +36,13 @@ final class SerialWorker<State>: @unchecked Sendable {
 
   /// Runs `body` on the state and answers with what it returns or throws. A call that was accepted
   /// runs even if its task is cancelled.
-  func perform<R: Sendable>(
+  package func perform<R: Sendable>(
     _ body: @escaping @Sendable (State) throws(MetadataError) -> R
   ) async throws(MetadataError) -> R {
     let position = queued.add(1, ordering: .relaxed).newValue
     defer { queued.subtract(1, ordering: .relaxed) }
     guard position <= limit else {
-      throw MetadataError(.overloaded, "\(limit) calls already wait for the metadata store")
+      throw MetadataError(.overloaded, "\(limit) calls already wait for \(subject)")
     }
     let result: Result<R, MetadataError> = await withCheckedContinuation { continuation in
       enqueue { state in
@@ -53,12 +56,12 @@ final class SerialWorker<State>: @unchecked Sendable {
   }
 
   /// Runs `body` later on the worker's thread, with nil once the worker is closed.
-  func enqueue(_ body: @escaping @Sendable (State?) -> Void) {
+  package func enqueue(_ body: @escaping @Sendable (State?) -> Void) {
     submit { body($0?.state) }
   }
 
   /// Runs `last` on the state, drops it and ends the thread. Jobs that come later see nil.
-  func close(_ last: @escaping @Sendable (State) -> Void) async {
+  package func close(_ last: @escaping @Sendable (State) -> Void) async {
     await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
       submit { worker in
         if let state = worker?.state { last(state) }
