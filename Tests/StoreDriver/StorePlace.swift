@@ -45,9 +45,17 @@ struct StorePlace: ParsableArguments {
     let deadline = deadline
     return OpenedStores(
       open: {
-        PluginOffsetStore(
-          name: "driver", instance: try await host.offsetStore(artifact, config: json, usedBy: "store-driver"),
-          loop: group.next(), deadline: .milliseconds(deadline))
+        // The child of an instance that was just closed may still be ending.
+        for _ in 0..<100 {
+          do {
+            return PluginOffsetStore(
+              name: "driver", instance: try await host.offsetStore(artifact, config: json, usedBy: "driver"),
+              loop: group.next(), deadline: .milliseconds(deadline))
+          } catch where error.reason == .pluginFault && error.retryAfterMilliseconds != nil {
+            try await Task.sleep(for: .milliseconds(50))
+          }
+        }
+        throw Fault(.pluginFault, "the plug-in could not be started for 5 s")
       },
       close: {
         await host.close()

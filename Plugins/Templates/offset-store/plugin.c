@@ -143,7 +143,10 @@ static skein_status store_all(instance *self, Skein__Plugin__V1__CommitOffsets *
   for (size_t i = 0; i < count; i++) {
     const stored_offset *offset = request->offsets[i];
     const size_t at = find(self, request->tenant, request->group, offset->topic_id, offset->partition, &found);
-    if (found && self->rows[at].offset->member_epoch > request->member_epoch) return SKEIN_DENIED;
+    if (!found || request->member_epoch == 0) continue; /* 0: of nobody, taken whatever is stored */
+    const stored_offset *had = self->rows[at].offset;
+    if (had->member_epoch > request->member_epoch) return SKEIN_DENIED; /* a newer member has it */
+    if (had->member_epoch == request->member_epoch && had->offset > offset->offset) return SKEIN_DENIED;
   }
   row *made = calloc(count + 1, sizeof *made);
   int ok = made != NULL && has_room(self, count);
@@ -189,13 +192,58 @@ static void commit(void *raw, skein_call call, uint64_t deadline_ns, skein_bytes
   end_call(self, call, status, NULL, 0);
 }
 
+/* A page's token names the last row that it had: "PARTITION TOPIC GROUP". It is read in place; 0: it is none of ours. */
+static int read_token(char *token, int32_t *partition, char **topic_id, char **group) {
+  *partition = INT32_MIN;
+  if (token[0] == 0) return 1;
+  char *rest;
+  *partition = (int32_t)strtol(token, &rest, 10);
+  if (rest[0] != ' ') return 0;
+  *topic_id = rest + 1;
+  *group = strchr(rest + 1, ' ');
+  if (*group == NULL) return 0;
+  *(*group)++ = 0;
+  return 1;
+}
+
+/* Packs at most `limit` rows (0: any number) from `at` on, of the tenant, and of the group if that is not NULL; with a
+ * token if there are more. NULL: no memory. With the lock held. */
+static uint8_t *pack_page(instance *self, size_t at, const char *tenant, const char *group, size_t limit, size_t *length) {
+  size_t count = 0;
+  while (at + count < self->count && (limit == 0 || count < limit) && strcmp(self->rows[at + count].tenant, tenant) == 0 &&
+         (group == NULL || strcmp(self->rows[at + count].group, group) == 0))
+    count++;
+  const size_t end = at + count;
+  const row **rows = calloc(count + 1, sizeof *rows);
+  if (rows == NULL) return NULL;
+  for (size_t i = 0; i < count; i++) rows[i] = &self->rows[at + i];
+  char *token = NULL;
+  uint8_t *packed = NULL;
+  int ok = 1;
+  if (count > 0 && end < self->count && strcmp(self->rows[end].tenant, tenant) == 0 &&
+      (group == NULL || strcmp(self->rows[end].group, group) == 0)) {
+    const row *last = rows[count - 1];
+    const size_t size = strlen(last->offset->topic_id) + strlen(last->group) + 16;
+    token = malloc(size);
+    ok = token != NULL;
+    if (ok) snprintf(token, size, "%d %s %s", (int)last->offset->partition, last->offset->topic_id, last->group);
+  }
+  if (ok) packed = pack(rows, count, token != NULL ? token : "", length);
+  free(token);
+  free(rows);
+  return packed;
+}
+
 /* [any] */
 static void fetch(void *raw, skein_call call, uint64_t deadline_ns, skein_bytes bytes) {
   instance *self = raw;
   (void)deadline_ns;
   atomic_fetch_add(&self->open, 1);
   Skein__Plugin__V1__FetchOffsets *request = skein__plugin__v1__fetch_offsets__unpack(NULL, bytes.len, bytes.ptr);
-  if (request == NULL) {
+  char *topic_id = "", *group = "";
+  int32_t partition = INT32_MIN;
+  if (request == NULL || !read_token(request->token, &partition, &topic_id, &group)) {
+    if (request != NULL) skein__plugin__v1__fetch_offsets__free_unpacked(request, NULL);
     end_call(self, call, SKEIN_FAILED, NULL, 0);
     return;
   }
@@ -203,59 +251,44 @@ static void fetch(void *raw, skein_call call, uint64_t deadline_ns, skein_bytes 
   size_t count = 0, length = 0;
   int found;
   pthread_mutex_lock(&self->lock);
-  const row **rows = calloc(self->count + 1, sizeof *rows);
-  if (rows != NULL) {
-    for (size_t i = find(self, request->tenant, request->group, "", INT32_MIN, &found); i < self->count; i++) {
-      const row *r = &self->rows[i];
+  size_t at = find(self, request->tenant, request->group, topic_id, partition, &found);
+  if (request->n_partitions == 0) {
+    packed = pack_page(self, found ? at + 1 : at, request->tenant, request->group, request->limit, &length);
+  } else {
+    const row **rows = calloc(self->count + 1, sizeof *rows);
+    for (; rows != NULL && at < self->count; at++) {
+      const row *r = &self->rows[at];
       if (strcmp(r->tenant, request->tenant) != 0 || strcmp(r->group, request->group) != 0) break;
       if (is_wanted(r->offset, request->partitions, request->n_partitions)) rows[count++] = r;
     }
-    packed = pack(rows, count, "", &length);
+    if (rows != NULL) packed = pack(rows, count, "", &length);
+    free(rows);
   }
   pthread_mutex_unlock(&self->lock);
-  free(rows);
   skein__plugin__v1__fetch_offsets__free_unpacked(request, NULL);
   answer_page(self, call, packed, length);
 }
 
-/* [any] A page's token names the last row that it had: "PARTITION TOPIC GROUP". */
+/* [any] */
 static void scan(void *raw, skein_call call, uint64_t deadline_ns, skein_bytes bytes) {
   instance *self = raw;
   (void)deadline_ns;
   atomic_fetch_add(&self->open, 1);
   Skein__Plugin__V1__ScanOffsets *request = skein__plugin__v1__scan_offsets__unpack(NULL, bytes.len, bytes.ptr);
-  char *topic_id = "", *group = "", *rest = request == NULL ? "" : request->token, *last_token = "";
+  char *topic_id = "", *group = "";
   int32_t partition = INT32_MIN;
-  if (rest[0] != 0) {
-    partition = (int32_t)strtol(rest, &rest, 10);
-    group = rest[0] == ' ' ? strchr(rest + 1, ' ') : NULL;
-    topic_id = rest + 1;
-    if (group != NULL) *group++ = 0;
-  }
-  if (request == NULL || group == NULL) {
+  if (request == NULL || !read_token(request->token, &partition, &topic_id, &group)) {
     if (request != NULL) skein__plugin__v1__scan_offsets__free_unpacked(request, NULL);
     end_call(self, call, SKEIN_FAILED, NULL, 0);
     return;
   }
   const size_t limit = request->limit < 1 ? 1 : request->limit > MOST_PAGE ? MOST_PAGE : request->limit;
-  const row *rows[MOST_PAGE];
-  size_t count = 0, length = 0;
-  int found, ok = 1;
+  size_t length = 0;
+  int found;
   pthread_mutex_lock(&self->lock);
-  size_t at = find(self, request->tenant, group, topic_id, partition, &found);
-  if (found) at++;
-  while (at < self->count && count < limit && strcmp(self->rows[at].tenant, request->tenant) == 0)
-    rows[count++] = &self->rows[at++];
-  if (count > 0 && at < self->count && strcmp(self->rows[at].tenant, request->tenant) == 0) {
-    const row *last = rows[count - 1];
-    const size_t size = strlen(last->offset->topic_id) + strlen(last->group) + 16;
-    last_token = malloc(size);
-    ok = last_token != NULL;
-    if (ok) snprintf(last_token, size, "%d %s %s", (int)last->offset->partition, last->offset->topic_id, last->group);
-  }
-  uint8_t *packed = ok ? pack(rows, count, last_token, &length) : NULL;
+  const size_t at = find(self, request->tenant, group, topic_id, partition, &found);
+  uint8_t *packed = pack_page(self, found ? at + 1 : at, request->tenant, NULL, limit, &length);
   pthread_mutex_unlock(&self->lock);
-  if (last_token != NULL && last_token[0] != 0) free(last_token);
   skein__plugin__v1__scan_offsets__free_unpacked(request, NULL);
   answer_page(self, call, packed, length);
 }

@@ -83,6 +83,12 @@ int main(void) {
   CHECK(last_status == SKEIN_OK);
   try_commit("g", 0, 3, 4);
   CHECK(last_status == SKEIN_DENIED);
+  try_commit("g", 0, 6, 5);
+  CHECK(last_status == SKEIN_DENIED);
+  try_commit("g", 0, 1, 0);
+  CHECK(last_status == SKEIN_OK);
+  try_commit("g", 0, 7, 5);
+  CHECK(last_status == SKEIN_OK);
   try_commit("g", 1, 8, 5);
   try_commit("h i", 0, 9, 1);
   try_fetch("a", "g");

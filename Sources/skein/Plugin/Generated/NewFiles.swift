@@ -640,7 +640,8 @@ enum NewFiles {
         let read = decode(proto, skein__plugin__v1__fetch_offsets__unpack) { message in
           FetchOffsets(
             tenant: text(message.tenant), group: text(message.group),
-            partitions: list(message.partitions, message.n_partitions) { TopicPartition($0) })
+            partitions: list(message.partitions, message.n_partitions) { TopicPartition($0) },
+            token: text(message.token), limit: message.limit)
         }
         guard let read else { return nil }
         self = read
@@ -750,13 +751,21 @@ enum NewFiles {
     public struct FetchOffsets: Sendable, Hashable {
       public var tenant: String
       public var group: String
-      /// Empty: all of the group's.
+      /// At most 200. Empty: all of the group's, in pages.
       public var partitions: [TopicPartition]
+      /// From the page before; empty: from the beginning. Only without `partitions`.
+      public var token: String
+      /// Offsets in one page: 1 to 1,000; 0: no limit. Only without `partitions`.
+      public var limit: UInt32
 
-      public init(tenant: String, group: String, partitions: [TopicPartition] = []) {
+      public init(
+        tenant: String, group: String, partitions: [TopicPartition] = [], token: String = "", limit: UInt32 = 0
+      ) {
         self.tenant = tenant
         self.group = group
         self.partitions = partitions
+        self.token = token
+        self.limit = limit
       }
     }
 
@@ -1993,7 +2002,9 @@ enum NewFiles {
 
 
     /*
-     * commit: all of it or nothing. SKEIN_DENIED when a stored offset has a newer member epoch.
+     * commit: all of it or nothing. SKEIN_DENIED, and nothing stored, when one of its partitions has a newer member epoch
+     * stored, or the same one with a higher offset. `member_epoch` 0 is taken whatever is stored (a reset, a move). The same
+     * commit again changes nothing and succeeds.
      */
     struct  Skein__Plugin__V1__CommitOffsets
     {
@@ -2010,19 +2021,30 @@ enum NewFiles {
 
 
     /*
-     * fetch: of one group; all of its offsets when `partitions` is empty. Answered with OffsetPage.
+     * fetch: of one group; all of its offsets, in pages, when `partitions` is empty. Answered with OffsetPage.
      */
     struct  Skein__Plugin__V1__FetchOffsets
     {
       ProtobufCMessage base;
       char *tenant;
       char *group;
+      /*
+       * At most 200: an answer has at most 1 MiB.
+       */
       size_t n_partitions;
       Skein__Plugin__V1__TopicPartitionName **partitions;
+      /*
+       * From the page before; empty = from the beginning. Only without `partitions`.
+       */
+      char *token;
+      /*
+       * Offsets in one page: 1 to 1,000; 0 = no limit. Only without `partitions`.
+       */
+      uint32_t limit;
     };
     #define SKEIN__PLUGIN__V1__FETCH_OFFSETS__INIT \
      { PROTOBUF_C_MESSAGE_INIT (&skein__plugin__v1__fetch_offsets__descriptor) \
-        , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL }
+        , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, 0 }
 
 
     struct  Skein__Plugin__V1__TopicPartitionName
@@ -3007,7 +3029,7 @@ enum NewFiles {
       (ProtobufCMessageInit) skein__plugin__v1__commit_offsets__init,
       NULL,NULL,NULL    /* reserved[123] */
     };
-    static const ProtobufCFieldDescriptor skein__plugin__v1__fetch_offsets__field_descriptors[3] =
+    static const ProtobufCFieldDescriptor skein__plugin__v1__fetch_offsets__field_descriptors[5] =
     {
       {
         "tenant",
@@ -3045,16 +3067,42 @@ enum NewFiles {
         0,             /* flags */
         0,NULL,NULL    /* reserved1,reserved2, etc */
       },
+      {
+        "token",
+        4,
+        PROTOBUF_C_LABEL_NONE,
+        PROTOBUF_C_TYPE_STRING,
+        0,   /* quantifier_offset */
+        offsetof(Skein__Plugin__V1__FetchOffsets, token),
+        NULL,
+        &protobuf_c_empty_string,
+        0,             /* flags */
+        0,NULL,NULL    /* reserved1,reserved2, etc */
+      },
+      {
+        "limit",
+        5,
+        PROTOBUF_C_LABEL_NONE,
+        PROTOBUF_C_TYPE_UINT32,
+        0,   /* quantifier_offset */
+        offsetof(Skein__Plugin__V1__FetchOffsets, limit),
+        NULL,
+        NULL,
+        0,             /* flags */
+        0,NULL,NULL    /* reserved1,reserved2, etc */
+      },
     };
     static const unsigned skein__plugin__v1__fetch_offsets__field_indices_by_name[] = {
       1,   /* field[1] = group */
+      4,   /* field[4] = limit */
       2,   /* field[2] = partitions */
       0,   /* field[0] = tenant */
+      3,   /* field[3] = token */
     };
     static const ProtobufCIntRange skein__plugin__v1__fetch_offsets__number_ranges[1 + 1] =
     {
       { 1, 0 },
-      { 0, 3 }
+      { 0, 5 }
     };
     const ProtobufCMessageDescriptor skein__plugin__v1__fetch_offsets__descriptor =
     {
@@ -3064,7 +3112,7 @@ enum NewFiles {
       "Skein__Plugin__V1__FetchOffsets",
       "skein.plugin.v1",
       sizeof(Skein__Plugin__V1__FetchOffsets),
-      3,
+      5,
       skein__plugin__v1__fetch_offsets__field_descriptors,
       skein__plugin__v1__fetch_offsets__field_indices_by_name,
       1,  skein__plugin__v1__fetch_offsets__number_ranges,
@@ -3802,8 +3850,14 @@ enum NewFiles {
           var tenant = stored[request.tenant] ?? [:]
           for var offset in request.offsets {
             let place = Place(group: request.group, topicID: offset.topicID, partition: offset.partition)
-            if let before = tenant[place], before.memberEpoch > request.memberEpoch {
-              throw PluginError.denied("member epoch \(request.memberEpoch) is older than \(before.memberEpoch)")
+            // 0: of nobody, taken whatever is stored.
+            if let before = tenant[place], request.memberEpoch != 0 {
+              guard before.memberEpoch <= request.memberEpoch else {
+                throw PluginError.denied("member epoch \(request.memberEpoch) is older than \(before.memberEpoch)")
+              }
+              guard before.memberEpoch < request.memberEpoch || before.offset <= offset.offset else {
+                throw PluginError.denied("offset \(offset.offset) is before \(before.offset)")
+              }
             }
             offset.memberEpoch = request.memberEpoch
             tenant[place] = offset
@@ -3815,16 +3869,22 @@ enum NewFiles {
       func fetch(_ request: FetchOffsets, _ call: PluginCall) async throws -> OffsetPage {
         let wanted = Set(request.partitions)
         let found = rows(of: request.tenant).filter { $0.key.group == request.group && $0.key.isWanted(by: wanted) }
-        return OffsetPage(groups: found.isEmpty ? [] : [GroupOffsets(group: request.group, offsets: found.map(\.value))])
+        return try page(found, after: request.token, limit: request.limit == 0 ? .max : Int(request.limit))
       }
 
       func scan(_ request: ScanOffsets, _ call: PluginCall) async throws -> OffsetPage {
-        var rows = rows(of: request.tenant)
-        if !request.token.isEmpty {
-          guard let after = Place(token: request.token) else { throw PluginError.failed("the token is not one of ours") }
+        let limit = Int(min(max(request.limit, 1), 1_000))
+        return try page(rows(of: request.tenant), after: request.token, limit: limit)
+      }
+
+      private func page(
+        _ rows: [(key: Place, value: StoredOffset)], after token: String, limit: Int
+      ) throws -> OffsetPage {
+        var rows = rows
+        if !token.isEmpty {
+          guard let after = Place(token: token) else { throw PluginError.failed("the token is not one of ours") }
           rows.removeAll { $0.key <= after }
         }
-        let limit = Int(min(max(request.limit, 1), 1_000))
         let page = rows.prefix(limit)
         var groups: [GroupOffsets] = []
         for row in page {
@@ -3882,7 +3942,8 @@ enum NewFiles {
 
       @Test func anOlderMemberIsRefused() async throws {
         try await commit(7, epoch: 5)
-        await #expect(throws: PluginError.self) { try await commit(3, epoch: 4) }
+        await #expect(throws: PluginError.self) { try await commit(8, epoch: 4) }
+        await #expect(throws: PluginError.self) { try await commit(6, epoch: 5) }
         #expect(try await fetch() == [7])
       }
 
@@ -4077,7 +4138,10 @@ enum NewFiles {
       for (size_t i = 0; i < count; i++) {
         const stored_offset *offset = request->offsets[i];
         const size_t at = find(self, request->tenant, request->group, offset->topic_id, offset->partition, &found);
-        if (found && self->rows[at].offset->member_epoch > request->member_epoch) return SKEIN_DENIED;
+        if (!found || request->member_epoch == 0) continue; /* 0: of nobody, taken whatever is stored */
+        const stored_offset *had = self->rows[at].offset;
+        if (had->member_epoch > request->member_epoch) return SKEIN_DENIED; /* a newer member has it */
+        if (had->member_epoch == request->member_epoch && had->offset > offset->offset) return SKEIN_DENIED;
       }
       row *made = calloc(count + 1, sizeof *made);
       int ok = made != NULL && has_room(self, count);
@@ -4123,13 +4187,58 @@ enum NewFiles {
       end_call(self, call, status, NULL, 0);
     }
 
+    /* A page's token names the last row that it had: "PARTITION TOPIC GROUP". It is read in place; 0: it is none of ours. */
+    static int read_token(char *token, int32_t *partition, char **topic_id, char **group) {
+      *partition = INT32_MIN;
+      if (token[0] == 0) return 1;
+      char *rest;
+      *partition = (int32_t)strtol(token, &rest, 10);
+      if (rest[0] != ' ') return 0;
+      *topic_id = rest + 1;
+      *group = strchr(rest + 1, ' ');
+      if (*group == NULL) return 0;
+      *(*group)++ = 0;
+      return 1;
+    }
+
+    /* Packs at most `limit` rows (0: any number) from `at` on, of the tenant, and of the group if that is not NULL; with a
+     * token if there are more. NULL: no memory. With the lock held. */
+    static uint8_t *pack_page(instance *self, size_t at, const char *tenant, const char *group, size_t limit, size_t *length) {
+      size_t count = 0;
+      while (at + count < self->count && (limit == 0 || count < limit) && strcmp(self->rows[at + count].tenant, tenant) == 0 &&
+             (group == NULL || strcmp(self->rows[at + count].group, group) == 0))
+        count++;
+      const size_t end = at + count;
+      const row **rows = calloc(count + 1, sizeof *rows);
+      if (rows == NULL) return NULL;
+      for (size_t i = 0; i < count; i++) rows[i] = &self->rows[at + i];
+      char *token = NULL;
+      uint8_t *packed = NULL;
+      int ok = 1;
+      if (count > 0 && end < self->count && strcmp(self->rows[end].tenant, tenant) == 0 &&
+          (group == NULL || strcmp(self->rows[end].group, group) == 0)) {
+        const row *last = rows[count - 1];
+        const size_t size = strlen(last->offset->topic_id) + strlen(last->group) + 16;
+        token = malloc(size);
+        ok = token != NULL;
+        if (ok) snprintf(token, size, "%d %s %s", (int)last->offset->partition, last->offset->topic_id, last->group);
+      }
+      if (ok) packed = pack(rows, count, token != NULL ? token : "", length);
+      free(token);
+      free(rows);
+      return packed;
+    }
+
     /* [any] */
     static void fetch(void *raw, skein_call call, uint64_t deadline_ns, skein_bytes bytes) {
       instance *self = raw;
       (void)deadline_ns;
       atomic_fetch_add(&self->open, 1);
       Skein__Plugin__V1__FetchOffsets *request = skein__plugin__v1__fetch_offsets__unpack(NULL, bytes.len, bytes.ptr);
-      if (request == NULL) {
+      char *topic_id = "", *group = "";
+      int32_t partition = INT32_MIN;
+      if (request == NULL || !read_token(request->token, &partition, &topic_id, &group)) {
+        if (request != NULL) skein__plugin__v1__fetch_offsets__free_unpacked(request, NULL);
         end_call(self, call, SKEIN_FAILED, NULL, 0);
         return;
       }
@@ -4137,59 +4246,44 @@ enum NewFiles {
       size_t count = 0, length = 0;
       int found;
       pthread_mutex_lock(&self->lock);
-      const row **rows = calloc(self->count + 1, sizeof *rows);
-      if (rows != NULL) {
-        for (size_t i = find(self, request->tenant, request->group, "", INT32_MIN, &found); i < self->count; i++) {
-          const row *r = &self->rows[i];
+      size_t at = find(self, request->tenant, request->group, topic_id, partition, &found);
+      if (request->n_partitions == 0) {
+        packed = pack_page(self, found ? at + 1 : at, request->tenant, request->group, request->limit, &length);
+      } else {
+        const row **rows = calloc(self->count + 1, sizeof *rows);
+        for (; rows != NULL && at < self->count; at++) {
+          const row *r = &self->rows[at];
           if (strcmp(r->tenant, request->tenant) != 0 || strcmp(r->group, request->group) != 0) break;
           if (is_wanted(r->offset, request->partitions, request->n_partitions)) rows[count++] = r;
         }
-        packed = pack(rows, count, "", &length);
+        if (rows != NULL) packed = pack(rows, count, "", &length);
+        free(rows);
       }
       pthread_mutex_unlock(&self->lock);
-      free(rows);
       skein__plugin__v1__fetch_offsets__free_unpacked(request, NULL);
       answer_page(self, call, packed, length);
     }
 
-    /* [any] A page's token names the last row that it had: "PARTITION TOPIC GROUP". */
+    /* [any] */
     static void scan(void *raw, skein_call call, uint64_t deadline_ns, skein_bytes bytes) {
       instance *self = raw;
       (void)deadline_ns;
       atomic_fetch_add(&self->open, 1);
       Skein__Plugin__V1__ScanOffsets *request = skein__plugin__v1__scan_offsets__unpack(NULL, bytes.len, bytes.ptr);
-      char *topic_id = "", *group = "", *rest = request == NULL ? "" : request->token, *last_token = "";
+      char *topic_id = "", *group = "";
       int32_t partition = INT32_MIN;
-      if (rest[0] != 0) {
-        partition = (int32_t)strtol(rest, &rest, 10);
-        group = rest[0] == ' ' ? strchr(rest + 1, ' ') : NULL;
-        topic_id = rest + 1;
-        if (group != NULL) *group++ = 0;
-      }
-      if (request == NULL || group == NULL) {
+      if (request == NULL || !read_token(request->token, &partition, &topic_id, &group)) {
         if (request != NULL) skein__plugin__v1__scan_offsets__free_unpacked(request, NULL);
         end_call(self, call, SKEIN_FAILED, NULL, 0);
         return;
       }
       const size_t limit = request->limit < 1 ? 1 : request->limit > MOST_PAGE ? MOST_PAGE : request->limit;
-      const row *rows[MOST_PAGE];
-      size_t count = 0, length = 0;
-      int found, ok = 1;
+      size_t length = 0;
+      int found;
       pthread_mutex_lock(&self->lock);
-      size_t at = find(self, request->tenant, group, topic_id, partition, &found);
-      if (found) at++;
-      while (at < self->count && count < limit && strcmp(self->rows[at].tenant, request->tenant) == 0)
-        rows[count++] = &self->rows[at++];
-      if (count > 0 && at < self->count && strcmp(self->rows[at].tenant, request->tenant) == 0) {
-        const row *last = rows[count - 1];
-        const size_t size = strlen(last->offset->topic_id) + strlen(last->group) + 16;
-        last_token = malloc(size);
-        ok = last_token != NULL;
-        if (ok) snprintf(last_token, size, "%d %s %s", (int)last->offset->partition, last->offset->topic_id, last->group);
-      }
-      uint8_t *packed = ok ? pack(rows, count, last_token, &length) : NULL;
+      const size_t at = find(self, request->tenant, group, topic_id, partition, &found);
+      uint8_t *packed = pack_page(self, found ? at + 1 : at, request->tenant, NULL, limit, &length);
       pthread_mutex_unlock(&self->lock);
-      if (last_token != NULL && last_token[0] != 0) free(last_token);
       skein__plugin__v1__scan_offsets__free_unpacked(request, NULL);
       answer_page(self, call, packed, length);
     }
@@ -4365,6 +4459,12 @@ enum NewFiles {
       CHECK(last_status == SKEIN_OK);
       try_commit("g", 0, 3, 4);
       CHECK(last_status == SKEIN_DENIED);
+      try_commit("g", 0, 6, 5);
+      CHECK(last_status == SKEIN_DENIED);
+      try_commit("g", 0, 1, 0);
+      CHECK(last_status == SKEIN_OK);
+      try_commit("g", 0, 7, 5);
+      CHECK(last_status == SKEIN_OK);
       try_commit("g", 1, 8, 5);
       try_commit("h i", 0, 9, 1);
       try_fetch("a", "g");
