@@ -47,11 +47,12 @@ struct StorePlace: ParsableArguments {
       open: {
         // The child of an instance that was just closed may still be ending.
         for _ in 0..<100 {
-          do {
+          do throws(Fault) {
             return PluginOffsetStore(
               name: "driver", instance: try await host.offsetStore(artifact, config: json, usedBy: "driver"),
               loop: group.next(), deadline: .milliseconds(deadline))
-          } catch where error.reason == .pluginFault && error.retryAfterMilliseconds != nil {
+          } catch {
+            guard error.reason == .pluginFault, error.retryAfterMilliseconds != nil else { throw error }
             try await Task.sleep(for: .milliseconds(50))
           }
         }
@@ -59,7 +60,6 @@ struct StorePlace: ParsableArguments {
       },
       close: {
         await host.close()
-        try? await group.shutdownGracefully()
         try? FileManager.default.removeItem(atPath: folder)
       })
   }
