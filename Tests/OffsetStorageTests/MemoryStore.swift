@@ -168,7 +168,8 @@ final class MemoryStore: OffsetStore {
       contents.order.append(place)
       contents.rows[place] = StoredOffset(
         partition: place.partition,
-        committed: CommittedOffset(offset: .zero, leaderEpoch: 0, metadata: "", committedAt: 0), memberEpoch: 0)
+        committed: CommittedOffset(offset: .zero, leaderEpoch: 0, metadata: "", committedAt: 0),
+        memberEpoch: 0)
     }
     for var offset in breakage == .cutsLargeCommits ? offsets.prefix(1_000) : offsets[...] {
       let place = place(group, offset.partition)
@@ -231,7 +232,9 @@ final class MemoryStore: OffsetStore {
       let last = Place(
         tenant: wanted, group: String(parts[2]), partition: TopicPartition(topic: topic, partition: number))
       places.removeAll { place in
-        if breakage == .scanSkipsAtPageEnds { return !Self.precedes(last, place) || place.group == last.group }
+        if breakage == .scanSkipsAtPageEnds {
+          return !Self.precedes(last, place) || place.group == last.group
+        }
         if breakage == .scanRepeatsAtPageEnds { return Self.precedes(place, last) }
         return !Self.precedes(last, place)
       }

@@ -12,7 +12,8 @@ import Synchronization
 @main
 struct StoreDriver: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Holds an offset store to its promises: a plug-in's in a child of its own, or the embedded one.",
+    abstract:
+      "Holds an offset store to its promises: a plug-in's in a child of its own, or the embedded one.",
     subcommands: [Suite.self, Commit.self, Verify.self, Bench.self])
 
   /// Prints a line at once: who reads the output waits for it.
@@ -115,7 +116,9 @@ struct StoreDriver: AsyncParsableCommand {
       var highest: [Int32: Int64] = [:]
       for line in text.split(separator: "\n") where line.hasPrefix("acked ") {
         let words = line.split(separator: " ")
-        guard words.count == 3, let partition = Int32(words[1]), let offset = Int64(words[2]) else { continue }
+        guard words.count == 3, let partition = Int32(words[1]), let offset = Int64(words[2]) else {
+          continue
+        }
         highest[partition] = max(highest[partition] ?? 0, offset)
       }
       let stores = try await place.opened()
@@ -125,7 +128,9 @@ struct StoreDriver: AsyncParsableCommand {
       for (partition, offset) in highest.sorted(by: { $0.key < $1.key }) {
         let stored = found.first { $0.partition.partition == partition }?.committed.offset.rawValue ?? -1
         // One more may be stored than was acknowledged: its answer was lost.
-        if stored < offset || stored > offset + 1 { lost.append("\(partition): acked \(offset), stored \(stored)") }
+        if stored < offset || stored > offset + 1 {
+          lost.append("\(partition): acked \(offset), stored \(stored)")
+        }
       }
       await store.close()
       await stores.close()
@@ -176,7 +181,9 @@ struct StoreDriver: AsyncParsableCommand {
       }
       let elapsed = began.duration(to: clock.now)
       let sorted = counts.1.sorted()
-      let rate = Double(counts.0) / (Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18)
+      let rate =
+        Double(counts.0)
+        / (Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18)
       let p50 = sorted.isEmpty ? .zero : sorted[sorted.count / 2]
       let p99 = sorted.isEmpty ? .zero : sorted[sorted.count * 99 / 100]
       StoreDriver.say("\(tasks) at once: \(Int(rate)) commits/s, p50 \(p50), p99 \(p99)")

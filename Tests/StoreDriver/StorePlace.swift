@@ -66,7 +66,8 @@ struct StorePlace: ParsableArguments {
 
   private func artifact(_ plugin: String) throws -> VerifiedArtifact {
     let manifest = Manifest(
-      reference: try PluginReference(parsing: id), kinds: [.offsetStore], abiMajor: 1, abiMinor: 0, requires: [],
+      reference: try PluginReference(parsing: id), kinds: [.offsetStore], abiMajor: 1, abiMinor: 0,
+      requires: [],
       configSchema: nil, artifacts: [], runtime: "c", isPure: false, headers: [], needsTimestamps: false,
       needsNetwork: network, paths: path, memoryMegabytes: 256, publisher: "driver", builtFrom: "")
     return VerifiedArtifact(

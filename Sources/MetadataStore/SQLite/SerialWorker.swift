@@ -21,7 +21,9 @@ package final class SerialWorker<State>: @unchecked Sendable {
   }
 
   /// Sets the state that later calls work on; on the worker's thread.
-  package func start(_ make: @escaping @Sendable () throws(MetadataError) -> State) async throws(MetadataError) {
+  package func start(_ make: @escaping @Sendable () throws(MetadataError) -> State)
+    async throws(MetadataError)
+  {
     let result: Result<Void, MetadataError> = await withCheckedContinuation { continuation in
       submit { worker in
         guard let worker else { return continuation.resume(returning: .failure(.closed)) }

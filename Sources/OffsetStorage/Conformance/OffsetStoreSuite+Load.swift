@@ -5,7 +5,8 @@ import Synchronization
 /// Several callers at once, and much of it.
 extension OffsetStoreSuite {
   static let raceCases: [Case] = [
-    Case("race.fence", "Of two members that race, the older one is out once the newer one has committed.") { scene in
+    Case("race.fence", "Of two members that race, the older one is out once the newer one has committed.") {
+      scene in
       let group = scene.group()
       // Set when a commit of the newer member has returned; what the older one begins after it must be refused.
       let race = RaceState()
@@ -16,9 +17,12 @@ extension OffsetStoreSuite {
             for offset in Int64(1)...60 {
               let wasFenced = race.isFenced.load(ordering: .sequentiallyConsistent)
               do throws(Fault) {
-                try await store.commit(group, memberEpoch: epoch, [StoreScene.offset(0, offset, epoch: epoch)])
+                try await store.commit(
+                  group, memberEpoch: epoch, [StoreScene.offset(0, offset, epoch: epoch)])
                 if epoch == 6 { race.isFenced.store(true, ordering: .sequentiallyConsistent) }
-                if epoch == 5, wasFenced { return "a commit of epoch 5 was taken after one of epoch 6 had returned" }
+                if epoch == 5, wasFenced {
+                  return "a commit of epoch 5 was taken after one of epoch 6 had returned"
+                }
               } catch {
                 if error.reason != .conflict { return "\(error)" }
                 if epoch == 6 { return "a commit of the newest epoch was refused: \(error)" }
@@ -32,7 +36,8 @@ extension OffsetStoreSuite {
       try scene.check(broken.isEmpty, broken.joined(separator: "; "))
       try await scene.expect(group, [0: 60], epoch: 6, "after the race")
     },
-    Case("race.back", "However commits of one epoch overlap, what was acknowledged never goes back.") { scene in
+    Case("race.back", "However commits of one epoch overlap, what was acknowledged never goes back.") {
+      scene in
       let group = scene.group()
       let store = scene.store
       let race = RaceState()
@@ -87,7 +92,9 @@ extension OffsetStoreSuite {
             while race.writers.load(ordering: .sequentiallyConsistent) > 0 {
               do throws(Fault) {
                 let seen = Set(
-                  try await store.fetch(group, nil).map { "\($0.committed.offset) of epoch \($0.memberEpoch)" })
+                  try await store.fetch(group, nil).map {
+                    "\($0.committed.offset) of epoch \($0.memberEpoch)"
+                  })
                 if seen.count > 1 { return "one fetch saw \(seen.sorted())" }
               } catch {
                 return "\(error)"
@@ -109,7 +116,8 @@ extension OffsetStoreSuite {
             let group = GroupKey(tenant: tenant, name: "g\(writer / 6)")
             for offset in Int64(1)...10 {
               do throws(Fault) {
-                try await store.commit(group, memberEpoch: 1, [StoreScene.offset(writer % 6, offset, epoch: 1)])
+                try await store.commit(
+                  group, memberEpoch: 1, [StoreScene.offset(writer % 6, offset, epoch: 1)])
               } catch {
                 return "\(error)"
               }
@@ -122,7 +130,8 @@ extension OffsetStoreSuite {
       try scene.check(broken.isEmpty, broken.joined(separator: "; "))
       for group in 0..<4 {
         try await scene.expect(
-          scene.group("g\(group)"), [0: 10, 1: 10, 2: 10, 3: 10, 4: 10, 5: 10], epoch: 1, "after commits at once")
+          scene.group("g\(group)"), [0: 10, 1: 10, 2: 10, 3: 10, 4: 10, 5: 10], epoch: 1,
+          "after commits at once")
       }
     },
   ]
@@ -140,9 +149,13 @@ extension OffsetStoreSuite {
       try scene.check(found == [small, large], "\(found)")
       try await scene.refused(scene.group(), epoch: .max - 1, [0: 5], "a commit of the last epoch but one")
     },
-    Case("size.many", "10,000 offsets of one commit are all there, in a fetch and in a scan, and go together.") { scene in
+    Case(
+      "size.many", "10,000 offsets of one commit are all there, in a fetch and in a scan, and go together."
+    ) { scene in
       let group = scene.group()
-      let offsets = (Int32(0)..<10_000).map { StoreScene.offset($0, Int64($0) + 1, epoch: 2, metadata: "of \($0)") }
+      let offsets = (Int32(0)..<10_000).map {
+        StoreScene.offset($0, Int64($0) + 1, epoch: 2, metadata: "of \($0)")
+      }
       try await scene.store.commit(group, memberEpoch: 2, offsets)
       let found = try await scene.store.fetch(group, nil).sorted { $0.partition < $1.partition }
       try scene.check(found == offsets, "fetch gives \(found.count), the same: \(found == offsets)")
@@ -167,7 +180,9 @@ extension OffsetStoreSuite {
       try await scene.store.remove(group, nil)
       try await scene.expect(group, [:], "after it was removed")
     },
-    Case("size.long", "Offsets with 4 KiB of metadata each, more than fit one answer, are fetched and scanned.") { scene in
+    Case(
+      "size.long", "Offsets with 4 KiB of metadata each, more than fit one answer, are fetched and scanned."
+    ) { scene in
       let text = String(repeating: "m", count: GroupLimits.metadataBytes)
       let offsets = (Int32(0)..<600).map { StoreScene.offset($0, Int64($0), epoch: 1, metadata: text) }
       try await scene.store.commit(scene.group(), memberEpoch: 1, offsets)

@@ -4,7 +4,8 @@ import SkeinCore
 /// Pages, removal, names: what an index or a key that is put together wrongly gets wrong.
 extension OffsetStoreSuite {
   static let scanCases: [Case] = [
-    Case("scan.pages", "Pages of any size together hold every offset once, in the order of the groups.") { scene in
+    Case("scan.pages", "Pages of any size together hold every offset once, in the order of the groups.") {
+      scene in
       for group in 0..<6 {
         try await scene.commit(
           scene.group("g\(group)"), epoch: 1,
@@ -37,7 +38,10 @@ extension OffsetStoreSuite {
         try scene.check(seen == wanted, "in pages of \(limit): \(seen) instead of \(wanted)")
       }
     },
-    Case("scan.while-changed", "What is there during all of a scan is in it once, whatever comes and goes meanwhile.") {
+    Case(
+      "scan.while-changed",
+      "What is there during all of a scan is in it once, whatever comes and goes meanwhile."
+    ) {
       scene in
       for group in 0..<20 { try await scene.commit(scene.group("g\(group + 10)"), epoch: 1, [0: 1]) }
       var token = ""
@@ -49,8 +53,12 @@ extension OffsetStoreSuite {
         token = page.token
         // Before where the scan stands, sometimes more and sometimes less; the last of the page itself goes too.
         try await scene.commit(scene.group("a\(round)"), epoch: 1, [0: 1])
-        if round % 2 == 0, let last = page.groups.last?.name { try await scene.store.remove(scene.group(last), nil) }
-        if round % 4 == 3 { for before in 0...round { try await scene.store.remove(scene.group("a\(before)"), nil) } }
+        if round % 2 == 0, let last = page.groups.last?.name {
+          try await scene.store.remove(scene.group(last), nil)
+        }
+        if round % 4 == 3 {
+          for before in 0...round { try await scene.store.remove(scene.group("a\(before)"), nil) }
+        }
         round += 1
       } while !token.isEmpty && round < 100
       let wanted = (0..<20).map { "g\($0 + 10)" }
@@ -93,10 +101,13 @@ extension OffsetStoreSuite {
   static let nameCases: [Case] = [
     Case("name.any", "Groups of any name are kept as they are.") { scene in
       let names = [
-        "plain", "Plain", "PLAIN", "with space", "with space ", "per%cent", "under_score", "underXscore", "semi;colon",
-        "quote'quote", "double\"quote", "back\\slash", "{braces}", "co:lon", "a/b/c", "new\nline", "tab\tbed", "ünïcödé",
+        "plain", "Plain", "PLAIN", "with space", "with space ", "per%cent", "under_score", "underXscore",
+        "semi;colon",
+        "quote'quote", "double\"quote", "back\\slash", "{braces}", "co:lon", "a/b/c", "new\nline", "tab\tbed",
+        "ünïcödé",
         "u\u{308}", "ü", "日本語グループ", "👩‍👩‍👧", "'; DROP TABLE offsets; --", "$1", "\u{1}", "*", "[a-z]",
-        String(repeating: "n", count: GroupLimits.nameBytes), String(repeating: "é", count: GroupLimits.nameBytes / 2),
+        String(repeating: "n", count: GroupLimits.nameBytes),
+        String(repeating: "é", count: GroupLimits.nameBytes / 2),
       ]
       for (number, name) in names.enumerated() {
         try await scene.commit(scene.group(name), epoch: 1, [0: Int64(number)])
@@ -105,17 +116,20 @@ extension OffsetStoreSuite {
         try await scene.expect(scene.group(name), [0: Int64(number)], "for the group `\(name)`")
       }
       let seen = Set(try await scene.scan(scene.tenant, limit: 5).map { Array($0.name.utf8) })
-      try scene.check(seen == Set(names.map { Array($0.utf8) }), "a scan gives \(seen.count) groups of \(names.count)")
+      try scene.check(
+        seen == Set(names.map { Array($0.utf8) }), "a scan gives \(seen.count) groups of \(names.count)")
       try await scene.store.remove(scene.group("under_score"), nil)
       try await scene.store.remove(scene.group("per%cent"), nil)
       try await scene.store.remove(scene.group("*"), nil)
       try scene.check(
-        try await scene.scan(scene.tenant, limit: 100).count == names.count - 3, "removing three removed others")
+        try await scene.scan(scene.tenant, limit: 100).count == names.count - 3,
+        "removing three removed others")
     },
     Case("name.tenants", "Groups of one name in several tenants have nothing in common.") { scene in
       // Names that become the same if tenant and group are only put side by side.
       let keys = [
-        ("", "x"), ("-a", "b"), ("-a:b", "c"), ("-a", "b:c"), ("-a/b", "c"), ("-a", "b/c"), ("-ab", "c"), ("-a", "bc"),
+        ("", "x"), ("-a", "b"), ("-a:b", "c"), ("-a", "b:c"), ("-a/b", "c"), ("-a", "b/c"), ("-ab", "c"),
+        ("-a", "bc"),
         ("-a.b", "c"), ("-a", "b.c"), ("-A", "b"),
       ].map { GroupKey(tenant: scene.tenant + $0.0, name: $0.1) }
       for (number, key) in keys.enumerated() { try await scene.commit(key, epoch: 3, [0: Int64(number) + 1]) }
@@ -130,8 +144,10 @@ extension OffsetStoreSuite {
     },
     Case("name.metadata", "Metadata of up to 4 KiB come back as they were.") { scene in
       let texts = [
-        "", " ", "plain", "{\"json\": [1, 2, \"three\"]}", "line\nline\r\n", "tab\t", "quote ' \" ` $$ \\ %s %d", "NULL",
-        "日本語 👩‍👩‍👧 \u{202e}ltr", "u\u{308}", "\u{1}\u{7f}", String(repeating: "x", count: GroupLimits.metadataBytes),
+        "", " ", "plain", "{\"json\": [1, 2, \"three\"]}", "line\nline\r\n", "tab\t",
+        "quote ' \" ` $$ \\ %s %d", "NULL",
+        "日本語 👩‍👩‍👧 \u{202e}ltr", "u\u{308}", "\u{1}\u{7f}",
+        String(repeating: "x", count: GroupLimits.metadataBytes),
         String(repeating: "é", count: GroupLimits.metadataBytes / 2),
         String(repeating: "👍", count: GroupLimits.metadataBytes / 4),
       ]

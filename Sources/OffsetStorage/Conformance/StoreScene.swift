@@ -32,11 +32,13 @@ final class StoreScene: @unchecked Sendable {
   }
 
   /// What is committed in the cases: everything but the offset follows from it, and is compared too.
-  static func offset(_ partition: Int32, _ offset: Int64, epoch: Int32, metadata: String = "") -> StoredOffset {
+  static func offset(_ partition: Int32, _ offset: Int64, epoch: Int32, metadata: String = "") -> StoredOffset
+  {
     StoredOffset(
       partition: Self.partition(partition),
       committed: CommittedOffset(
-        offset: Offset(offset), leaderEpoch: 3, metadata: metadata, committedAt: 1_700_000_000_000 + offset % 1_000),
+        offset: Offset(offset), leaderEpoch: 3, metadata: metadata,
+        committedAt: 1_700_000_000_000 + offset % 1_000),
       memberEpoch: epoch)
   }
 
@@ -58,7 +60,8 @@ final class StoreScene: @unchecked Sendable {
   }
 
   /// The group holds exactly this, in one epoch, or whatever epochs.
-  func expect(_ group: GroupKey, _ offsets: [Int32: Int64], epoch: Int32? = nil, _ when: String) async throws {
+  func expect(_ group: GroupKey, _ offsets: [Int32: Int64], epoch: Int32? = nil, _ when: String) async throws
+  {
     let found = try await store.fetch(group, nil)
     let seen = found.map { "\($0.partition.partition):\($0.committed.offset)" }.sorted()
     let wanted = offsets.map { "\($0.key):\($0.value)" }.sorted()
@@ -68,7 +71,8 @@ final class StoreScene: @unchecked Sendable {
     }
     guard let epoch else { return }
     for offset in found where offset.memberEpoch != epoch {
-      throw BrokenPromise("\(when), \(offset.partition) has the member epoch \(offset.memberEpoch) instead of \(epoch)")
+      throw BrokenPromise(
+        "\(when), \(offset.partition) has the member epoch \(offset.memberEpoch) instead of \(epoch)")
     }
   }
 

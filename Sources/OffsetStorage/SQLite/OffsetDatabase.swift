@@ -207,7 +207,8 @@ final class OffsetDatabase {
   private func transaction(_ body: () throws(MetadataError) -> Void) throws(MetadataError) {
     guard !connection.vfs.isFailed else {
       throw MetadataError(
-        .offline, "the offset store sqlite is offline since its disk failed; repair it and start the broker again")
+        .offline,
+        "the offset store sqlite is offline since its disk failed; repair it and start the broker again")
     }
     try connection.execute("BEGIN IMMEDIATE")
     do {
@@ -247,7 +248,9 @@ struct ScanToken {
 
 extension TopicID {
   /// 16 bytes, in the order of the ids.
-  var bytes: [UInt8] { [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) } } }
+  var bytes: [UInt8] {
+    [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) } }
+  }
 
   init?(bytes: [UInt8]) {
     guard bytes.count == 16 else { return nil }
@@ -259,7 +262,9 @@ extension TopicID {
 extension StoredOffset {
   /// The same commit again, whenever it comes (promise 4).
   package func isRepeated(by other: StoredOffset) -> Bool {
-    memberEpoch == other.memberEpoch && partition == other.partition && committed.offset == other.committed.offset
-      && committed.leaderEpoch == other.committed.leaderEpoch && committed.metadata == other.committed.metadata
+    memberEpoch == other.memberEpoch && partition == other.partition
+      && committed.offset == other.committed.offset
+      && committed.leaderEpoch == other.committed.leaderEpoch
+      && committed.metadata == other.committed.metadata
   }
 }
