@@ -13,7 +13,7 @@ kit=$here/../store-kit
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 for version in 1 2; do
-  { echo "const unsigned char migration_$version[] = {"; od -An -v -tx1 "$here/migrations/$version.sql" | sed 's/ \(..\)/0x\1,/g'; echo "0};"; }
+  { echo "static const unsigned char migration_$version[] = {"; od -An -v -tx1 "$here/migrations/$version.sql" | sed 's/ \(..\)/0x\1,/g'; echo "0};"; }
 done >"$made/migrations.h"
 # shellcheck disable=SC2086
 ${CC:-cc} -std=c11 -D_GNU_SOURCE -O2 -g1 -Wall -Wextra -Wpedantic -Werror -fPIC -fvisibility=hidden -fstack-protector-strong \

@@ -21,9 +21,10 @@ static char *statement(const char *schema, const char *text) {
 bool pg_make_statements(pg_store *self) {
   const char *schema = self->settings.schema;
   self->commit_sql = statement(schema, "SELECT @.commit_offsets($1, $2, $3::integer, $4::uuid[], $5::integer[], $6::bigint[],"
-                                       " $7::integer[], $8::text[], $9::bigint[], $10::integer[])");
+                                       " $7::integer[], $8::text[], $9::bigint[])");
   self->fetch_sql = statement(schema, "SELECT group_name, " COLUMNS " FROM @.offsets WHERE tenant = $1 AND group_name = $2"
-                                      " AND next_offset IS NOT NULL ORDER BY topic_id, partition");
+                                      " AND next_offset IS NOT NULL AND (topic_id, partition) > ($3::uuid, $4::integer)"
+                                      " ORDER BY topic_id, partition LIMIT $5::integer");
   self->fetch_some_sql = statement(schema, "SELECT group_name, " COLUMNS " FROM @.offsets WHERE tenant = $1 AND group_name = $2"
                                            " AND next_offset IS NOT NULL AND (topic_id, partition) IN"
                                            " (SELECT * FROM unnest($3::uuid[], $4::integer[])) ORDER BY topic_id, partition");
@@ -50,7 +51,7 @@ static void put_quoted(store_text *out, const char *text) {
 }
 
 static bool send_commit(pg_connection *self, const Skein__Plugin__V1__CommitOffsets *commit) {
-  enum { TOPICS, PARTITIONS, OFFSETS, LEADERS, METADATA, TIMES, EPOCHS, COLUMN_COUNT };
+  enum { TOPICS, PARTITIONS, OFFSETS, LEADERS, METADATA, TIMES, COLUMN_COUNT };
   store_text columns[COLUMN_COUNT] = {{0}};
   for (size_t i = 0; i < commit->n_offsets; i++) {
     const Skein__Plugin__V1__StoredOffset *offset = commit->offsets[i];
@@ -61,7 +62,6 @@ static bool send_commit(pg_connection *self, const Skein__Plugin__V1__CommitOffs
     store_text_format(&columns[LEADERS], "%d", (int)offset->leader_epoch);
     put_quoted(&columns[METADATA], offset->metadata);
     store_text_format(&columns[TIMES], "%lld", (long long)offset->committed_ms);
-    store_text_format(&columns[EPOCHS], "%d", (int)(commit->member_epoch > 0 ? commit->member_epoch : offset->member_epoch));
   }
   bool is_whole = true;
   for (size_t c = 0; c < COLUMN_COUNT; c++) {
@@ -71,13 +71,13 @@ static bool send_commit(pg_connection *self, const Skein__Plugin__V1__CommitOffs
   char epoch[16];
   snprintf(epoch, sizeof epoch, "%d", (int)commit->member_epoch);
   const char *const values[] = {commit->tenant, commit->group, epoch, columns[0].bytes, columns[1].bytes, columns[2].bytes,
-                                columns[3].bytes, columns[4].bytes, columns[5].bytes, columns[6].bytes};
-  const bool is_sent = is_whole && PQsendQueryParams(self->link, self->owner->commit_sql, 10, NULL, values, NULL, NULL, 0) == 1;
+                                columns[3].bytes, columns[4].bytes, columns[5].bytes};
+  const bool is_sent = is_whole && PQsendQueryParams(self->link, self->owner->commit_sql, 9, NULL, values, NULL, NULL, 0) == 1;
   for (size_t c = 0; c < COLUMN_COUNT; c++) store_text_free(&columns[c]);
   return is_sent;
 }
 
-static bool send_partitions(pg_connection *self, const char *all_sql, const char *some_sql, const char *tenant, const char *group,
+static bool send_partitions(pg_connection *self, const char *sql, const char *tenant, const char *group,
                             Skein__Plugin__V1__TopicPartitionName *const *names, size_t count) {
   store_text topics = {0}, partitions = {0};
   for (size_t i = 0; i < count; i++) {
@@ -88,24 +88,28 @@ static bool send_partitions(pg_connection *self, const char *all_sql, const char
   store_text_put(&partitions, "}");
   const char *const values[] = {tenant, group, topics.bytes, partitions.bytes};
   const bool is_sent = !topics.failed && !partitions.failed &&
-                       PQsendQueryParams(self->link, count == 0 ? all_sql : some_sql, count == 0 ? 2 : 4, NULL, values, NULL, NULL, 0) == 1;
+                       PQsendQueryParams(self->link, sql, count == 0 ? 2 : 4, NULL, values, NULL, NULL, 0) == 1;
   store_text_free(&topics);
   store_text_free(&partitions);
   return is_sent;
 }
 
-static int page_limit(const Skein__Plugin__V1__ScanOffsets *scan) {
-  return scan->limit < 1 ? 1 : scan->limit > STORE_MOST_PAGE ? STORE_MOST_PAGE : (int)scan->limit;
+/* Of the page that the call asks for; 0: no limit. */
+static int page_limit(const store_call *call) {
+  const uint32_t limit = call->what == STORE_SCAN ? call->request.scan->limit : call->request.fetch->limit;
+  if (limit < 1) return call->what == STORE_SCAN ? 1 : 0;
+  return limit > STORE_MOST_PAGE ? STORE_MOST_PAGE : (int)limit;
 }
 
-static bool send_scan(pg_connection *self, const Skein__Plugin__V1__ScanOffsets *scan) {
+/* `group`: of which a page is wanted; NULL: of all of the tenant. */
+static bool send_page(pg_connection *self, const store_call *call, const char *tenant, const char *group, const char *token) {
   store_place place = {-1, "00000000000000000000000000000000", ""};
-  if (scan->token[0] != 0) store_read_token(scan->token, &place);
+  if (token[0] != 0) store_read_token(token, &place);
   char partition[16], limit[16];
   snprintf(partition, sizeof partition, "%d", (int)place.partition);
-  snprintf(limit, sizeof limit, "%d", page_limit(scan));
-  const char *const values[] = {scan->tenant, place.group, place.topic, partition, limit};
-  return PQsendQueryParams(self->link, self->owner->scan_sql, 5, NULL, values, NULL, NULL, 0) == 1;
+  snprintf(limit, sizeof limit, "%d", page_limit(call));
+  const char *const values[] = {tenant, group != NULL ? group : place.group, place.topic, partition, page_limit(call) > 0 ? limit : NULL};
+  return PQsendQueryParams(self->link, group != NULL ? self->owner->fetch_sql : self->owner->scan_sql, 5, NULL, values, NULL, NULL, 0) == 1;
 }
 
 bool pg_send_statement(pg_connection *self, const store_call *call) {
@@ -114,12 +118,14 @@ bool pg_send_statement(pg_connection *self, const store_call *call) {
     case STORE_COMMIT: return send_commit(self, call->request.commit);
     case STORE_FETCH: {
       const Skein__Plugin__V1__FetchOffsets *fetch = call->request.fetch;
-      return send_partitions(self, owner->fetch_sql, owner->fetch_some_sql, fetch->tenant, fetch->group, fetch->partitions, fetch->n_partitions);
+      if (fetch->n_partitions == 0) return send_page(self, call, fetch->tenant, fetch->group, fetch->token);
+      return send_partitions(self, owner->fetch_some_sql, fetch->tenant, fetch->group, fetch->partitions, fetch->n_partitions);
     }
-    case STORE_SCAN: return send_scan(self, call->request.scan);
+    case STORE_SCAN: return send_page(self, call, call->request.scan->tenant, NULL, call->request.scan->token);
     case STORE_REMOVE: {
       const Skein__Plugin__V1__RemoveOffsets *remove = call->request.remove;
-      return send_partitions(self, owner->remove_sql, owner->remove_some_sql, remove->tenant, remove->group, remove->partitions, remove->n_partitions);
+      return send_partitions(self, remove->n_partitions == 0 ? owner->remove_sql : owner->remove_some_sql, remove->tenant, remove->group,
+                             remove->partitions, remove->n_partitions);
     }
   }
   return false;
@@ -163,7 +169,7 @@ static bool read_row(const PGresult *result, int row, store_row *out) {
 
 static void read_page(pg_store *self, const PGresult *result, pg_op *op) {
   const int rows = PQntuples(result);
-  const bool is_scan = op->call->what == STORE_SCAN;
+  const bool is_paged = op->call->what == STORE_SCAN || op->call->request.fetch->n_partitions == 0;
   store_page page = {0};
   op->status = SKEIN_FAILED;
   bool is_good = PQnfields(result) == 8, is_full = false;
@@ -176,10 +182,10 @@ static void read_page(pg_store *self, const PGresult *result, pg_op *op) {
     pg_say(self, SKEIN_LOG_ERROR, "the table of offsets has a value that is none: was it changed by hand?");
   } else if (page.failed) {
     op->status = SKEIN_RETRY_LATER;
-  } else if (is_full && !is_scan) {
-    pg_say(self, SKEIN_LOG_ERROR, "a group has more offsets than one answer holds (1 MiB): ask for fewer partitions at once");
+  } else if (is_full && !is_paged) {
+    pg_say(self, SKEIN_LOG_ERROR, "these offsets are more than one answer holds (1 MiB): ask for fewer partitions at once");
   } else {
-    const bool has_more = is_scan && (is_full || rows == page_limit(op->call->request.scan));
+    const bool has_more = is_paged && (is_full || (page_limit(op->call) > 0 && rows == page_limit(op->call)));
     op->result = store_page_pack(&page, has_more, &op->length);
     op->status = op->result == NULL ? SKEIN_RETRY_LATER : SKEIN_OK;
   }

@@ -40,15 +40,16 @@ static bool is_commit(const Skein__Plugin__V1__CommitOffsets *commit) {
 }
 
 static bool is_good(store_what what, const ProtobufCMessage *message) {
+  store_place place;
   switch (what) {
     case STORE_COMMIT: return is_commit((const void *)message);
     case STORE_FETCH: {
       const Skein__Plugin__V1__FetchOffsets *fetch = (const void *)message;
-      return is_name(fetch->tenant) && is_name(fetch->group) && are_partitions(fetch->partitions, fetch->n_partitions);
+      return is_name(fetch->tenant) && is_name(fetch->group) && are_partitions(fetch->partitions, fetch->n_partitions) &&
+             (fetch->token[0] == 0 || (store_read_token(fetch->token, &place) && strcmp(place.group, fetch->group) == 0));
     }
     case STORE_SCAN: {
       const Skein__Plugin__V1__ScanOffsets *scan = (const void *)message;
-      store_place place;
       return is_name(scan->tenant) && (scan->token[0] == 0 || store_read_token(scan->token, &place));
     }
     case STORE_REMOVE: {

@@ -14,16 +14,16 @@ CREATE TABLE @schema@.committers (
 -- One batch, whole or not at all. Epoch 0 is nobody's: a reset, a move; it is taken whatever is stored.
 CREATE FUNCTION @schema@.commit_offsets(
   p_tenant text, p_group text, p_epoch integer, p_topics uuid[], p_partitions integer[], p_offsets bigint[],
-  p_leader_epochs integer[], p_metadata text[], p_committed_ms bigint[], p_member_epochs integer[]
+  p_leader_epochs integer[], p_metadata text[], p_committed_ms bigint[]
 ) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   written bigint;
 BEGIN
   INSERT INTO @schema@.offsets AS o
     (tenant, group_name, topic_id, partition, next_offset, leader_epoch, metadata, committed_ms, member_epoch)
-  SELECT p_tenant, p_group, n.*
-    FROM unnest(p_topics, p_partitions, p_offsets, p_leader_epochs, p_metadata, p_committed_ms, p_member_epochs)
-      AS n(topic_id, partition, next_offset, leader_epoch, metadata, committed_ms, member_epoch)
+  SELECT p_tenant, p_group, n.*, p_epoch
+    FROM unnest(p_topics, p_partitions, p_offsets, p_leader_epochs, p_metadata, p_committed_ms)
+      AS n(topic_id, partition, next_offset, leader_epoch, metadata, committed_ms)
     ORDER BY 3, 4 -- rows are locked in one order: no deadlock between two batches
   ON CONFLICT (tenant, group_name, topic_id, partition) DO UPDATE SET
     next_offset = excluded.next_offset, leader_epoch = excluded.leader_epoch, metadata = excluded.metadata,
@@ -61,7 +61,7 @@ CREATE FUNCTION @schema@.skein_commit(
 BEGIN
   PERFORM @schema@.check_committer($1, $2, $6);
   PERFORM @schema@.commit_offsets($1, $2, $6, ARRAY[$3], ARRAY[$4], ARRAY[$5], ARRAY[0], ARRAY[$7],
-    ARRAY[(extract(epoch FROM clock_timestamp()) * 1000)::bigint], ARRAY[$6]);
+    ARRAY[(extract(epoch FROM clock_timestamp()) * 1000)::bigint]);
 END $$;
 
 -- For a consumer, once a partition is assigned to it: shuts out members of older epochs before this one has committed
@@ -86,7 +86,7 @@ BEGIN
 END $$;
 
 -- Who calls them is the operator's decision: see Docs/offset-stores.md.
-REVOKE ALL ON FUNCTION @schema@.commit_offsets(text, text, integer, uuid[], integer[], bigint[], integer[], text[], bigint[], integer[]),
+REVOKE ALL ON FUNCTION @schema@.commit_offsets(text, text, integer, uuid[], integer[], bigint[], integer[], text[], bigint[]),
   @schema@.check_committer(text, text, integer),
   @schema@.skein_commit(text, text, uuid, integer, bigint, integer, text),
   @schema@.skein_claim(text, text, uuid, integer, integer) FROM PUBLIC;
