@@ -15,7 +15,11 @@ struct AckTracker {
   /// Holes below this were forgotten: acknowledgements count again when a commit is past it.
   private var unknownBelow: Int64 = 0
 
-  init(processed: Int64) { self.processed = processed }
+  /// - Parameter unknownBelow: records were sent without a look at holes, up to there.
+  init(processed: Int64, unknownBelow: Int64 = 0) {
+    self.processed = processed
+    self.unknownBelow = unknownBelow
+  }
 
   var gaps: Int { ranges.count }
 
