@@ -139,7 +139,8 @@ extension Broker {
         source: configuration.partitionerSource ?? plugins, time: time, logger: logger),
       partitionerWatchMilliseconds: configuration.partitionerWatchMilliseconds,
       tokens: tokens, authenticator: authenticator, groups: groups,
-      groupOffsets: GroupOffsets(groups: groups))
+      groupOffsets: GroupOffsets(groups: groups),
+      maximumUncommitted: configuration.maximumUncommitted, random: random)
     registry.watch { topic, _ in context.feed.changed(topic) }
     if let listener = configuration.tokenListener {
       let user = "listener \(hostPort(listener.host, listener.port))"

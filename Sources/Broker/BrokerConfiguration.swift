@@ -51,6 +51,8 @@ package struct BrokerConfiguration: Sendable {
   package var scrubIntervalMilliseconds: Int64 = 86_400_000
   /// Consumer groups: limits, and times in milliseconds.
   package var groups = GroupConfiguration()
+  /// Records beyond its commit that a group gets of a partition while its offset store does not answer.
+  package var maximumUncommitted: Int64 = 100_000
   /// Where callers with bearer tokens connect; nil: nowhere.
   package var tokenListener: TokenListenerConfiguration?
   /// Where its authenticator comes from instead of the plug-in manager, for tests.

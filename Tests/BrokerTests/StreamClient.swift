@@ -41,6 +41,12 @@ final class StreamClient<Request: WireMessage, Response: WireMessage>: CallHandl
   func sendEnd() async throws { try await onLoop { $0.sendEnd() } }
   func cancel() async throws { try await onLoop { $0.cancel() } }
 
+  /// From any thread, without waiting.
+  func cancelNow() {
+    guard let call else { return }
+    call.eventLoop.execute { call.cancel() }
+  }
+
   private func onLoop(_ body: @escaping @Sendable (Call) -> Void) async throws {
     guard let call else { return }
     try await call.eventLoop.submit { body(call) }.get()

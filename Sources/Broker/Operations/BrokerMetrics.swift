@@ -16,6 +16,7 @@ final class BrokerMetrics: Sendable {
   let bytesOut = Counter()
   let publishStreams = Counter()
   let readStreams = Counter()
+  let subscribeStreams = Counter()
   let calls = Counter()
   let callsRefused = Counter()
   let handshakeFailures = Counter()

@@ -36,6 +36,9 @@ final class BrokerContext: Sendable {
   /// The coordinators of consumer groups, and where the groups' offsets are.
   let groups: GroupDirectory
   let groupOffsets: GroupOffsets
+  /// Records beyond the commit that a member gets of a partition while its group's store does not answer.
+  let maximumUncommitted: Int64
+  let random: any RandomSource
 
   init(
     identity: BrokerIdentity, limits: BrokerLimits, registry: TopicRegistry,
@@ -44,7 +47,7 @@ final class BrokerContext: Sendable {
     logger: Logger, budget: MemoryBudget, logPath: String, feed: ClusterFeed, drain: DrainSwitch,
     plugins: PluginManager, partitioning: Partitioning, partitionerWatchMilliseconds: Int64,
     tokens: TokenRegistry, authenticator: TokenAuthenticator?, groups: GroupDirectory,
-    groupOffsets: GroupOffsets
+    groupOffsets: GroupOffsets, maximumUncommitted: Int64, random: any RandomSource
   ) {
     self.identity = identity
     self.limits = limits
@@ -69,6 +72,8 @@ final class BrokerContext: Sendable {
     self.authenticator = authenticator
     self.groups = groups
     self.groupOffsets = groupOffsets
+    self.maximumUncommitted = maximumUncommitted
+    self.random = random
   }
 }
 

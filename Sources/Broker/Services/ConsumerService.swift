@@ -4,7 +4,7 @@ import SkeinCore
 import Transport
 import Wire
 
-/// `skein.v1.Consumer`, without groups.
+/// `skein.v1.Consumer`.
 struct ConsumerService: Sendable {
   let context: BrokerContext
 
@@ -22,6 +22,8 @@ struct ConsumerService: Sendable {
           reply.fail(error)
         }
       }
+    case "Subscribe":
+      return SubscribeHandler(call: call, context: context, principal: principal)
     case "Read":
       return ReadStreamHandler(call: call, context: context, principal: principal)
     default: return nil

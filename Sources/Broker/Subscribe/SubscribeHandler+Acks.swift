@@ -1,3 +1,4 @@
+import CommitLog
 import GroupCoordination
 import NIOCore
 import SkeinCore
@@ -97,9 +98,8 @@ extension SubscribeHandler {
       dirty.remove(key)
       guard let partition = partitions[key], let offset = partition.ackToCommit else { continue }
       partition.ackAsked = offset.rawValue
-      offsets.append(
-        OffsetCommit(
-          partition: key, offset: offset, leaderEpoch: partition.cursor.lastEpoch?.rawValue ?? -1))
+      let epoch = try? context.workers.directory.partition(key)?.judge(offset, lastEpoch: nil)
+      offsets.append(OffsetCommit(partition: key, offset: offset, leaderEpoch: epoch?.rawValue ?? -1))
     }
     return offsets
   }

@@ -43,7 +43,7 @@ extension SubscribeHandler {
   }
 
   private func make(_ key: TopicPartition) -> MemberPartition {
-    let name = context.registry.name(of: key.topic) ?? ""
+    let name = name(of: key.topic)
     topicIDs[name] = key.topic
     // Positions are of the beginning of this stream: what was given back and comes again begins anew.
     let resumeAt = phase == .joining ? membership?.resume?.positions[key] ?? nil : nil
@@ -82,13 +82,18 @@ extension SubscribeHandler {
     return message
   }
 
+  /// Empty for a topic that is deleted.
+  private func name(of topic: TopicID) -> String {
+    context.registry.topic(topic, of: principal.tenant)?.name ?? ""
+  }
+
   private func named(_ keys: Set<TopicPartition>) -> [TopicPartitions] {
     var lists: [TopicPartitions] = []
     var last: TopicID?
     for key in keys.sorted() {
       if key.topic != last {
         last = key.topic
-        let name = partitions[key]?.topicName ?? context.registry.name(of: key.topic) ?? ""
+        let name = partitions[key]?.topicName ?? self.name(of: key.topic)
         lists.append(TopicPartitions(topic: name, topicID: key.topic.description))
       }
       lists[lists.count - 1].partitions.append(key.partition)

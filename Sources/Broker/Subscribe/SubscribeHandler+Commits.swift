@@ -1,5 +1,6 @@
 import GroupCoordination
 import SkeinCore
+import Transport
 import Wire
 
 /// Commits: each is checked against the log here (G18), against the membership by the coordinator (G15), and answered

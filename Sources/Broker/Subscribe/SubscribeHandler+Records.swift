@@ -2,6 +2,7 @@ import CommitLog
 import GroupCoordination
 import RecordFormat
 import SkeinCore
+import Transport
 import Wire
 
 /// From the pump to the member: batches, or records for thin clients; and what the member says about where they are

@@ -23,6 +23,7 @@ final class TopicRegistry: Sendable {
 
   private struct State {
     var topics: [TenantName: [String: Topic]] = [:]
+    var names: [TopicID: (tenant: TenantName, name: String)] = [:]
     /// Made by the first page after a topic came or went, so that pages cost what they hold.
     var sortedNames: [TenantName: [String]] = [:]
     var topicCount = 0
@@ -56,6 +57,14 @@ final class TopicRegistry: Sendable {
   func topic(_ name: String, of tenant: TenantName) throws(Fault) -> Topic {
     if let topic = state.withLock({ $0.topics[tenant]?[name] }) { return topic }
     throw Self.notFound(name)
+  }
+
+  /// The topic of that id, if it is this tenant's and exists.
+  func topic(_ id: TopicID, of tenant: TenantName) -> Topic? {
+    state.withLock { state in
+      guard let (owner, name) = state.names[id], owner == tenant else { return nil }
+      return state.topics[tenant]?[name]
+    }
   }
 
   /// - Throws: `PARTITION_NOT_FOUND` with the valid range.
@@ -219,6 +228,7 @@ final class TopicRegistry: Sendable {
     state.withLock { state in
       if let known = state.topics[tenant]?.removeValue(forKey: name) {
         state.sortedNames[tenant] = nil
+        state.names[known.id] = nil
         if tenant != .system {
           state.topicCount -= 1
           state.partitionCount -= Int(known.partitions)
@@ -273,6 +283,7 @@ final class TopicRegistry: Sendable {
   private static func insert(_ topic: Topic, into state: inout State) {
     let known = state.topics[topic.tenant, default: [:]].updateValue(topic, forKey: topic.name)
     if known == nil { state.sortedNames[topic.tenant] = nil }
+    state.names[topic.id] = (topic.tenant, topic.name)
     // What the broker keeps for itself does not count against what users may have.
     guard topic.tenant != .system else { return }
     if known == nil { state.topicCount += 1 }

@@ -205,6 +205,7 @@ extension GroupCoordinator {
       // It dropped what nobody asked it to: nobody would ever read that again. It must join anew.
       throw expel(heartbeat.memberID, of: key, &turn)
     }
+    let isNewStream = runtime[key]?.liveness[heartbeat.memberID]?.session != session
     bind(heartbeat.memberID, of: key, to: session, at: turn.now)
     progress(heartbeat.progress, of: heartbeat.memberID, in: key, at: turn.now)
     if let owned = heartbeat.owned { release(heartbeat, owned: owned, &turn) }
@@ -213,8 +214,8 @@ extension GroupCoordinator {
     }
 
     let now = table.groups[key]?.members[heartbeat.memberID]?.assignment ?? member.assignment
-    // Behind, or asked to give back: whatever was sent may be lost, so it is sent again.
-    if heartbeat.epoch < now.epoch || !now.revoking.isEmpty { push(heartbeat.memberID, of: key, &turn) }
+    // Behind, asked to give back, or on another stream: whatever was sent may be lost, so it is sent again.
+    if isNewStream || heartbeat.epoch < now.epoch || !now.revoking.isEmpty { push(heartbeat.memberID, of: key, &turn) }
     return .alive(epoch: now.epoch)
   }
 

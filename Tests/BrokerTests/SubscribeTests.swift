@@ -1,0 +1,32 @@
+import Foundation
+import SkeinCore
+import Testing
+import Transport
+import Wire
+
+@testable import Broker
+
+/// Members over raw streams against a real broker: what they get, in which order, and what they commit.
+@Suite(.serialized) struct SubscribeTests {
+  @Test func aMemberReadsCommitsAndItsSuccessorGoesOn() async throws {
+    let fixture = try await GroupFixture.start(partitions: 2)
+    try await fixture.publish(10, to: 0..<2)
+    let first = try await MemberClient.join(fixture.connection)
+    #expect(first.joined?.heartbeatMs == 5_000 && first.joined?.offsetStore == "log")
+    #expect(first.joined?.memberID.count == 32)
+    try await first.until { $0.owned == [0, 1] && $0.values.count == 20 }
+    #expect(first.received == [0: Array(0..<10), 1: Array(0..<10)])
+    #expect(try await first.commit([0: 10, 1: 4]) == [:])
+    try await first.leave()
+
+    let second = try await MemberClient.join(fixture.connection)
+    try await second.until { $0.received[1]?.count == 6 }
+    #expect(second.received == [1: Array(4..<10)])
+    // What comes later comes to it, of both partitions.
+    try await fixture.publish(1, to: 0..<2, first: 10)
+    try await second.until { $0.values.count == 8 }
+    #expect(second.received[0] == [10])
+    try await second.leave()
+    await fixture.end()
+  }
+}
