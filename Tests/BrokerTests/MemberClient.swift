@@ -48,7 +48,8 @@ final class MemberClient {
 
   /// Opens a stream and sends the join; reads nothing yet.
   static func open(
-    _ connection: GRPCConnection, group: String = "g", credit: ReadCredit? = ReadCredit(messages: 1 << 40, bytes: 1 << 40),
+    _ connection: GRPCConnection, group: String = "g",
+    credit: ReadCredit? = ReadCredit(messages: 1 << 40, bytes: 1 << 40),
     _ configure: (inout SubscribeJoin) -> Void = { _ in }
   ) async throws -> MemberClient {
     let stream = try await SubscribeClient.open(ConsumerMethod.subscribe, on: connection)
@@ -61,7 +62,8 @@ final class MemberClient {
 
   /// Opens a stream and waits for the first assignment.
   static func join(
-    _ connection: GRPCConnection, group: String = "g", credit: ReadCredit? = ReadCredit(messages: 1 << 40, bytes: 1 << 40),
+    _ connection: GRPCConnection, group: String = "g",
+    credit: ReadCredit? = ReadCredit(messages: 1 << 40, bytes: 1 << 40),
     _ configure: (inout SubscribeJoin) -> Void = { _ in }
   ) async throws -> MemberClient {
     let member = try await open(connection, group: group, credit: credit, configure)
@@ -193,7 +195,9 @@ final class MemberClient {
     try await stream.send(SubscribeRequest(credit: ReadCredit(messages: messages, bytes: bytes)))
   }
 
-  func heartbeat(owned list: Set<Int32>? = nil, _ configure: (inout MemberHeartbeat) -> Void = { _ in }) async throws {
+  func heartbeat(owned list: Set<Int32>? = nil, _ configure: (inout MemberHeartbeat) -> Void = { _ in })
+    async throws
+  {
     var heartbeat = MemberHeartbeat(epoch: epoch, progress: .idle)
     if let list {
       heartbeat.hasOwned = true
@@ -261,7 +265,8 @@ struct GroupFixture {
   let connection: GRPCConnection
 
   static func start(
-    partitions: Int32 = 4, settings: [String: String] = [:], _ configure: (inout BrokerConfiguration) -> Void = { _ in }
+    partitions: Int32 = 4, settings: [String: String] = [:],
+    _ configure: (inout BrokerConfiguration) -> Void = { _ in }
   ) async throws -> GroupFixture {
     let test = try await TestBroker.start(configure: configure)
     let connection = try await test.connect()
@@ -299,7 +304,9 @@ struct GroupFixture {
   /// What the group has committed, by partition.
   func committed(group: String = "g") async throws -> [Int32: Int64] {
     let key = GroupKey(tenant: "default", name: group)
-    guard case .offsets(let offsets) = try await test.broker.context.groups.ask(.fetchOffsets(.init(group: key)), of: key)
+    guard
+      case .offsets(let offsets) = try await test.broker.context.groups.ask(
+        .fetchOffsets(.init(group: key)), of: key)
     else { return [:] }
     var found: [Int32: Int64] = [:]
     for (partition, offset) in offsets { found[partition.partition] = offset.offset.rawValue }
@@ -308,7 +315,9 @@ struct GroupFixture {
 
   func description(group: String = "g") async throws -> GroupDescription? {
     let key = GroupKey(tenant: "default", name: group)
-    guard case .description(let description) = try await test.broker.context.groups.ask(.describe(key), of: key) else {
+    guard
+      case .description(let description) = try await test.broker.context.groups.ask(.describe(key), of: key)
+    else {
       return nil
     }
     return description

@@ -67,7 +67,8 @@ struct Membership {
     if let resume = join.resume {
       if join.memberID.isEmpty {
         wrong.append(
-          .init(field: "join.member_id", description: "is empty; `resume` goes on with a member that there is"))
+          .init(
+            field: "join.member_id", description: "is empty; `resume` goes on with a member that there is"))
       }
       if resume.epoch < 1 { wrong.append(.init(field: "join.resume.epoch", description: "at least 1")) }
       if resume.positions.count > limits.partitions {

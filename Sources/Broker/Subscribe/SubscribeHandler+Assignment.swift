@@ -104,7 +104,9 @@ extension SubscribeHandler {
   /// The keys that a member's lists name; a topic by its id where the member gives it.
   /// - Parameter isOwned: also those of a deleted topic of the same name, so that no list lacks what was not meant.
   /// - Throws: `INVALID_REQUEST`.
-  func keys(_ lists: [TopicPartitions], field: String, isOwned: Bool = false) throws(Fault) -> Set<TopicPartition> {
+  func keys(_ lists: [TopicPartitions], field: String, isOwned: Bool = false) throws(Fault) -> Set<
+    TopicPartition
+  > {
     let limit = context.groups.limits.partitions
     var count = 0
     for list in lists { count += list.partitions.count }
@@ -114,7 +116,11 @@ extension SubscribeHandler {
         violations: [.init(field: field, description: "at most \(limit) partitions")])
     }
     var namesakes: [String: Set<TopicID>] = [:]
-    if isOwned { for partition in partitions.values { namesakes[partition.topicName, default: []].insert(partition.key.topic) } }
+    if isOwned {
+      for partition in partitions.values {
+        namesakes[partition.topicName, default: []].insert(partition.key.topic)
+      }
+    }
     var keys: Set<TopicPartition> = []
     for list in lists {
       var ids: Set<TopicID> = []

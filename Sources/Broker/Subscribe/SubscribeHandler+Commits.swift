@@ -22,7 +22,8 @@ extension SubscribeHandler {
     lastCommit = commit.id
     guard commitsInFlight < Self.maximumCommits else {
       let fault = Fault(
-        .overloaded, "\(commitsInFlight) commits of this stream wait for their answer; commit several offsets at once",
+        .overloaded,
+        "\(commitsInFlight) commits of this stream wait for their answer; commit several offsets at once",
         retryAfterMilliseconds: 100)
       answer(commit, commit.offsets.map { _ in fault })
       return false

@@ -27,7 +27,9 @@ extension SubscribeHandler {
     if let held = heldHeartbeat { heartbeat.take(over: held.request) }
     var released: [TopicPartition] = []
     if let owned = heartbeat.owned {
-      for (key, partition) in partitions where partition.isRevoking && !owned.contains(key) { released.append(key) }
+      for (key, partition) in partitions where partition.isRevoking && !owned.contains(key) {
+        released.append(key)
+      }
     }
     guard !released.isEmpty, commitsInFlight > 0 || released.contains(where: hasToCommit) else {
       return forward(heartbeat, released)
@@ -97,7 +99,8 @@ extension SubscribeHandler {
     let session = TimeAmount.milliseconds(times.session)
     if membership == nil, now >= lastHeard + session {
       return end(
-        with: Fault(.streamNotOpen, "no `join` came within \(times.session) ms; send it as the first message"))
+        with: Fault(.streamNotOpen, "no `join` came within \(times.session) ms; send it as the first message")
+      )
     }
     // The coordinator's own limit comes first, unless it cannot be asked.
     if now >= lastHeard + session + heartbeat {

@@ -16,7 +16,8 @@ extension SubscribeHandler {
       return ask(.join(membership.request, session))
     }
     // The full list comes first on a new stream (G6). The coordinator answers it with the whole assignment.
-    var heartbeat = GroupCoordination.Heartbeat(group: membership.key, memberID: membership.id, epoch: resume.epoch)
+    var heartbeat = GroupCoordination.Heartbeat(
+      group: membership.key, memberID: membership.id, epoch: resume.epoch)
     heartbeat.owned = Set(resume.positions.keys)
     heartbeat.progress = .working
     ask(.heartbeat(heartbeat, session))

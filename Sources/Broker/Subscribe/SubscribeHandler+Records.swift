@@ -120,7 +120,9 @@ extension SubscribeHandler {
       let next = Int64(error.metadata["next_offset"] ?? "") ?? run.next.rawValue
       flush(next: records.last.map { $0.offset + 1 } ?? read.baseOffset)
       pump?.end(partition.cursor)
-      failed(partition.cursor, error.about(topic: partition.topicName, partition: partition.key.partition).at(next))
+      failed(
+        partition.cursor, error.about(topic: partition.topicName, partition: partition.key.partition).at(next)
+      )
     }
   }
 
@@ -179,7 +181,9 @@ extension SubscribeHandler {
         violations: [.init(field: "reclaimed.positions", description: "at most \(limit)")])
     }
     for position in reclaimed.positions {
-      guard let partition = partition(position.topic, position.partition), let end = partition.sentEnd else { continue }
+      guard let partition = partition(position.topic, position.partition), let end = partition.sentEnd else {
+        continue
+      }
       guard (0...end.rawValue).contains(position.offset) else {
         throw Fault(
           .invalidRequest,

@@ -18,7 +18,8 @@ extension SubscribeHandler {
       let asked = epoch
       let request = GroupCoordination.FetchOffsetsRequest(
         group: membership.key, member: (membership.id, asked), partitions: part.map(\.key))
-      context.groupOffsets.fetch(request, on: eventLoop) { result in self.fetched(part, result, epoch: asked) }
+      context.groupOffsets.fetch(request, on: eventLoop) { result in self.fetched(part, result, epoch: asked)
+      }
     }
   }
 

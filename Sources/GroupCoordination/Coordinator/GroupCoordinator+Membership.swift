@@ -215,7 +215,9 @@ extension GroupCoordinator {
 
     let now = table.groups[key]?.members[heartbeat.memberID]?.assignment ?? member.assignment
     // Behind, asked to give back, or on another stream: whatever was sent may be lost, so it is sent again.
-    if isNewStream || heartbeat.epoch < now.epoch || !now.revoking.isEmpty { push(heartbeat.memberID, of: key, &turn) }
+    if isNewStream || heartbeat.epoch < now.epoch || !now.revoking.isEmpty {
+      push(heartbeat.memberID, of: key, &turn)
+    }
     return .alive(epoch: now.epoch)
   }
 
