@@ -19,8 +19,8 @@ package struct WireLimits: Sendable {
   /// protobuf-c may allocate max(`arenaFloor`, `arenaFactor` × message length) bytes.
   ///
   /// The floor lets a fetch of 1,000 partitions with one-letter topics pass, which needs 120 KiB for
-  /// 7 KiB of message.
-  package var arenaFloor = 256 << 10
+  /// 7 KiB of message, and a commit of 10,000 offsets, which needs 1.4 MiB for 120 KiB.
+  package var arenaFloor = 2 << 20
   package var arenaFactor = 8
 
   package init() {}

@@ -147,6 +147,8 @@ enum ReasonEvidence {
     "COORDINATOR_LOADING": (
       "GroupCoordinationTests/RefusalTests.swift", "beforeTheLogIsReadNobodyIsAnswered"
     ),
+    "PATTERN_INVALID": ("BrokerTests/GroupsServiceTests.swift", "patternsAreCheckedAndTheirWorkIsBounded"),
+    "NO_COMMITTED_OFFSET": ("BrokerTests/GroupsServiceTests.swift", "nothingCommittedIsNotShifted"),
     "UNAUTHENTICATED": ("BrokerTests/TopicsTests.swift", "whoHasNoPrincipalIsRefused"),
     "PERMISSION_DENIED": ("GatewayTests/RoutingTests.swift", "refusals"),
   ]

@@ -39,7 +39,7 @@ import Wire
         list.service.map(\.name) == [
           "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "skein.v1.Access",
           "skein.v1.Cluster",
-          "skein.v1.Consumer", "skein.v1.Plugins", "skein.v1.Producer", "skein.v1.Topics",
+          "skein.v1.Consumer", "skein.v1.Groups", "skein.v1.Plugins", "skein.v1.Producer", "skein.v1.Topics",
         ])
       let topics = try #require(names(try await ask(.fileByFilename("skein/v1/topics.proto"))))
       #expect(topics.first == "skein/v1/topics.proto")

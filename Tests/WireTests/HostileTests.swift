@@ -131,6 +131,8 @@ import Testing
     let partitions = (0..<1000).map { FetchPartition(topic: "t", partition: Int32($0), offset: 5) }
     #expect(
       try FetchRequest(decoding: FetchRequest(partitions: partitions).encoded()).partitions == partitions)
+    let offsets = (0..<10_000).map { PartitionOffset(topic: "t", partition: Int32($0 & 63)) }
+    #expect(try CommitRequest(decoding: CommitRequest(offsets: offsets).encoded()).offsets == offsets)
     let records = (0..<100_000).map { Record(value: SharedBytes([UInt8($0 & 0xff)])) }
     let request = PublishRequest(topic: "t", records: records)
     #expect(try PublishRequest(decoding: request.encoded()).records.count == 100_000)

@@ -32,6 +32,8 @@ struct HealthReport: Sendable {
     /// Topics whose plug-in does not place records, and why, at most a few; and how many there are.
     var unplaced: [(topic: String, fault: Fault)] = []
     var unplacedCount = 0
+    /// Partitions of `__groups` whose groups are not coordinated, and why.
+    var groupFaults: [(partition: Int32, fault: Fault)] = []
   }
 
   /// Queues, journal and memory above this share of their limit are told, in percent.
@@ -60,6 +62,7 @@ struct HealthReport: Sendable {
       )
     }
     judgePlugins(facts)
+    judgeGroups(facts)
     // Stable: problems of one severity keep the order above.
     problems = problems.enumerated().sorted {
       ($1.element.severity, $0.offset) < ($0.element.severity, $1.offset)
@@ -140,6 +143,15 @@ struct HealthReport: Sendable {
       add(
         .degraded, "topics", .partitionerUnavailable, "the partitioners of \(more) more do not answer",
         "see `skein plugin list`")
+    }
+  }
+
+  private mutating func judgeGroups(_ facts: Facts) {
+    for (partition, fault) in facts.groupFaults {
+      add(
+        .failed, "partition __groups/\(partition)", fault.reason,
+        "consumer groups of this partition are not coordinated: \(fault.message)",
+        "members keep what they have, but nobody joins or commits; it is tried again every minute")
     }
   }
 

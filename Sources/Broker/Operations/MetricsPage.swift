@@ -78,6 +78,7 @@ struct MetricsPage {
     page.add("skein_partitions", "gauge", "Partitions.", counts.partitions)
     page.addPartitioning(context)
     page.addTokens(context)
+    await page.addGroups(context)
     try await page.addPlugins(context)
     try await page.addPartitions(context)
     return page.text

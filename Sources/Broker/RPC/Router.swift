@@ -9,7 +9,7 @@ struct Router: Sendable {
 
   static let services: Set<String> = [
     "skein.v1.Producer", "skein.v1.Consumer", "skein.v1.Topics", "skein.v1.Cluster",
-    "skein.v1.Plugins", "skein.v1.Access",
+    "skein.v1.Groups", "skein.v1.Plugins", "skein.v1.Access",
     "grpc.health.v1.Health",
   ]
 
@@ -47,6 +47,8 @@ struct Router: Sendable {
         return ConsumerService(context: context).handler(method: method, call: call, principal: principal)
       case "skein.v1.Topics":
         return TopicsService(context: context).handler(method: method, call: call, principal: principal)
+      case "skein.v1.Groups":
+        return GroupsService(context: context).handler(method: method, call: call, principal: principal)
       case "skein.v1.Plugins":
         return PluginsService(context: context).handler(method: method, call: call, principal: principal)
       case "skein.v1.Access":

@@ -40,6 +40,7 @@ extension BrokerContext {
         (placer.problem ?? plugins.quarantine(of: placer.generation)).map { (topic: placer.name, fault: $0) }
       }
       .sorted { $0.topic < $1.topic }
+    let groupFaults = await groups.facts().compactMap { fact in fact.fault.map { (fact.partition, $0) } }
     let report = HealthReport(
       HealthReport.Facts(
         phase: health.phase, directory: condition, memoryReserved: budget.reserved,
@@ -48,7 +49,8 @@ extension BrokerContext {
           ("\($0.topic)/\($0.partition)", $0.error?.message ?? "")
         },
         offlineCount: count, authenticator: authenticator?.problem, stuckPlugin: plugins.runner.stuck,
-        unplaced: Array(unplaced.prefix(Self.maximumNamedPartitions)), unplacedCount: unplaced.count))
+        unplaced: Array(unplaced.prefix(Self.maximumNamedPartitions)), unplacedCount: unplaced.count,
+        groupFaults: groupFaults))
     return HealthFacts(report: report, directory: condition, offline: offline, offlineCount: count)
   }
 

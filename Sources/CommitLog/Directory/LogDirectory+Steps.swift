@@ -67,6 +67,11 @@ extension LogDirectory {
     return try TimestampFinder(shared: shared, search: search).find()
   }
 
+  /// When the record that a search is about was appended, in milliseconds; nil when it is gone meanwhile.
+  package func find(_ search: AppendTimeSearch) -> Int64? {
+    AppendTimeFinder(shared: shared, search: search).find()
+  }
+
   // MARK: End
 
   /// Makes everything durable, leaves the clean marker (R15) and gives up the directory's lock. All

@@ -109,6 +109,13 @@ struct TailCache: Sendable {
     entries.first { $0.end > from && $0.end <= limit && $0.facts.maxTimestamp >= timestamp }
   }
 
+  /// The batch that holds `offset`, or the next one, if none below it has left the cache.
+  func entry(from offset: Int64) -> TailEntry? {
+    guard let start, offset >= start else { return nil }
+    let index = firstIndex { $0.end > offset }
+    return index < entries.count ? entries[index] : nil
+  }
+
   private func firstIndex(_ matches: (TailEntry) -> Bool) -> Int {
     var low = 0
     var high = entries.count

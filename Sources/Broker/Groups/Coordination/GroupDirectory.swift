@@ -25,6 +25,8 @@ final class GroupDirectory: Sendable {
   private let logger: Logger
   private let registry: TopicRegistry
   let topics: GroupTopicResolver
+  /// When records behind groups were appended, where that had to be read.
+  let appendTimes = AppendTimes()
 
   init(
     configuration: GroupConfiguration, registry: TopicRegistry, time: any TimeSource, logger: Logger
@@ -76,7 +78,8 @@ final class GroupDirectory: Sendable {
   private func findTopic(_ context: BrokerContext) async throws -> Topic {
     if let known = try? registry.topic(Self.topicName, of: .system) { return known }
     let explicit = [
-      "retention.ms": "-1", "retention.bytes": "-1", "segment.bytes": "16777216", "durability": "sync",
+      "cleanup.policy": "compact", "retention.ms": "-1", "retention.bytes": "-1", "segment.bytes": "16777216",
+      "durability": "sync",
     ]
     var violations: [Fault.FieldViolation] = []
     let settings = TopicSettings(explicit: explicit, violations: &violations)
@@ -211,6 +214,8 @@ final class GroupDirectory: Sendable {
   }
 
   // MARK: Helpers
+
+  var allHosts: [CoordinatorHost] { hosts.withLock { $0 } }
 
   private func host(of key: GroupKey) -> CoordinatorHost? {
     hosts.withLock { hosts in
