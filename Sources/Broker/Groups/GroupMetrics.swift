@@ -15,7 +15,8 @@ extension MetricsPage {
     add("skein_group_members", "gauge", "Members of all groups.", sum(\.members))
     add("skein_group_offsets", "gauge", "Committed offsets that stand in __groups.", sum(\.offsets))
     add(
-      "skein_group_commits_total", "counter", "Offsets committed to __groups.", sum { $0.counts.commits.value })
+      "skein_group_commits_total", "counter", "Offsets committed to __groups.",
+      sum { $0.counts.commits.value })
     add(
       "skein_group_rebalances_total", "counter", "Times that a group's partitions were divided anew.",
       sum { $0.counts.rebalances.value })
@@ -23,14 +24,16 @@ extension MetricsPage {
     add(
       "skein_group_removals_total", "counter", "Members that left or were removed.",
       sum { $0.counts.removed.value })
-    add("skein_group_records_total", "counter", "Records written to __groups.", sum { $0.counts.records.value })
+    add(
+      "skein_group_records_total", "counter", "Records written to __groups.", sum { $0.counts.records.value })
     add(
       "skein_group_append_failures_total", "counter",
       "Times that a coordinator could not write and began again.", sum { $0.counts.failedAppends.value })
     add(
       "skein_group_patterns_abandoned_total", "counter", "Patterns that took too much work to resolve.",
       context.groups.topics.abandoned.value)
-    describe("skein_group_coordinator_up", "gauge", "1 when the coordinator of that partition of __groups serves.")
+    describe(
+      "skein_group_coordinator_up", "gauge", "1 when the coordinator of that partition of __groups serves.")
     for fact in facts {
       sample("skein_group_coordinator_up", [("partition", "\(fact.partition)")], fact.isActive ? 1 : 0)
     }
@@ -74,7 +77,9 @@ extension MetricsPage {
       "Partitions of groups whose lag is left out of this page, because there are more than \(Self.maximumLags).",
       left)
     describe("skein_group_lag_records", "gauge", "Records behind the group's committed offset.")
-    for row in rows.prefix(Self.maximumLags) { sample("skein_group_lag_records", row.labels, row.lag.records) }
+    for row in rows.prefix(Self.maximumLags) {
+      sample("skein_group_lag_records", row.labels, row.lag.records)
+    }
     describe(
       "skein_group_lag_seconds", "gauge", "Since the first record behind the committed offset was appended.")
     for row in rows.prefix(Self.maximumLags) {

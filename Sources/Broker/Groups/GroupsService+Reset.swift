@@ -22,7 +22,9 @@ extension GroupsService {
       }
       do {
         let range = log.committedRange
-        guard let offset = try await place(request, partition, range, known[partition]?.offset) else { continue }
+        guard let offset = try await place(request, partition, range, known[partition]?.offset) else {
+          continue
+        }
         let epoch = try log.judge(offset, lastEpoch: nil)?.rawValue ?? -1
         lags[partition] = max(0, offset.distance(to: range.end))
         targets.append(OffsetCommit(partition: partition, offset: offset, leaderEpoch: epoch))
@@ -36,7 +38,8 @@ extension GroupsService {
         "offsets of a group reset", by: principal,
         [
           "group": key.name, "topic": topic.name,
-          "offsets": changes.prefix(100).map { "\($0.partition.partition):\($0.after)" }.joined(separator: " "),
+          "offsets": changes.prefix(100).map { "\($0.partition.partition):\($0.after)" }.joined(
+            separator: " "),
         ])
     }
     return ResetOffsetsResponse(

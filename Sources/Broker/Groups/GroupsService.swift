@@ -45,7 +45,9 @@ struct GroupsService: Sendable {
       if case .list(let summaries) = try part.get() { groups += summaries }
     }
     groups.sort { $0.key < $1.key }
-    let page = groups.prefix(size).map { Wire.GroupSummary($0, store: context.groupOffsets.storeName(of: $0.key)) }
+    let page = groups.prefix(size).map {
+      Wire.GroupSummary($0, store: context.groupOffsets.storeName(of: $0.key))
+    }
     return ListGroupsResponse(
       groups: page, nextPageToken: groups.count > size ? page.last?.group ?? "" : ""
     ).encoded()

@@ -72,7 +72,8 @@ struct AppendTimeFinder {
         guard count >= StoredFrame.prefixSize else { return nil }
       }
       let place = Int(position - begin)
-      guard let frame = chunk.withUnsafeBytes({ frame(UnsafeRawBufferPointer(rebasing: $0[place...])) }) else {
+      guard let frame = chunk.withUnsafeBytes({ frame(UnsafeRawBufferPointer(rebasing: $0[place...])) })
+      else {
         return nil
       }
       if frame.nextOffset > search.offset { return frame.appendTime }
