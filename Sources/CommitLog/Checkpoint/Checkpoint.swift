@@ -12,6 +12,8 @@ struct Checkpoint: Equatable {
     /// End of what the segments hold.
     var end: Int64 = 0
     var lastAppendTime: Int64 = 0
+    /// The cleaner has passed everything below.
+    var cleanedEnd: Int64 = 0
     var corruption: String?
     var epochs: [EpochCache.Entry] = []
     /// Without indexes.
@@ -21,7 +23,8 @@ struct Checkpoint: Equatable {
     static func == (a: Row, b: Row) -> Bool {
       a.key == b.key && a.logStart == b.logStart && a.end == b.end && a.epochs == b.epochs
         && a.lastAppendTime == b.lastAppendTime && a.corruption == b.corruption
-        && a.segments == b.segments && a.producers.elementsEqual(b.producers) { $0 == $1 }
+        && a.segments == b.segments && a.cleanedEnd == b.cleanedEnd
+        && a.producers.elementsEqual(b.producers) { $0 == $1 }
     }
   }
 
@@ -31,7 +34,9 @@ struct Checkpoint: Equatable {
   var leaderEpoch: Int32 = 0
   var rows: [Row] = []
 
-  static let version: UInt32 = 1
+  static let version: UInt32 = 2
+  /// Also read: without what the cleaner knows.
+  private static let oldVersion: UInt32 = 1
   private static let magic: UInt32 = 0x534B_4350  // "SKCP"
 
   func encoded() -> [UInt8] {
@@ -49,15 +54,17 @@ struct Checkpoint: Equatable {
   /// Nil for anything but a whole checkpoint of this version.
   init?(decoding bytes: [UInt8]) {
     guard var input = ByteReader(checked: bytes),
-      input.uint32() == Self.magic, input.uint32() == Self.version,
+      input.uint32() == Self.magic, let version = input.uint32(),
+      version == Self.version || version == Self.oldVersion,
       let generation = input.uint64(), let epoch = input.int32(), epoch >= 0,
       let count = input.uint32(), Int(count) <= input.remaining / Row.minimumSize
     else { return nil }
+    let isOld = version == Self.oldVersion
     self.generation = generation
     self.leaderEpoch = epoch
     rows.reserveCapacity(Int(count))
     for _ in 0..<count {
-      guard let row = Row(decoding: &input) else { return nil }
+      guard let row = Row(decoding: &input, isOld: isOld) else { return nil }
       rows.append(row)
     }
     guard input.remaining == 0 else { return nil }
@@ -78,6 +85,7 @@ extension Checkpoint.Row {
     out.put(logStart)
     out.put(end)
     out.put(lastAppendTime)
+    out.put(cleanedEnd)
     out.put(UInt16(clamping: epochs.count))
     out.put(UInt32(segments.count))
     out.put(UInt32(producers.count))
@@ -92,17 +100,18 @@ extension Checkpoint.Row {
     for (id, entry) in producers { entry.encode(id, into: &out) }
   }
 
-  init?(decoding input: inout ByteReader) {
+  init?(decoding input: inout ByteReader, isOld: Bool) {
     guard let high = input.uint64(), let low = input.uint64(), let partition = input.int32(),
       let flags = input.uint8(), let logStart = input.int64(), let end = input.int64(),
-      let time = input.int64(), let epochCount = input.integer(UInt16.self),
+      let time = input.int64(), let cleaned = isOld ? 0 : input.int64(), let epochCount = input.integer(UInt16.self),
       let segmentCount = input.uint32(), let producerCount = input.uint32(),
-      logStart >= 0, end >= logStart, end < Offset.limit.rawValue
+      logStart >= 0, end >= logStart, end < Offset.limit.rawValue, cleaned >= 0
     else { return nil }
     key = TopicPartition(topic: TopicID(high: high, low: low), partition: partition)
     self.logStart = logStart
     self.end = end
     lastAppendTime = time
+    cleanedEnd = cleaned
     if flags & 1 != 0 {
       guard let why = input.string(limit: Self.corruptionLimit * 3) else { return nil }
       corruption = why
@@ -111,16 +120,16 @@ extension Checkpoint.Row {
       guard let epoch = input.int32(), let start = input.int64() else { return nil }
       epochs.append(EpochCache.Entry(epoch: epoch, start: start))
     }
-    guard decodeSegments(Int(segmentCount), &input), decodeProducers(Int(producerCount), &input) else {
+    guard decodeSegments(Int(segmentCount), &input, isOld: isOld), decodeProducers(Int(producerCount), &input) else {
       return nil
     }
   }
 
-  private mutating func decodeSegments(_ count: Int, _ input: inout ByteReader) -> Bool {
-    guard count <= input.remaining / Segment.encodedSize else { return false }
+  private mutating func decodeSegments(_ count: Int, _ input: inout ByteReader, isOld: Bool) -> Bool {
+    guard count <= input.remaining / (isOld ? Segment.oldEncodedSize : Segment.encodedSize) else { return false }
     segments.reserveCapacity(count)
     for _ in 0..<count {
-      guard let segment = Segment(decoding: &input), segment.base >= segments.last?.end ?? 0,
+      guard let segment = Segment(decoding: &input, isOld: isOld), segment.base >= segments.last?.end ?? 0,
         segment.end <= end
       else { return false }
       segments.append(segment)
@@ -140,7 +149,8 @@ extension Checkpoint.Row {
 }
 
 extension Segment {
-  static let encodedSize = 49
+  static let encodedSize = 61
+  fileprivate static let oldEncodedSize = 49
 
   fileprivate func encode(into out: inout ByteWriter) {
     out.put(base)
@@ -150,14 +160,18 @@ extension Segment {
     out.put(lastAppendTime)
     out.put(maxTimestamp)
     out.put(UInt8(isSealed ? 1 : 0))
+    out.put(generation)
+    out.put(tombstonesUntil)
   }
 
-  fileprivate init?(decoding input: inout ByteReader) {
+  fileprivate init?(decoding input: inout ByteReader, isOld: Bool) {
     guard let base = input.int64(), let end = input.int64(), let size = input.int64(),
       let first = input.int64(), let last = input.int64(), let newest = input.int64(),
-      let sealed = input.uint8(), base >= 0, end >= base, size >= 0, size < 1 << 32
+      let sealed = input.uint8(), let generation = isOld ? 0 : input.uint32(),
+      let tombstones = isOld ? .min : input.int64(), base >= 0, end >= base, size >= 0, size < 1 << 32
     else { return nil }
-    self.init(base: base)
+    self.init(base: base, generation: generation)
+    tombstonesUntil = tombstones
     self.end = end
     self.size = size
     firstAppendTime = first

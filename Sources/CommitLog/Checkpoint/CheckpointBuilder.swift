@@ -28,6 +28,7 @@ struct CheckpointBuilder {
       row.end = state.writtenEnd
       row.lastAppendTime = state.lastAppendTime
       row.corruption = state.corruption
+      row.cleanedEnd = state.cleanedEnd
       row.segments = state.segments[count...].map { segment in
         var stored = segment
         stored.index = nil

@@ -12,6 +12,8 @@ final class Backlog: Sendable {
     var recycleRequested: Bool
     /// Damaged partitions whose loss an operator accepted.
     var accepted: [PartitionStore]
+    /// What the cleaner asks for.
+    var orders: [CleanerOrder]
   }
 
   private struct State {
@@ -21,6 +23,7 @@ final class Backlog: Sendable {
     var roundRequested = false
     var recycleRequested = false
     var accepted: [PartitionStore] = []
+    var orders: [CleanerOrder] = []
   }
 
   private let state = Mutex(State())
@@ -52,6 +55,14 @@ final class Backlog: Sendable {
     }
   }
 
+  /// The cleaner: settle this soon.
+  func order(_ order: CleanerOrder) {
+    state.withLock { state in
+      state.orders.append(order)
+      state.roundRequested = true
+    }
+  }
+
   var isRequested: Bool { state.withLock { $0.roundRequested } }
   var hasDirty: Bool { state.withLock { !$0.dirty.isEmpty } }
 
@@ -60,10 +71,12 @@ final class Backlog: Sendable {
     state.withLock { state in
       let taken = Taken(
         dirty: state.dirty, cut: state.cut, deletedTopics: state.deletedTopics,
-        recycleRequested: state.recycleRequested, accepted: state.accepted)
+        recycleRequested: state.recycleRequested, accepted: state.accepted,
+        orders: state.orders)
       state.dirty = []
       state.deletedTopics = []
       state.accepted = []
+      state.orders = []
       state.roundRequested = false
       state.recycleRequested = false
       return taken

@@ -23,6 +23,11 @@ final class DirectoryShared: Sendable {
   /// Retention waits because the wall clock has jumped (R60).
   let retentionPaused = Atomic<Bool>(false)
 
+  /// Held where the cleaner makes names in a partition's folder, and where a topic's folder goes: so
+  /// nothing appears in a folder that is being removed.
+  let names = Mutex<Void>(())
+  let cleaning = CleanerStatistics()
+
   /// 0 online, 1 full, 2 offline; the reason stands in `offlineReason`.
   private let condition = Atomic<UInt8>(0)
   private let offlineReason = Mutex<LogError?>(nil)

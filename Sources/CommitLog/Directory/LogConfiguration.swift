@@ -45,6 +45,10 @@ package struct LogConfiguration: Sendable {
   /// Smaller ones are not kept.
   package var smallestRecycledBytes: Int64 = 1 << 20
 
+  /// What the cleaner may use for the keys of one round, in bytes. A key longer than about 7/8 of it is
+  /// never compacted.
+  package var compactionBytes = 64 << 20
+
   /// Deliberate defects, for the tests that must catch them. Always empty in a broker.
   package var breakages: Set<LogBreakage> = []
 
@@ -70,6 +74,28 @@ package enum LogBreakage: Sendable, Hashable, CaseIterable {
   case forgetLogStart
   /// The leader epoch is not raised at start (R22).
   case keepLeaderEpoch
+  /// Compacted segments are not synced before they replace their sources.
+  case compactWithoutSync
+  /// The folder of a compacted segment is not synced before its sources may go (B19).
+  case compactWithoutDirectorySync
+  /// The sources of a compacted segment go before a checkpoint names it.
+  case compactRemovesEarly
+  /// Tombstones go the first time the cleaner meets them.
+  case compactDropsTombstonesAtOnce
+  /// The newest batch of a producer goes when all its records are superseded (P8).
+  case compactForgetsProducers
+  /// Equal hashes count as equal keys.
+  case compactTrustsHash
+  /// A round claims to have passed everything although its map was full.
+  case compactClaimsTooMuch
+  /// The first record of a key is kept, not the last.
+  case compactKeepsFirst
+  /// A compacted segment takes its sources' place although they are not there any more.
+  case compactInstallsBlindly
+  /// The tail cache keeps what compaction took.
+  case compactKeepsTail
+  /// Superseded records go without leaving their offsets behind.
+  case compactLeavesHoles
 }
 
 /// What a topic's settings mean to its partitions' logs.

@@ -45,6 +45,7 @@ package final class LogDirectory: Sendable {
   /// The write-behind thread's.
   nonisolated(unsafe) var maintenance: Maintenance
   let scrubber: Scrubber
+  let cleaner: Cleaner
 
   /// Opens or creates the directory at the disk's root and recovers it: when this returns everything
   /// that is served is durable (R53), the leader epoch is raised and that is durable too (R22).
@@ -117,6 +118,7 @@ package final class LogDirectory: Sendable {
     self.maintenance = Maintenance(shared: shared, partitions: partitions, backlog: backlog)
     self.recovery = report
     self.scrubber = Scrubber(shared: shared, partitions: partitions)
+    self.cleaner = Cleaner(shared: shared, partitions: partitions, backlog: backlog)
   }
 
   package var state: State { shared.state }

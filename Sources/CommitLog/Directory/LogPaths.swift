@@ -15,11 +15,37 @@ enum LogPaths {
   static func topic(_ id: TopicID) -> String { "\(topics)/\(id)" }
   static func partition(_ key: TopicPartition) -> String { "\(topics)/\(key.topic)/\(key.partition)" }
 
-  static func segment(_ key: TopicPartition, base: Int64) -> String {
-    "\(partition(key))/\(name(ofBase: base)).log"
+  static func segment(_ key: TopicPartition, base: Int64, generation: UInt32 = 0) -> String {
+    "\(partition(key))/\(name(ofBase: base))\(infix(generation)).log"
   }
-  static func index(_ key: TopicPartition, base: Int64) -> String {
-    "\(partition(key))/\(name(ofBase: base)).index"
+  static func segment(_ key: TopicPartition, _ segment: Segment) -> String {
+    self.segment(key, base: segment.base, generation: segment.generation)
+  }
+  static func index(_ key: TopicPartition, _ segment: Segment) -> String {
+    "\(partition(key))/\(name(ofBase: segment.base))\(infix(segment.generation)).index"
+  }
+
+  /// What a file is called while it is not whole yet.
+  static let unfinished = ".tmp"
+
+  /// Ten digits, so that byte order is the order of generations too; nothing for a segment that the
+  /// cleaner has not made.
+  private static func infix(_ generation: UInt32) -> String {
+    if generation == 0 { return "" }
+    let digits = String(generation)
+    return "." + String(repeating: "0", count: 10 - digits.count) + digits
+  }
+
+  /// Which segment a name belongs to: `<20 digits>[.<10 digits>]<suffix>`; nil for any other name.
+  static func segment(ofName name: String, suffix: String) -> (base: Int64, generation: UInt32)? {
+    guard name.hasSuffix(suffix) else { return nil }
+    let parts = name.dropLast(suffix.count).split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count <= 2, let base = number(parts[0]).flatMap({ Int64(exactly: $0) }) else { return nil }
+    guard parts.count == 2 else { return (base, 0) }
+    guard parts[1].utf8.count == 10, parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+      let generation = UInt32(parts[1]), generation > 0
+    else { return nil }
+    return (base, generation)
   }
 
   /// Base offset as 20 digits, so that byte order is offset order.

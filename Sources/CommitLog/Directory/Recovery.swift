@@ -230,6 +230,7 @@ extension PartitionStore {
     state.segments = row.segments
     for epoch in row.epochs { state.epochs.note(epoch: epoch.epoch, start: epoch.start) }
     state.lastAppendTime = row.lastAppendTime
+    state.cleanedEnd = row.cleanedEnd
     state.corruption = row.corruption
     var image = PartitionImage()
     image.logStart = row.logStart

@@ -11,14 +11,14 @@ final class Scrubber: Sendable {
   /// Where the next step goes on.
   private struct Place {
     var key: TopicPartition
-    var base: Int64
+    var segment: Segment
     var position: Int64 = 0
     var nextOffset: Int64
     var epoch: Int32 = 0
 
     init(_ key: TopicPartition, _ segment: Segment) {
       self.key = key
-      base = segment.base
+      self.segment = segment
       nextOffset = segment.base
     }
   }
@@ -41,7 +41,7 @@ final class Scrubber: Sendable {
     }
     let end: SegmentScan.End
     do throws(DiskError) {
-      let file = try shared.files.file(LogPaths.segment(store.key, base: segment.base))
+      let file = try shared.files.file(LogPaths.segment(store.key, segment))
       // What the page cache has says nothing of the medium.
       file.dropCache(from: start.position, count: min(Int64(maxBytes), segment.size - start.position))
       end = try SegmentScan(file: file, key: store.key, verifyPayload: true).run(
@@ -76,12 +76,14 @@ final class Scrubber: Sendable {
         return state.segments.first { segment in
           guard segment.isSealed, segment.size > 0 else { return false }
           guard let current, current.key == log.key else { return true }
-          return segment.base > current.base
-            || (segment.base == current.base && current.position < segment.size)
+          // A segment that the cleaner has rewritten since is verified anew.
+          return segment.base > current.segment.base
+            || (segment.base == current.segment.base
+              && (current.position < segment.size || !segment.isSameFile(as: current.segment)))
         }
       }
       guard let found else { continue }
-      if let current, current.key == log.key, current.base == found.base {
+      if let current, current.key == log.key, current.segment.isSameFile(as: found) {
         return (log.store, found, current)
       }
       let fresh = Place(log.key, found)
@@ -91,12 +93,12 @@ final class Scrubber: Sendable {
     return nil
   }
 
-  /// Takes the partition offline, unless retention was there first: it takes a segment out of the table
-  /// before it touches the file.
+  /// Takes the partition offline, unless retention or the cleaner were there first: they take a segment
+  /// out of the table before its file is touched.
   private func damaged(_ store: PartitionStore, _ segment: Segment, _ why: String) -> ScrubStep {
     let text = "segment \(segment.base): \(why)"
     let isNew = store.state.withLock { state -> Bool in
-      guard !state.isDeleted, state.segments.contains(where: { $0.base == segment.base }) else {
+      guard !state.isDeleted, state.segments.contains(where: { $0.isSameFile(as: segment) }) else {
         return false
       }
       if state.corruption == nil { state.corruption = text }

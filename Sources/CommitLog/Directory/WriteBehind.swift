@@ -36,10 +36,13 @@ final class WriteBehind {
   private var cut: JournalPosition
   /// Up to here it was recycled.
   private var recycled: JournalPosition
-  private var recycleWanted = false
+  var recycleWanted = false
   /// Where the turn of the partition that is being written ends.
   private var turnEnd: Int64?
   private var deletedTopics: [TopicID] = []
+  /// Segments that the cleaner has replaced; their files go once a checkpoint does without them.
+  var replaced: [(store: PartitionStore, segments: [Segment])] = []
+  var replacedBytes: Int64 = 0
   /// Written runs that readers still have in memory, oldest first.
   private var cached: [(store: PartitionStore, end: Int64)] = []
 
@@ -68,7 +71,7 @@ final class WriteBehind {
     switch phase {
     case .idle:
       guard shouldBegin else { return false }
-      begin()
+      try begin()
     case .salvaging(let accepted, let index, let segment, let dirty):
       phase = try salvage(accepted, index, segment, dirty)
     case .writing(let stores, let index):
@@ -118,11 +121,12 @@ final class WriteBehind {
   /// A checkpoint is due.
   private var shouldRecycle: Bool { recycleWanted || journalIsFilling && cut > recycled }
 
-  private func begin() {
+  private func begin() throws(LogError) {
     let taken = backlog.take()
     cut = max(cut, taken.cut)
     recycleWanted = recycleWanted || taken.recycleRequested
     deletedTopics += taken.deletedTopics
+    for order in taken.orders { try settle(order) }
     phase =
       taken.accepted.isEmpty ? .writing(taken.dirty, 0) : .salvaging(taken.accepted, 0, 0, then: taken.dirty)
   }
@@ -207,6 +211,7 @@ final class WriteBehind {
     recycled = cut
     try journal.recycle(through: cut)
     try segments.retire(builder.retired)
+    try removeReplaced()
     if !deletedTopics.isEmpty { cached.removeAll { $0.store.state.withLock { $0.isDeleted } } }
     while let topic = deletedTopics.first {
       try segments.removeTopic(topic)

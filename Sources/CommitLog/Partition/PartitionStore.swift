@@ -14,6 +14,9 @@ final class PartitionStore: Sendable {
     var logStart: Int64 = 0
     /// Ascending; at most the last one is active. Changed by the write-behind thread only.
     var segments: [Segment] = []
+    /// The cleaner has passed everything below: one record of each key is left there, or more where
+    /// later ones came since. Changed by the write-behind thread only.
+    var cleanedEnd: Int64 = 0
     var epochs = EpochCache()
     /// As of the log end; the write-behind thread has its own as of `writtenEnd`.
     var producers = ProducerTable()

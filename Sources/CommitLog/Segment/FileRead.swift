@@ -53,12 +53,12 @@ struct SegmentReader {
       } catch {
         switch error {
         case .badIndex where trustIndex:
-          shared.indexes.forget(.init(partition: store.key, base: segment.base))
+          shared.indexes.forget(.init(store.key, segment))
           trustIndex = false
         case .badIndex:
           throw condemn(segment, "its batches do not begin where the segment does")
         case .damaged(let why):
-          // Retention takes a segment out of the table before it touches the file.
+          // Retention and cleaner take a segment out of the table before its file is touched.
           if !isLive(segment) { continue }
           throw condemn(segment, why)
         case .unreadable(let error):
@@ -99,7 +99,7 @@ struct SegmentReader {
 
   private func isLive(_ segment: Segment) -> Bool {
     store.state.withLock { state in
-      !state.isDeleted && state.segments.contains { $0.base == segment.base }
+      !state.isDeleted && state.segments.contains { $0.isSameFile(as: segment) }
     }
   }
 
@@ -118,7 +118,7 @@ struct SegmentReader {
   ) throws(Failure) -> FileReadResult {
     var position: Int64 = 0
     if trustIndex { position = try startPosition(plan, segment) }
-    let path = LogPaths.segment(store.key, base: segment.base)
+    let path = LogPaths.segment(store.key, segment)
     let file = try disk { () throws(DiskError) in try shared.files.file(path) }
     var collected = BatchCollector(key: store.key, plan: plan, segmentBase: segment.base)
     var wanted = plan.maxBytes + Int(SegmentIndex.interval) * 2
@@ -179,7 +179,7 @@ struct SegmentReader {
   /// offline (R56): the same disk would take the next appends.
   private func condemn(_ segment: Segment, _ error: DiskError) -> Fault {
     let isSealed = store.state.withLock { state in
-      state.segments.first { $0.base == segment.base }?.isSealed ?? true
+      state.segments.first { $0.isSameFile(as: segment) }?.isSealed ?? true
     }
     guard !isSealed, error.kind == .io else { return condemn(segment, "\(error)") }
     shared.takeOffline(.offline(error))

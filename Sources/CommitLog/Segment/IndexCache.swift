@@ -7,6 +7,13 @@ final class IndexCache: Sendable {
   struct Key: Hashable, Sendable {
     let partition: TopicPartition
     let base: Int64
+    let generation: UInt32
+
+    init(_ partition: TopicPartition, _ segment: Segment) {
+      self.partition = partition
+      base = segment.base
+      generation = segment.generation
+    }
   }
   private struct Slot {
     var index: SegmentIndex

@@ -13,7 +13,7 @@ struct IndexLoader {
     if let index = segment.index {
       return index.isComplete ? index : try completeActive(segment, index)
     }
-    let key = IndexCache.Key(partition: store.key, base: segment.base)
+    let key = IndexCache.Key(store.key, segment)
     if let cached = shared.indexes.index(key) { return cached }
     var found = try stored(segment)
     if found == nil { found = try scan(segment, to: segment.size) }
@@ -23,7 +23,7 @@ struct IndexLoader {
   }
 
   private func stored(_ segment: Segment) throws(DiskError) -> SegmentIndex? {
-    let path = LogPaths.index(store.key, base: segment.base)
+    let path = LogPaths.index(store.key, segment)
     guard try shared.disk.exists(path) else { return nil }
     let file = try shared.disk.open(path, .readOnly)
     let size = try file.size()
@@ -41,7 +41,7 @@ struct IndexLoader {
     var completed = index
     completed.fillBeginning(with: beginning)
     store.state.withLock { state in
-      guard let last = state.segments.indices.last, state.segments[last].base == segment.base else { return }
+      guard let last = state.segments.indices.last, state.segments[last].isSameFile(as: segment) else { return }
       state.segments[last].index?.fillBeginning(with: beginning)
     }
     return completed
@@ -51,7 +51,7 @@ struct IndexLoader {
   private func scan(_ segment: Segment, to limit: Int64) throws(DiskError) -> SegmentIndex {
     var index = SegmentIndex()
     var maxTimestamp = Int64.min
-    let file = try shared.files.file(LogPaths.segment(store.key, base: segment.base))
+    let file = try shared.files.file(LogPaths.segment(store.key, segment))
     let scan = SegmentScan(file: file, key: store.key, verifyPayload: false)
     _ = try scan.run(from: 0, to: limit, offset: segment.base) { facts, position in
       index.note(

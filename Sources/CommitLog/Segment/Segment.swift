@@ -15,14 +15,24 @@ struct Segment: Sendable, Equatable {
   /// The highest record timestamp, in milliseconds; `Int64.min` while empty.
   var maxTimestamp: Int64 = .min
   var isSealed = false
+  /// How often the cleaner has rewritten it, as far as its name must differ; 0 = as it was written
+  /// behind. Part of the file's name.
+  var generation: UInt32 = 0
+  /// The latest delete horizon of its tombstones, in milliseconds of the broker's clock: then all of
+  /// them may go. `Int64.min` without any that the cleaner has passed.
+  var tombstonesUntil: Int64 = .min
   /// Of an active segment; sealed ones have theirs in a file and in the index cache.
   var index: SegmentIndex?
 
-  init(base: Int64) {
+  init(base: Int64, generation: UInt32 = 0) {
     self.base = base
+    self.generation = generation
     self.end = base
     self.index = SegmentIndex()
   }
+
+  /// The same file, whatever has become of its content.
+  func isSameFile(as other: Segment) -> Bool { base == other.base && generation == other.generation }
 
   /// Takes in the batch that was written at `size`.
   mutating func note(_ entry: BatchFacts) {

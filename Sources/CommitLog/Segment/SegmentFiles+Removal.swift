@@ -8,15 +8,33 @@ extension SegmentFiles {
   func removeOrphans(of store: PartitionStore) throws(LogError) {
     guard !store.image.isSwept else { return }
     store.image.isSwept = true
-    let known = Set(store.state.withLock { $0.segments.map(\.base) })
+    try removeUnknown(of: store, below: .max)
+  }
+
+  /// What an interrupted cleaning left: files below the end of the segments that are not in the table,
+  /// and unfinished ones. While the directory is served.
+  func sweep(_ store: PartitionStore) throws(LogError) {
+    guard !store.image.isSwept, !store.state.withLock({ $0.isDeleted }) else { return }
+    store.image.isSwept = true
+    try removeUnknown(of: store, below: store.state.withLock { $0.writtenEnd })
+  }
+
+  private func removeUnknown(of store: PartitionStore, below end: Int64) throws(LogError) {
+    let known = Set(
+      store.state.withLock { state in
+        state.segments.map { IndexCache.Key(store.key, $0) }
+      })
     let folder = LogPaths.partition(store.key)
     try onDisk { () throws(DiskError) in
       guard try shared.disk.exists(folder) else { return }
       for entry in try shared.disk.list(folder) {
-        let base =
-          LogPaths.base(ofName: entry.name, suffix: ".log")
-          ?? LogPaths.base(ofName: entry.name, suffix: ".index")
-        guard let base, !known.contains(base) else { continue }
+        let isUnfinished = entry.name.hasSuffix(LogPaths.unfinished)
+        let whole = isUnfinished ? String(entry.name.dropLast(LogPaths.unfinished.count)) : entry.name
+        let found =
+          LogPaths.segment(ofName: whole, suffix: ".log") ?? LogPaths.segment(ofName: whole, suffix: ".index")
+        guard let found else { continue }
+        let key = IndexCache.Key(store.key, Segment(base: found.base, generation: found.generation))
+        guard isUnfinished || found.base < end && !known.contains(key) else { continue }
         try shared.disk.remove("\(folder)/\(entry.name)")
         noteFolder(folder)
       }
@@ -35,12 +53,12 @@ extension SegmentFiles {
     }
   }
 
-  private func remove(_ segment: Segment, of store: PartitionStore) throws(DiskError) {
-    let path = LogPaths.segment(store.key, base: segment.base)
-    let index = LogPaths.index(store.key, base: segment.base)
+  func remove(_ segment: Segment, of store: PartitionStore) throws(DiskError) {
+    let path = LogPaths.segment(store.key, segment)
+    let index = LogPaths.index(store.key, segment)
     forget(path)
     shared.files.forget(path)
-    shared.indexes.forget(IndexCache.Key(partition: store.key, base: segment.base))
+    shared.indexes.forget(IndexCache.Key(store.key, segment))
     if try shared.disk.exists(index) { try shared.disk.remove(index) }
     guard try shared.disk.exists(path) else { return }
     if try recycled.keep(path, size: segment.size) {
@@ -61,7 +79,9 @@ extension SegmentFiles {
     let folder = LogPaths.topic(topic)
     for writer in unsynced where writer.store.key.topic == topic { release(writer) }
     forgetFolders { $0 == folder || $0.hasPrefix(folder + "/") }
-    try onDisk { () throws(DiskError) in try removeTree(folder) }
+    try onDisk { () throws(DiskError) in
+      try shared.names.withLock { (_) throws(DiskError) in try removeTree(folder) }
+    }
     noteFolder(LogPaths.topics)
   }
 

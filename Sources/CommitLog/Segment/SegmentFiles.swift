@@ -74,8 +74,8 @@ final class SegmentFiles {
   func copy(
     _ source: any DiskFile, _ range: Range<Int64>, to segment: Segment, of store: PartitionStore
   ) throws(DiskError) {
-    let file = try shared.disk.open(LogPaths.segment(store.key, base: segment.base), .create)
-    let writer = try SegmentWriter(store: store, base: segment.base, file: file, content: 0)
+    let file = try shared.disk.open(LogPaths.segment(store.key, segment), .create)
+    let writer = try SegmentWriter(store: store, segment: segment, file: file, content: 0)
     try writer.copy(source, range)
     list(writer)
     noteFolder(LogPaths.partition(store.key))
@@ -130,8 +130,8 @@ final class SegmentFiles {
 
   private func open(_ segment: Segment, of store: PartitionStore) throws(DiskError) -> SegmentWriter {
     if let writer = store.image.writer, writer.base == segment.base { return writer }
-    let file = try shared.disk.open(LogPaths.segment(store.key, base: segment.base), .readWrite)
-    let writer = try SegmentWriter(store: store, base: segment.base, file: file, content: segment.size)
+    let file = try shared.disk.open(LogPaths.segment(store.key, segment), .readWrite)
+    let writer = try SegmentWriter(store: store, segment: segment, file: file, content: segment.size)
     store.image.writer = writer
     return writer
   }
@@ -143,7 +143,7 @@ final class SegmentFiles {
     let path = LogPaths.segment(store.key, base: base)
     if let limit, try recycled.reuse(as: path, limit: limit) { noteFolder(LogPaths.recycled) }
     let file = try shared.disk.open(path, .create)
-    let writer = try SegmentWriter(store: store, base: base, file: file, content: 0)
+    let writer = try SegmentWriter(store: store, segment: Segment(base: base), file: file, content: 0)
     store.image.writer = writer
     noteFolder(LogPaths.partition(store.key))
     return (Segment(base: base), writer)
@@ -179,10 +179,10 @@ final class SegmentFiles {
     _ index: SegmentIndex, of segment: Segment, _ store: PartitionStore
   ) throws(DiskError) {
     let bytes = index.encoded(key: store.key, base: segment.base, end: segment.end, size: segment.size)
-    let file = try shared.disk.open(LogPaths.index(store.key, base: segment.base), .create)
+    let file = try shared.disk.open(LogPaths.index(store.key, segment), .create)
     try file.write(bytes, at: 0)
     try file.truncate(to: Int64(bytes.count))
-    shared.indexes.insert(index, for: IndexCache.Key(partition: store.key, base: segment.base))
+    shared.indexes.insert(index, for: IndexCache.Key(store.key, segment))
   }
 
   // MARK: Syncing

@@ -22,7 +22,8 @@ struct SegmentSalvage {
     kept.index = nil
     var pieces = [kept]
     while let found = try scan.nextIntact(after: end, limit: limit) {
-      var piece = Segment(base: found.offset)
+      // The generation keeps its name apart from files that wait for their removal.
+      var piece = Segment(base: found.offset, generation: segment.generation)
       let start = found.position
       end = try scan.run(from: start, to: limit, offset: found.offset, epoch: end.epoch) { facts, _ in
         piece.note(facts)
@@ -32,14 +33,14 @@ struct SegmentSalvage {
       try files.copy(file, start..<end.position, to: piece, of: store)
       pieces.append(piece)
     }
-    shared.indexes.forget(IndexCache.Key(partition: store.key, base: segment.base))
+    shared.indexes.forget(IndexCache.Key(store.key, segment))
     return pieces
   }
 
   /// Nil when the file is gone.
   private func open(_ segment: Segment) throws(DiskError) -> (any DiskFile)? {
     do throws(DiskError) {
-      return try shared.disk.open(LogPaths.segment(store.key, base: segment.base), .readOnly)
+      return try shared.disk.open(LogPaths.segment(store.key, segment), .readOnly)
     } catch {
       guard error.kind == .notFound else { throw error }
       return nil
@@ -47,7 +48,8 @@ struct SegmentSalvage {
   }
 
   private static func emptied(_ segment: Segment) -> Segment {
-    var empty = Segment(base: segment.base)
+    var empty = Segment(base: segment.base, generation: segment.generation)
+    empty.tombstonesUntil = segment.tombstonesUntil
     empty.isSealed = true
     empty.firstAppendTime = segment.firstAppendTime
     empty.lastAppendTime = segment.lastAppendTime

@@ -14,6 +14,8 @@ struct SegmentScan {
     var epoch: Int32
     /// Nil when the scan reached its limit.
     var flaw: StoredFlaw?
+    /// The visitor refused the batch at `position`.
+    var isStopped = false
   }
 
   static let chunkBytes = 256 * 1024
@@ -30,6 +32,17 @@ struct SegmentScan {
     from position: Int64, to limit: Int64, offset: Int64, epoch: Int32 = 0, most: Int64 = .max,
     visit: (BatchFacts, Int64) -> Void
   ) throws(DiskError) -> End {
+    try batches(from: position, to: limit, offset: offset, epoch: epoch, most: most) { facts, place, _ in
+      visit(facts, place)
+      return true
+    }
+  }
+
+  /// As `run`, with frame and batch at hand, and only as long as `take` returns true.
+  func batches(
+    from position: Int64, to limit: Int64, offset: Int64, epoch: Int32 = 0, most: Int64 = .max,
+    take: (BatchFacts, Int64, SharedBytes) -> Bool
+  ) throws(DiskError) -> End {
     var end = End(position: position, nextOffset: offset, epoch: epoch)
     var wanted = Self.chunkBytes
     while end.position < limit, end.position - position < most {
@@ -43,7 +56,8 @@ struct SegmentScan {
       }
       let chunk = SharedBytes(storage, offset: 0, count: count)
       let start = end.position
-      let flaw = walk(chunk, at: start, &end, visit)
+      let flaw = walk(chunk, at: start, &end, take)
+      if end.isStopped { return end }
       switch flaw {
       case nil: wanted = Self.chunkBytes
       case .incomplete(let needed)? where end.position > start || needed > count:
@@ -63,7 +77,7 @@ struct SegmentScan {
 
   private func walk(
     _ chunk: SharedBytes, at start: Int64, _ end: inout End,
-    _ visit: (BatchFacts, Int64) -> Void
+    _ take: (BatchFacts, Int64, SharedBytes) -> Bool
   ) -> StoredFlaw? {
     var cursor = 0
     while cursor < chunk.count {
@@ -80,7 +94,10 @@ struct SegmentScan {
         guard facts.epoch >= end.epoch else {
           return .damaged("epoch \(facts.epoch) after \(end.epoch)")
         }
-        visit(facts, start + Int64(cursor))
+        guard take(facts, start + Int64(cursor), chunk.slice(cursor..<cursor + facts.byteCount)) else {
+          end.isStopped = true
+          return nil
+        }
         cursor += facts.byteCount
         end.epoch = facts.epoch
         end.position = start + Int64(cursor)

@@ -17,10 +17,10 @@ final class SegmentWriter {
   /// In the write-behind's list of files to sync.
   var isListed = false
 
-  init(store: PartitionStore, base: Int64, file: any DiskFile, content: Int64) throws(DiskError) {
+  init(store: PartitionStore, segment: Segment, file: any DiskFile, content: Int64) throws(DiskError) {
     self.store = store
-    self.base = base
-    self.path = LogPaths.segment(store.key, base: base)
+    self.base = segment.base
+    self.path = LogPaths.segment(store.key, segment)
     self.file = file
     self.allocated = max(content, try file.size())
   }
@@ -79,7 +79,7 @@ final class SegmentWriter {
 
 extension SharedBytes {
   /// The bytes; valid while this value's storage lives, which the caller must see to.
-  fileprivate var unsafeView: UnsafeRawBufferPointer {
+  var unsafeView: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: UnsafeRawPointer(storage.base + offset), count: count)
   }
 }

@@ -283,8 +283,9 @@ package struct SimulationFailure: Error, CustomStringConvertible {
   package let seed: UInt64
   package let step: Int
   package let what: String
+  var replay = "SKEIN_SIMULATION_SEED=%d swift test --filter LogSimulationTests"
 
   package var description: String {
-    "seed \(seed), step \(step): \(what) (replay: SKEIN_SIMULATION_SEED=\(seed) swift test --filter LogSimulationTests)"
+    "seed \(seed), step \(step): \(what) (replay: \(replay.replacing("%d", with: "\(seed)")))"
   }
 }

@@ -1,0 +1,178 @@
+internal import RecordFormat
+internal import SkeinCore
+internal import Synchronization
+
+/// One round of the cleaner in one partition: what it works on, what it knows, where it stands.
+/// Confined to one thread at a time.
+final class CleaningJob {
+  let store: PartitionStore
+  let settings: PartitionSettings
+  let sources: [Segment]
+  /// Where the map begins.
+  let dirtyStart: Int64
+  /// The wall clock at the beginning, in milliseconds: what is due by then may go.
+  let now: Int64
+  /// The newest record of each key in `dirtyStart ..< mapEnd`.
+  var map: KeyMap
+  /// The map has all keys below; tombstones below it are passed in this round.
+  var mapEnd: Int64
+  /// The map was full before the last source's end.
+  var isPartial = false
+  /// Base offsets of the producers' newest batches: these stay, even without records (P8).
+  let newestBatches: Set<Int64>
+  var groups: [[Segment]] = []
+
+  // Where the round stands: a source when mapping; a group and a source in it when sifting.
+  var group = 0
+  var source = 0
+  var place: SegmentScan.End
+  /// Nil while nothing in a group of one segment has changed: then its file may stay.
+  var rewriter: SegmentRewriter?
+
+  init(_ choice: CleaningChoice, now: Int64, memory: Int, breakages: Set<LogBreakage>) {
+    store = choice.store
+    settings = choice.settings
+    self.now = now
+    let onlyTombstones = choice.dirtyShare == 0
+    sources = choice.sources
+    let first = sources.first?.base ?? 0
+    let end = sources.last?.end ?? 0
+    dirtyStart = min(max(choice.cleanedEnd, first), end)
+    mapEnd = dirtyStart
+    // A small partition's round costs little memory, whatever the limit.
+    let dirty = sources.reduce(Int64(0)) { $0 + ($1.end > choice.cleanedEnd ? $1.size : 0) }
+    let wanted = onlyTombstones ? 1024 : max(dirty * 8, 1 << 20)
+    map = KeyMap(
+      memory: Int(min(Int64(memory), wanted)), trustsHash: breakages.contains(.compactTrustsHash))
+    newestBatches = breakages.contains(.compactForgetsProducers) ? [] : Self.newest(choice.store)
+    if onlyTombstones {
+      groups = sources.filter { $0.tombstonesUntil != .min && $0.tombstonesUntil <= now }.map { [$0] }
+    }
+    place = SegmentScan.End(position: 0, nextOffset: first, epoch: 0)
+  }
+
+  private static func newest(_ store: PartitionStore) -> Set<Int64> {
+    store.state.withLock { state in
+      Set(state.producers.entries.values.compactMap { $0.newest?.base })
+    }
+  }
+
+  /// Goes to the beginning of a segment.
+  func begin(_ segment: Segment) {
+    place = SegmentScan.End(position: 0, nextOffset: segment.base, epoch: 0)
+  }
+
+  // MARK: Mapping
+
+  /// Takes a batch's keys into the map; false when the map is full.
+  func note(_ facts: BatchFacts, _ stored: SharedBytes, _ sieve: inout BatchSieve) -> Bool {
+    guard facts.end > dirtyStart, let batch = Batch(facts, stored), !batch.isOpaque else { return true }
+    do throws(BatchError) {
+      return try stored.withUnsafeBytes { (bytes) throws(BatchError) -> Bool in
+        let records = UnsafeRawBufferPointer(rebasing: bytes[Frame.size...])
+        return try sieve.forEach(records) { item in
+          guard item.offset >= dirtyStart, let key = item.key, map.fits(key) else { return true }
+          if map.note(key, offset: item.offset) { return true }
+          mapEnd = item.offset
+          return false
+        }
+      }
+    } catch {
+      // It cannot be read: it supersedes nothing.
+      return true
+    }
+  }
+
+  // MARK: Sifting
+
+  /// What becomes of a batch.
+  enum Fate {
+    case stays(tombstonesUntil: Int64?)
+    /// An empty batch of the cleaner's, or of a producer that has gone on since: no loss, no gain.
+    case vanishes
+    case emptied(keepsProducer: Bool)
+    case shrinks(SharedBytes, tombstonesUntil: Int64?)
+  }
+
+  /// Records that `judge` has let go, for the statistics.
+  private(set) var dropped = 0
+  private(set) var droppedTombstones = 0
+
+  /// The group is written from its beginning, or the next one begins.
+  func countAgain() { (dropped, droppedTombstones) = (0, 0) }
+
+  /// - Parameter clock: the broker's clock now, in milliseconds: tombstones' time counts from here.
+  func judge(
+    _ batch: Batch, _ stored: SharedBytes, clock: Int64, _ sieve: inout BatchSieve, _ breakages: Set<LogBreakage>
+  ) -> Fate {
+    let header = batch.header
+    if batch.isOpaque { return .stays(tombstonesUntil: nil) }
+    if header.recordCount == 0 { return isNewest(header) ? .stays(tombstonesUntil: nil) : .vanishes }
+    let horizon = header.deleteHorizon
+    let atOnce = breakages.contains(.compactDropsTombstonesAtOnce)
+    let isDue = horizon.map { $0 <= now } ?? false || atOnce
+    // Marked only if this round passes all of it; until then older values may be left.
+    let mark = batch.facts.end <= mapEnd ? clock + settings.tombstoneMilliseconds : nil
+    var counts = (records: 0, tombstones: 0)
+    do throws(BatchError) {
+      let outcome = try stored.withUnsafeBytes { (bytes) throws(BatchError) in
+        try sieve.sift(UnsafeRawBufferPointer(rebasing: bytes[Frame.size...]), horizon: mark) { item in
+          guard let key = item.key else { return true }
+          if let newest = map.newest(key), isSuperseded(item.offset, by: newest, breakages) {
+            counts.records += 1
+            return false
+          }
+          guard item.isTombstone, isDue else { return true }
+          counts.tombstones += 1
+          return false
+        }
+      }
+      let until = horizon ?? mark
+      switch outcome {
+      case .unchanged(let hasTombstones): return .stays(tombstonesUntil: hasTombstones ? horizon : nil)
+      case .emptied:
+        dropped += counts.records
+        droppedTombstones += counts.tombstones
+        return .emptied(keepsProducer: isNewest(header))
+      case .rewritten(let copy, let hasTombstones):
+        dropped += counts.records
+        droppedTombstones += counts.tombstones
+        return .shrinks(copy, tombstonesUntil: hasTombstones ? until : nil)
+      }
+    } catch {
+      // Nobody can read it; whoever tries is told so, before and after.
+      return .stays(tombstonesUntil: nil)
+    }
+  }
+
+  private func isSuperseded(_ offset: Int64, by newest: Int64, _ breakages: Set<LogBreakage>) -> Bool {
+    breakages.contains(.compactKeepsFirst) ? newest == offset && offset > dirtyStart : newest > offset
+  }
+
+  private func isNewest(_ header: BatchHeader) -> Bool {
+    header.isIdempotent && newestBatches.contains(header.baseOffset)
+  }
+
+  /// A stored batch, parsed as far as the cleaner must know it.
+  struct Batch {
+    let facts: BatchFacts
+    let frame: Frame
+    let header: BatchHeader
+
+    /// The bytes were verified; nil cannot happen.
+    init?(_ facts: BatchFacts, _ stored: SharedBytes) {
+      let parsed = stored.withUnsafeBytes { bytes -> (Frame, BatchHeader)? in
+        guard let frame = try? Frame(parsing: bytes),
+          let header = try? BatchHeader(parsing: UnsafeRawBufferPointer(rebasing: bytes[Frame.size...]))
+        else { return nil }
+        return (frame, header)
+      }
+      guard let parsed else { return nil }
+      self.facts = facts
+      (frame, header) = parsed
+    }
+
+    /// The broker's own, part of a transaction, or encrypted: not for the cleaner to touch.
+    var isOpaque: Bool { header.isControl || header.isTransactional || frame.isEncrypted }
+  }
+}
