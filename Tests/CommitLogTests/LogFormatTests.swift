@@ -110,7 +110,8 @@ import Testing
     let parsed = LogPaths.segment(ofName: "00000000000000000042.0000000007.log", suffix: ".log")
     #expect(parsed?.base == 42 && parsed?.generation == 7)
     for wrong in [
-      "00000000000000000042.0000000000.log", "00000000000000000042.7.log", "00000000000000000042.4294967296.log",
+      "00000000000000000042.0000000000.log", "00000000000000000042.7.log",
+      "00000000000000000042.4294967296.log",
       "00000000000000000042.0000000007.0000000007.log", "00000000000000000042..log",
     ] {
       #expect(LogPaths.segment(ofName: wrong, suffix: ".log") == nil)

@@ -103,7 +103,8 @@ extension Checkpoint.Row {
   init?(decoding input: inout ByteReader, isOld: Bool) {
     guard let high = input.uint64(), let low = input.uint64(), let partition = input.int32(),
       let flags = input.uint8(), let logStart = input.int64(), let end = input.int64(),
-      let time = input.int64(), let cleaned = isOld ? 0 : input.int64(), let epochCount = input.integer(UInt16.self),
+      let time = input.int64(), let cleaned = isOld ? 0 : input.int64(),
+      let epochCount = input.integer(UInt16.self),
       let segmentCount = input.uint32(), let producerCount = input.uint32(),
       logStart >= 0, end >= logStart, end < Offset.limit.rawValue, cleaned >= 0
     else { return nil }
@@ -120,13 +121,16 @@ extension Checkpoint.Row {
       guard let epoch = input.int32(), let start = input.int64() else { return nil }
       epochs.append(EpochCache.Entry(epoch: epoch, start: start))
     }
-    guard decodeSegments(Int(segmentCount), &input, isOld: isOld), decodeProducers(Int(producerCount), &input) else {
+    guard decodeSegments(Int(segmentCount), &input, isOld: isOld), decodeProducers(Int(producerCount), &input)
+    else {
       return nil
     }
   }
 
   private mutating func decodeSegments(_ count: Int, _ input: inout ByteReader, isOld: Bool) -> Bool {
-    guard count <= input.remaining / (isOld ? Segment.oldEncodedSize : Segment.encodedSize) else { return false }
+    guard count <= input.remaining / (isOld ? Segment.oldEncodedSize : Segment.encodedSize) else {
+      return false
+    }
     segments.reserveCapacity(count)
     for _ in 0..<count {
       guard let segment = Segment(decoding: &input, isOld: isOld), segment.base >= segments.last?.end ?? 0,

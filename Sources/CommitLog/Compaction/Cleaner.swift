@@ -214,7 +214,8 @@ final class Cleaner: Sendable {
 
   /// False when a segment that was to stay as it is must change after all.
   private func sift(
-    _ facts: BatchFacts, _ stored: SharedBytes, clock: Int64, _ job: CleaningJob, into rewriter: SegmentRewriter?
+    _ facts: BatchFacts, _ stored: SharedBytes, clock: Int64, _ job: CleaningJob,
+    into rewriter: SegmentRewriter?
   ) -> Bool {
     guard let batch = CleaningJob.Batch(facts, stored) else { return true }
     let fate = job.judge(batch, stored, clock: clock, &sieve, breakages)
@@ -256,7 +257,9 @@ final class Cleaner: Sendable {
         try SegmentRewriter(shared: shared, store: job.store, base: base, generation: generation), free
       )
     }
-    guard let made else { throw .abandoned("no \(needed) bytes on the disk (\(free) are free), or the topic goes") }
+    guard let made else {
+      throw .abandoned("no \(needed) bytes on the disk (\(free) are free), or the topic goes")
+    }
     job.rewriter = made
     job.source = 0
     job.countAgain()
@@ -368,7 +371,9 @@ final class Cleaner: Sendable {
   ) -> (key: TopicPartition, why: String)? {
     let text = "segment \(segment.base): \(why)"
     let isNew = store.state.withLock { state -> Bool in
-      guard !state.isDeleted, state.segments.contains(where: { $0.isSameFile(as: segment) }) else { return false }
+      guard !state.isDeleted, state.segments.contains(where: { $0.isSameFile(as: segment) }) else {
+        return false
+      }
       if state.corruption == nil { state.corruption = text }
       return true
     }

@@ -103,7 +103,8 @@ final class CleaningJob {
 
   /// - Parameter clock: the broker's clock now, in milliseconds: tombstones' time counts from here.
   func judge(
-    _ batch: Batch, _ stored: SharedBytes, clock: Int64, _ sieve: inout BatchSieve, _ breakages: Set<LogBreakage>
+    _ batch: Batch, _ stored: SharedBytes, clock: Int64, _ sieve: inout BatchSieve,
+    _ breakages: Set<LogBreakage>
   ) -> Fate {
     let header = batch.header
     if batch.isOpaque { return .stays(tombstonesUntil: nil) }

@@ -36,7 +36,9 @@ struct SegmentRescan {
     store.image.isSwept = true
     let known = store.state.withLock { $0.segments }
     let end = store.state.withLock { $0.durableEnd }
-    if known.contains(where: { $0.generation > 0 }) || files.values.contains(where: { $0 > 0 }), !bases.isEmpty {
+    if known.contains(where: { $0.generation > 0 }) || files.values.contains(where: { $0 > 0 }),
+      !bases.isEmpty
+    {
       try scanCompacted(files, bases, of: store, upTo: end)
     } else {
       dropMissing(bases, of: store)
@@ -79,7 +81,9 @@ struct SegmentRescan {
       defer { (state.durableEnd, state.writtenEnd) = (known, known) }
       return state.durableEnd..<known
     }
-    if let missing { condemn(store, "the records \(missing.lowerBound) ..< \(missing.upperBound) are missing") }
+    if let missing {
+      condemn(store, "the records \(missing.lowerBound) ..< \(missing.upperBound) are missing")
+    }
     store.image.logStart = store.state.withLock { $0.logStart }
   }
 

@@ -41,7 +41,9 @@ struct IndexLoader {
     var completed = index
     completed.fillBeginning(with: beginning)
     store.state.withLock { state in
-      guard let last = state.segments.indices.last, state.segments[last].isSameFile(as: segment) else { return }
+      guard let last = state.segments.indices.last, state.segments[last].isSameFile(as: segment) else {
+        return
+      }
       state.segments[last].index?.fillBeginning(with: beginning)
     }
     return completed

@@ -68,10 +68,14 @@ package struct CompactionShadow {
   package mutating func compare(
     _ present: [Int64: Record], start: Int64, end: Int64, now: Int64, retention: Int64, slack: Int64
   ) throws {
-    guard start >= observedStart else { throw ShadowError("the log start fell to \(start) from \(observedStart)") }
+    guard start >= observedStart else {
+      throw ShadowError("the log start fell to \(start) from \(observedStart)")
+    }
     observedStart = start
     for (offset, record) in present {
-      guard let known = appended[offset]?.record else { throw ShadowError("offset \(offset): nobody appended it") }
+      guard let known = appended[offset]?.record else {
+        throw ShadowError("offset \(offset): nobody appended it")
+      }
       guard record == known else { throw ShadowError("offset \(offset): \(record) was \(known)") }
     }
     let newest = newest(from: start, to: end)
@@ -95,11 +99,14 @@ package struct CompactionShadow {
   }
 
   /// The leader epochs that the log remembers give each record its own.
-  package func compareEpochs(_ epochs: [(epoch: Int32, start: Int64)], from start: Int64, to end: Int64) throws {
+  package func compareEpochs(_ epochs: [(epoch: Int32, start: Int64)], from start: Int64, to end: Int64)
+    throws
+  {
     for (offset, entry) in appended where offset >= start && offset < end {
       let found = epochs.last { $0.start <= offset }?.epoch
       if found != entry.record.leaderEpoch {
-        throw ShadowError("offset \(offset) has epoch \(entry.record.leaderEpoch), the cache says \(found ?? -1)")
+        throw ShadowError(
+          "offset \(offset) has epoch \(entry.record.leaderEpoch), the cache says \(found ?? -1)")
       }
     }
   }

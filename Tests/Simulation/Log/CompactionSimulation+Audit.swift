@@ -7,7 +7,8 @@ extension CompactionSimulation {
   func open() throws {
     for _ in 0..<40 {
       do throws(LogError) {
-        directory = try LogDirectory.open(disk: disk, configuration: configuration, time: time, random: random)
+        directory = try LogDirectory.open(
+          disk: disk, configuration: configuration, time: time, random: random)
         counted = CleanerStatistics.Snapshot()
         return
       } catch {
@@ -66,11 +67,15 @@ extension CompactionSimulation {
           slack: longestRound)
         try shadows[partition].compareEpochs(
           log.epochs.map { (epoch: $0.epoch, start: $0.start) }, from: start, to: end)
-      } catch { throw ShadowError("partition \(partition), \(start) ..< \(end): \(error); \(log.segmentTable)") }
+      } catch {
+        throw ShadowError("partition \(partition), \(start) ..< \(end): \(error); \(log.segmentTable)")
+      }
       guard isClean else { continue }
       let live = shadows[partition].liveKeys(from: start, to: end)
       if present.count != live {
-        throw ShadowError("partition \(partition): \(present.count) records are left for \(live) keys, \(present.values.count { $0.value == nil }) of them tombstones; \(log.segmentTable)")
+        throw ShadowError(
+          "partition \(partition): \(present.count) records are left for \(live) keys, \(present.values.count { $0.value == nil }) of them tombstones; \(log.segmentTable)"
+        )
       }
     }
   }
@@ -111,7 +116,9 @@ extension CompactionSimulation {
     for batch in batches {
       try batch.withUnsafeBytes { bytes in
         let header = try BatchHeader(parsing: bytes)
-        if let due, header.baseOffset != due { throw ShadowError("a batch at \(header.baseOffset) where \(due) was due") }
+        if let due, header.baseOffset != due {
+          throw ShadowError("a batch at \(header.baseOffset) where \(due) was due")
+        }
         due = header.nextOffset
         try reader.forEach(bytes) { record in
           guard record.offset >= start else { return }

@@ -64,7 +64,9 @@ extension CompactionSimulation {
     }
     switch outcome {
     case .appended(let base, _, let entry):
-      if batch.isAcknowledged { throw ShadowError("the batch at \(batch.base ?? -1) was appended again at \(base)") }
+      if batch.isAcknowledged {
+        throw ShadowError("the batch at \(batch.base ?? -1) was appended again at \(base)")
+      }
       statistics.appends += 1
       directory?.submit([entry])
       producers[index].batches[number].base = base.rawValue
@@ -96,7 +98,9 @@ extension CompactionSimulation {
       let isNewest = number == producers[index].batches.count - 1
       let start = try log(producers[index].partition).logStart.rawValue
       let isThere = producers[index].batches[number].base.map { $0 >= start } ?? false
-      guard lostProducers, !(isNewest && isThere && producers[index].batches[number].isAcknowledged) else { break }
+      guard lostProducers, !(isNewest && isThere && producers[index].batches[number].isAcknowledged) else {
+        break
+      }
       producers[index].epoch += 1
       producers[index].sequence = 0
       producers[index].batches = []
@@ -141,7 +145,9 @@ extension CompactionSimulation {
       shadows[producers[index].partition].acknowledge(below: log.highWatermark.rawValue)
       for number in producers[index].batches.indices {
         let batch = producers[index].batches[number]
-        guard let base = batch.base, base + Int64(batch.records.count) <= log.highWatermark.rawValue else { continue }
+        guard let base = batch.base, base + Int64(batch.records.count) <= log.highWatermark.rawValue else {
+          continue
+        }
         producers[index].batches[number].isAcknowledged = true
       }
     }
@@ -170,7 +176,9 @@ extension CompactionSimulation {
     for _ in 0..<count {
       let step = try directory.cleanStep(maxBytes: 1 + random.below(3000))
       if let why = step.abandoned?.why { trace("abandoned: \(why)") }
-      if let damage = step.damage, !disk.isOff { throw ShadowError("the cleaner found damage: \(damage.why)") }
+      if let damage = step.damage, !disk.isOff {
+        throw ShadowError("the cleaner found damage: \(damage.why)")
+      }
       if step.progress == .idle {
         if let started = roundStarted { longestRound = max(longestRound, now - started) }
         roundStarted = nil
