@@ -99,17 +99,7 @@ public final class Reader: AsyncSequence, Sendable {
       switch core.take() {
       case .batch(let bytes, let header, let chunk):
         if header.isControl { continue }
-        do throws(BatchError) {
-          _ = try bytes.withUnsafeBytes { (bytes) throws(BatchError) in try BatchCheck.stored(bytes) }
-        } catch { throw ReaderCore.undecodable(chunk, error) }
-        metrics.took(
-          records: Int(header.recordCount), bytes: bytes.count,
-          lag: Swift.max(0, chunk.highWatermark - header.nextOffset))
-        return RecordBatch(
-          topic: chunk.topic, partition: chunk.partition, baseOffset: header.baseOffset,
-          nextOffset: header.nextOffset, recordCount: Int(header.recordCount),
-          leaderEpoch: header.leaderEpoch, highWatermark: chunk.highWatermark, bytes: bytes,
-          visible: chunk.visible, scratch: scratch)
+        return try chunk.checked(bytes, header, scratch, metrics)
       case .failure(let error): throw error
       case .end: return nil
       case .nothingYet:

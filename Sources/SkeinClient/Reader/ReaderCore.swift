@@ -6,17 +6,7 @@ import Synchronization
 /// consumer takes batches out. The lock is held for bookkeeping only; checking CRCs and decoding
 /// happen at the consumer, outside of it.
 final class ReaderCore: Sendable {
-  /// A message of the broker: batches of one partition, laid end to end.
-  struct Chunk {
-    let topic: String
-    let partition: Int32
-    let bytes: SharedBytes
-    let visible: Range<Int64>
-    let highWatermark: Int64
-    let nextOffset: Int64
-    let leaderEpoch: Int32
-    let charge: ReaderMachine.Amount
-  }
+  typealias Chunk = ReceivedChunk
 
   enum Item {
     case chunk(Chunk)
@@ -60,7 +50,7 @@ final class ReaderCore: Sendable {
     state.withLock { state in
       while true {
         if let (chunk, position) = state.current {
-          if let found = Self.next(in: chunk, at: position) {
+          if let found = chunk.batch(at: position) {
             switch found {
             case .success(let (range, header)):
               state.current = (chunk, range.upperBound)
@@ -95,31 +85,6 @@ final class ReaderCore: Sendable {
         }
       }
     }
-  }
-
-  private static func next(
-    in chunk: Chunk, at position: Int
-  ) -> Result<(Range<Int>, BatchHeader), SkeinError>? {
-    guard position < chunk.bytes.count else { return nil }
-    return chunk.bytes.slice(position..<chunk.bytes.count).withUnsafeBytes { bytes in
-      var splitter = BatchSplitter(bytes)
-      do throws(BatchError) {
-        guard let batch = try splitter.next() else { return nil }
-        return .success((position..<position + batch.range.upperBound, batch.header))
-      } catch {
-        return .failure(undecodable(chunk, error))
-      }
-    }
-  }
-
-  static func undecodable(_ chunk: Chunk, _ error: BatchError) -> SkeinError {
-    SkeinError(
-      .batchUndecodable,
-      "\(chunk.topic)/\(chunk.partition): \(error.fault.message); go on at \(chunk.nextOffset)",
-      metadata: [
-        "topic": chunk.topic, "partition": String(chunk.partition),
-        "next_offset": String(chunk.nextOffset),
-      ], cause: error)
   }
 
   /// Suspends until `take` may find something, or the task is cancelled.

@@ -1,11 +1,6 @@
 import SkeinCore
 
-/// The reader without I/O, clock or lock: positions per partition, and credits (stream rule 2).
-///
-/// Credits are cumulative totals per stream. Invariant: what is on its way plus what waits for the
-/// consumer never exceeds the window by more than one message of the broker: the total granted is
-/// `received + window - held`. A grant is sent when it is worth a message (a quarter of the window),
-/// so that small takes do not become small messages.
+/// The reader without I/O, clock or lock: positions per partition, and credits.
 struct ReaderMachine {
   /// One partition that is read.
   struct Slot {
@@ -35,11 +30,7 @@ struct ReaderMachine {
     }
   }
 
-  /// Records and stored bytes.
-  struct Amount: Equatable {
-    var records: Int64 = 0
-    var bytes: Int64 = 0
-  }
+  typealias Amount = CreditWindow.Amount
 
   /// What the broker said about the batches of one message.
   struct Arrival {
@@ -61,54 +52,34 @@ struct ReaderMachine {
   }
 
   private(set) var slots: [Slot]
-  private let window: Amount
-  /// Received and not yet taken by the consumer, over all streams.
-  private(set) var held = Amount()
-  /// Totals of the current stream.
-  private(set) var granted = Amount()
-  private(set) var received = Amount()
-  private(set) var isConnected = false
+  private var credit: CreditWindow
   private var index: [String: [Int32: Int]] = [:]
   /// Slots that are not done.
   private var open = 0
 
-  /// No message charges more than this (messages are at most 16 MiB): a broker that says otherwise is
-  /// not believed, and sums cannot overflow.
-  private static let chargeLimit: Int64 = 1 << 31
-
   init(slots: [Slot], window: Amount) {
     self.slots = slots
-    self.window = window
+    credit = CreditWindow(window)
     for (at, slot) in slots.enumerated() { index[slot.topic, default: [:]][slot.partition] = at }
     open = slots.count { !$0.isDone }
   }
 
   var isDone: Bool { open == 0 }
 
-  /// A stream begins: totals start over. The first grant is an eighth of the window, or less if more
-  /// is still held; the rest follows with the first message.
-  mutating func streamOpened() -> Amount {
-    isConnected = true
-    received = Amount()
-    granted = Amount(
-      records: max(0, min(max(1, window.records / 8), window.records - held.records)),
-      bytes: max(0, min(max(1, window.bytes / 8), window.bytes - held.bytes)))
-    return granted
-  }
+  var held: Amount { credit.held }
+  var received: Amount { credit.received }
 
-  mutating func streamLost() { isConnected = false }
+  /// A stream begins; the first grant.
+  mutating func streamOpened() -> Amount { credit.opened() }
+
+  mutating func streamLost() { credit.lost() }
 
   /// Batches came.
   mutating func arrived(_ arrival: Arrival) -> Verdict {
-    let charge = Amount(
-      records: arrival.total.records - received.records, bytes: arrival.total.bytes - received.bytes)
-    guard (0...Self.chargeLimit).contains(charge.records), (0...Self.chargeLimit).contains(charge.bytes),
-      arrival.nextOffset < Offset.limit.rawValue
-    else {
+    guard arrival.nextOffset < Offset.limit.rawValue, let charge = credit.charge(to: arrival.total) else {
       return .broken(
         SkeinError(.internalError, "the broker's totals or offsets on the read stream make no sense"))
     }
-    received = arrival.total
     guard let at = index[arrival.topic]?[arrival.partition], !slots[at].isDone else { return .skip }
     // A repeat is harmless; a broker that does not move on is not.
     guard arrival.nextOffset > slots[at].next else { return .skip }
@@ -116,16 +87,12 @@ struct ReaderMachine {
     slots[at].next = arrival.nextOffset
     slots[at].epoch = arrival.leaderEpoch
     if let stop = slots[at].stop, arrival.nextOffset >= stop { finish(at) }
-    held.records += charge.records
-    held.bytes += charge.bytes
+    credit.hold(charge)
     return .deliver(slot: at, from: from, until: slots[at].stop ?? .max, charge: charge)
   }
 
   /// The consumer took what was charged so.
-  mutating func taken(_ charge: Amount) {
-    held.records -= charge.records
-    held.bytes -= charge.bytes
-  }
+  mutating func taken(_ charge: Amount) { credit.taken(charge) }
 
   /// The partition is over, for a reason that trying again does not change.
   mutating func finish(topic: String, partition: Int32) {
@@ -192,16 +159,5 @@ struct ReaderMachine {
   }
 
   /// The next grant, if it is worth a message.
-  mutating func nextGrant() -> Amount? {
-    guard isConnected else { return nil }
-    let due = Amount(
-      records: max(granted.records, received.records + window.records - held.records),
-      bytes: max(granted.bytes, received.bytes + window.bytes - held.bytes))
-    guard
-      due.records - granted.records >= max(1, window.records / 4)
-        || due.bytes - granted.bytes >= max(1, window.bytes / 4)
-    else { return nil }
-    granted = due
-    return due
-  }
+  mutating func nextGrant() -> Amount? { credit.nextGrant() }
 }

@@ -23,6 +23,16 @@ struct FIFO<Element> {
 
   mutating func append(_ element: Element) { storage.append(element) }
 
+  /// Puts an element before the first.
+  mutating func prepend(_ element: Element) {
+    if head > 0 {
+      head -= 1
+      storage[head] = element
+    } else {
+      storage.insert(element, at: 0)
+    }
+  }
+
   mutating func popFirst() -> Element? {
     guard !isEmpty else { return nil }
     let element = storage[head]
@@ -59,3 +69,5 @@ struct FIFO<Element> {
     return removed
   }
 }
+
+extension FIFO: Sendable where Element: Sendable {}
