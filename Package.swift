@@ -292,7 +292,8 @@ let tests: [Target] = [
     swiftSettings: strict),
   .testTarget(
     name: "SkeinClientTests",
-    dependencies: ["SkeinCore", "RecordFormat", "SkeinClient", "Certificates"], swiftSettings: strict),
+    dependencies: ["SkeinCore", "RecordFormat", "Wire", "SkeinClient", "GroupCoordination", "Certificates"],
+    swiftSettings: strict),
   .testTarget(
     name: "SkeinTestKitTests",
     dependencies: [

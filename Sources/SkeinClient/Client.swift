@@ -5,7 +5,8 @@ import Synchronization
 import Transport
 import Wire
 
-/// The entry point of the SDK: one identity, one set of addresses, any number of producers and readers.
+/// The entry point of the SDK: one identity, one set of addresses, any number of producers, readers and
+/// consumers.
 ///
 /// ```swift
 /// let client = try Client(ClientConfiguration(address: "localhost:7600", tls: identity))
@@ -19,13 +20,13 @@ import Wire
 /// try await producer.close()
 /// await client.close()
 /// ```
-/// Each producer and reader has a connection of its own, so that one cannot hold up another; unary calls
+/// Each producer, reader and consumer has a connection of its own, so that one cannot hold up another; unary calls
 /// (`Admin`) share a pool. Making a `Client` opens nothing. Any thread.
 public final class Client: Sendable {
   let configuration: ClientConfiguration
   let connector: Connector
   private let ownedGroup: MultiThreadedEventLoopGroup?
-  /// What producers and readers run on.
+  /// What producers, readers and consumers run on.
   let supervisors = TaskRoster()
 
   /// - Parameter eventLoopGroup: nil makes one of `configuration.eventLoopThreads`, ended by `close`.
@@ -90,8 +91,21 @@ public final class Client: Sendable {
       self, topic: topic, partitions: partitions, from: start, configuration)
   }
 
-  /// Ends what is left of producers and readers, and the client's own event loops. Close producers
-  /// before: what they still hold fails here.
+  /// A member of a consumer group, once the broker has taken it.
+  /// - Parameters:
+  ///   - topics: names; a topic that does not exist yet is waited for.
+  ///   - patterns: regular expressions (PCRE2) for whole names, also of topics that are made later.
+  /// - Throws: UNREACHABLE, a refusal of access, GROUP_LIMIT, UNKNOWN_ASSIGNOR, PATTERN_INVALID,
+  ///   UNRELEASED_INSTANCE_ID, or a wrong configuration.
+  public func consumer(
+    group: String, topics: [String] = [], patterns: [String] = [],
+    _ configuration: ConsumerConfiguration = ConsumerConfiguration()
+  ) async throws(SkeinError) -> Consumer {
+    try await Consumer.open(self, group: group, topics: topics, patterns: patterns, configuration)
+  }
+
+  /// Ends what is left of producers, readers and consumers, and the client's own event loops. Close producers and
+  /// consumers before: what the former still hold fails here, the latter leave no word.
   public func close() async {
     await supervisors.end()
     await connector.channel.close()

@@ -7,6 +7,8 @@ enum StreamContinuation {
   case atOnce
   /// The stream broke, or the broker ended it.
   case afterBackoff
+  /// The broker ended it with an error that another stream cures, though the same request would not: after a back-off.
+  case anew
 }
 
 /// What outlives a stream: told of every end, asked whether to go on.
@@ -70,7 +72,7 @@ struct StreamSupervisor: Sendable {
       await connection?.close()
       connection = nil
       reconnects()
-      if let error, !error.isRetriable { return stream.gaveUp(error) }
+      if let error, !error.isRetriable, continuation != .anew { return stream.gaveUp(error) }
       if let patience = patience(), now - lastWorked > patience {
         return stream.gaveUp(
           error ?? SkeinError(.unreachable, "the broker ended the stream again and again"))
