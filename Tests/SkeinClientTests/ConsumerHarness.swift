@@ -105,7 +105,8 @@ final class ConsumerHarness {
 
   func step(_ lease: ConsumerLease, processed: Int64? = nil, taking next: Int64?) -> Bool {
     machine.step(
-      lease, processed: processed.map { ReadPosition(offset: $0) }, taking: next.map { ReadPosition(offset: $0) },
+      lease, processed: processed.map { ReadPosition(offset: $0) },
+      taking: next.map { ReadPosition(offset: $0) },
       now: now)
   }
 
@@ -129,7 +130,8 @@ final class ConsumerHarness {
     var inHand: ReadPosition?
     for offset in offsets {
       guard
-        machine.step(lease, processed: inHand, taking: ReadPosition(offset: offset + 1, leaderEpoch: 1), now: now)
+        machine.step(
+          lease, processed: inHand, taking: ReadPosition(offset: offset + 1, leaderEpoch: 1), now: now)
       else { return nil }
       inHand = ReadPosition(offset: offset + 1, leaderEpoch: 1)
     }

@@ -59,7 +59,9 @@ import Testing
       var rest = 0
       for try await record in second {
         rest += 1
-        if record.offset != next[record.partition] ?? 0 { #expect(record.offset == (next[record.partition] ?? 0) - 1) }
+        if record.offset != next[record.partition] ?? 0 {
+          #expect(record.offset == (next[record.partition] ?? 0) - 1)
+        }
         next[record.partition] = record.offset + 1
         if rest == 31 { break }
       }

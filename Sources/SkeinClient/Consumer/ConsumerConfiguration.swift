@@ -37,7 +37,9 @@ public struct ConsumerConfiguration: Sendable {
   public init() {}
 
   /// Everything wrong with the values, in one error. What names and patterns may be is the broker's to say.
-  func validated(group: String, topics: [String], patterns: [String]) throws(SkeinError) -> ConsumerConfiguration {
+  func validated(group: String, topics: [String], patterns: [String]) throws(SkeinError)
+    -> ConsumerConfiguration
+  {
     var violations: [SkeinError.FieldViolation] = []
     func check(_ field: String, _ ok: Bool, _ text: String) {
       if !ok { violations.append(.init(field: field, description: text)) }
@@ -54,7 +56,8 @@ public struct ConsumerConfiguration: Sendable {
     check("bufferRecords", bufferRecords >= 1, "must be at least 1")
     check("maxMessageBytes", (1...(15 << 20)).contains(maxMessageBytes), "must be 1 to 15728640")
     check(
-      "closeTimeout", closeTimeout > .zero && closeTimeout <= .seconds(600), "must be above 0, at most 10 min")
+      "closeTimeout", closeTimeout > .zero && closeTimeout <= .seconds(600), "must be above 0, at most 10 min"
+    )
     guard violations.isEmpty else {
       var error = SkeinError(
         .invalidRequest,

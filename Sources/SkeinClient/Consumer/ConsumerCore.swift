@@ -80,7 +80,9 @@ final class ConsumerCore: Sendable {
         if let caller = state.caller { aftermath.resumed.append(caller) }
         state.caller = nil
       case .settled(let waiter, let error):
-        if let commit = state.commits.removeValue(forKey: waiter) { aftermath.settled.append((commit, error)) }
+        if let commit = state.commits.removeValue(forKey: waiter) {
+          aftermath.settled.append((commit, error))
+        }
       case .commitFailed, .reset, .committed, .fenced: aftermath.told.append(effect)
       }
     }

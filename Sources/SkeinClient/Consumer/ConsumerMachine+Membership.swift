@@ -20,7 +20,8 @@ extension ConsumerMachine {
     var join = SubscribeJoin(
       group: options.group, instanceID: options.instanceID, processID: options.processID,
       clientID: options.clientID, topics: topics, patterns: patterns, labels: options.labels,
-      assignor: options.assignor, processingMs: options.processingMilliseconds, reset: Self.wire(options.start),
+      assignor: options.assignor, processingMs: options.processingMilliseconds,
+      reset: Self.wire(options.start),
       maxMessageBytes: UInt32(clamping: options.maxMessageBytes))
     if phase == .member {
       join.resume = SubscribeResume(epoch: epoch, positions: resumePositions)
@@ -259,7 +260,8 @@ extension ConsumerMachine {
         slot.want == nil && slot.committing == nil
           ? nil
           : SkeinError(
-            .notAssigned, "\(slot.partition) was given back before its commit was answered", outcome: .unknown))
+            .notAssigned, "\(slot.partition) was given back before its commit was answered", outcome: .unknown
+          ))
     }
     if !isClosing {
       ownedChanged = true

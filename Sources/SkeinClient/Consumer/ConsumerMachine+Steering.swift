@@ -84,6 +84,7 @@ extension ConsumerMachine {
       .send(
         SubscribeRequest(
           seek: MemberSeek(
-            number: number, topic: partition.topic, partition: partition.partition, offset: position.offset))))
+            number: number, topic: partition.topic, partition: partition.partition, offset: position.offset)))
+    )
   }
 }

@@ -275,8 +275,10 @@ struct ConsumerMachine: Sendable {
   func wire(_ slots: [ConsumerSlot]) -> [TopicPartitions] {
     var topics: [String: TopicPartitions] = [:]
     for slot in slots {
-      topics[slot.partition.topic, default: TopicPartitions(topic: slot.partition.topic, topicID: slot.topicID)]
-        .partitions.append(slot.partition.partition)
+      topics[
+        slot.partition.topic, default: TopicPartitions(topic: slot.partition.topic, topicID: slot.topicID)
+      ]
+      .partitions.append(slot.partition.partition)
     }
     return topics.values.sorted { $0.topic < $1.topic }.map {
       TopicPartitions(topic: $0.topic, partitions: $0.partitions.sorted(), topicID: $0.topicID)

@@ -34,7 +34,9 @@ final class LoopCursor: @unchecked Sendable {
     while true {
       if Task.isCancelled { confirm() }
       if let batch = try nextBatch() {
-        guard proceed(to: ReadPosition(offset: batch.nextOffset, leaderEpoch: batch.leaderEpoch)) else { continue }
+        guard proceed(to: ReadPosition(offset: batch.nextOffset, leaderEpoch: batch.leaderEpoch)) else {
+          continue
+        }
         return batch
       }
       guard try await refill() else { return nil }
