@@ -29,11 +29,12 @@ class API:
         self.topics = stubs.load("skein/v1/topics.proto")
         self.cluster = stubs.load("skein/v1/cluster.proto")
         self.plugins = stubs.load("skein/v1/plugins.proto")
+        self.groups = stubs.load("skein/v1/groups.proto")
         self.health = stubs.load("grpc/health/v1/health.proto")
         self.details = stubs.load("google/rpc/error_details.proto")
         self.grpc = {
             name: stubs.load(f"skein/v1/{name}.proto", "_pb2_grpc")
-            for name in ("producer", "consumer", "topics", "cluster", "plugins")
+            for name in ("producer", "consumer", "topics", "cluster", "plugins", "groups")
         }
 
 
@@ -121,6 +122,7 @@ class Client:
         self.topics = api.grpc["topics"].TopicsStub(channel)
         self.cluster = api.grpc["cluster"].ClusterStub(channel)
         self.plugins = api.grpc["plugins"].PluginsStub(channel)
+        self.groups = api.grpc["groups"].GroupsStub(channel)
 
     def create(self, partitions=1, name=None, **fields):
         name = name or f"interop-{time.time_ns():x}-{next(_names)}"
