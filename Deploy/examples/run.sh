@@ -6,7 +6,7 @@
 #   SKEIN_EXAMPLES_ORDERS=N         orders by each order service (200)
 #
 # Each order service fills a topic; each topic is fanned out by the other language; each audit sink copies
-# every topic, is stopped half way, and goes on.
+# every topic, is stopped half way, and goes on. A group of workers works a topic off, though one leaves half way and one is killed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 examples=$PWD/Deploy/examples
@@ -47,7 +47,7 @@ venv=$PWD/.interop/venv/bin/python
 mkdir "$work/stubs"
 "$venv" -m grpc_tools.protoc -I Proto --python_out="$work/stubs" --grpc_python_out="$work/stubs" \
   $(cd Proto && find skein/v1 google/rpc -name '*.proto')
-export PYTHONPATH=$work/stubs PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=$work/stubs:$examples/python PYTHONDONTWRITEBYTECODE=1
 python() { "$venv" "$examples/python/$1.py" "${@:2}"; }
 
 "$bin/skeind" --dev "$work/broker" --listen 127.0.0.1:0 --operations 127.0.0.1:0 >"$work/ready" 2>"$work/skeind.log" &
@@ -72,4 +72,31 @@ for topic in orders-{swift,python}{,.billing,.shipping,.mail}; do
   python audit_sink "$topic" "$work/$topic.python.jsonl" $((orders / 2)) >/dev/null
   python audit_sink "$topic" "$work/$topic.python.jsonl"
 done
+
+# Three workers share four partitions while orders come in. The first leaves after some records, the second is killed,
+# the third does what they leave, and ends when all is done.
+"$venv" -c 'from bus import Bus; Bus().create("orders-worked", partitions=4)'
+workers=()
+for number in 1 2 3; do
+  max=()
+  [ "$number" != 1 ] || max=("$((orders / 4))")
+  "$venv" "$examples/python/group_worker.py" orders-worked workers "$work/worker.$number.jsonl" "${max[@]}" 2>"$work/worker.$number.log" &
+  workers+=($!)
+done
+"$venv" -c 'import time
+from bus import Bus
+bus = Bus()
+while bus.members("workers") < 3: time.sleep(0.1)'
+python order_service orders-worked "$orders"
+wait "${workers[0]}"
+kill -KILL "${workers[1]}"
+wait "${workers[1]}" 2>/dev/null || true
+# The killed one's partitions wait for it for some seconds, then they are the third's.
+for _ in $(seq 60); do
+  ! "$venv" "$examples/check.py" --worked "$work" "$orders" || break
+  sleep 0.5
+done
+kill -TERM "${workers[2]}"
+wait "${workers[2]}"
+
 "$venv" "$examples/check.py" "$work" "$orders"

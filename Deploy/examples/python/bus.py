@@ -8,7 +8,7 @@ import os
 
 import grpc
 from google.rpc import status_pb2  # noqa: F401  (generated from Proto/ with the others)
-from skein.v1 import consumer_pb2, consumer_pb2_grpc, producer_pb2, producer_pb2_grpc
+from skein.v1 import consumer_pb2, consumer_pb2_grpc, groups_pb2, groups_pb2_grpc, producer_pb2, producer_pb2_grpc
 from skein.v1 import records_pb2, topics_pb2, topics_pb2_grpc
 
 
@@ -25,7 +25,8 @@ class Bus:
         channel = grpc.secure_channel(os.environ["SKEIN_SERVERS"].split(",")[0], credentials)
         self._topics = topics_pb2_grpc.TopicsStub(channel)
         self._producer = producer_pb2_grpc.ProducerStub(channel)
-        self._consumer = consumer_pb2_grpc.ConsumerStub(channel)
+        self.consumer = consumer_pb2_grpc.ConsumerStub(channel)
+        self._groups = groups_pb2_grpc.GroupsStub(channel)
 
     def create(self, topic, partitions):
         try:
@@ -60,7 +61,7 @@ class Bus:
             while offset < end:
                 request = consumer_pb2.FetchRequest(decoded=True, max_wait_ms=1000, partitions=[
                     consumer_pb2.FetchPartition(topic=topic, partition=partition, offset=offset)])
-                answer = self._consumer.Fetch(request, timeout=30).partitions[0]
+                answer = self.consumer.Fetch(request, timeout=30).partitions[0]
                 if answer.HasField("error"):
                     raise RuntimeError(f"{topic}/{partition}: {answer.error.message}")
                 for record in answer.records:
@@ -68,6 +69,16 @@ class Bus:
                         yield partition, record
                 # Past what was returned, control batches included.
                 offset = max(offset, answer.next_offset)
+
+    def members(self, group):
+        """How many members of a group have partitions; a group begins with its first member."""
+        try:
+            members = self._groups.Describe(groups_pb2.DescribeGroupRequest(group=group), timeout=30).members
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.NOT_FOUND:
+                raise
+            return 0
+        return sum(1 for member in members if member.assigned)
 
 
 def event_of(value):
