@@ -130,7 +130,10 @@ final class Cleaner: Sendable {
     case .end:
       phase = .idle
       if job.isPartial { unfinished = job.store.key }
-      shared.cleaning.update { $0.rounds += 1 }
+      shared.cleaning.update { statistics in
+        statistics.rounds += 1
+        statistics.keysTooLong += job.keysTooLong
+      }
     }
     return CleanStep(progress: .working)
   }

@@ -18,6 +18,8 @@ final class CleaningJob {
   var mapEnd: Int64
   /// The map was full before the last source's end.
   var isPartial = false
+  /// Records whose key is too long for the map: nothing replaces them, and they replace nothing.
+  private(set) var keysTooLong = 0
   /// Base offsets of the producers' newest batches: these stay, even without records (P8).
   let newestBatches: Set<Int64>
   var groups: [[Segment]] = []
@@ -71,7 +73,11 @@ final class CleaningJob {
       return try stored.withUnsafeBytes { (bytes) throws(BatchError) -> Bool in
         let records = UnsafeRawBufferPointer(rebasing: bytes[Frame.size...])
         return try sieve.forEach(records) { item in
-          guard item.offset >= dirtyStart, let key = item.key, map.fits(key) else { return true }
+          guard item.offset >= dirtyStart, let key = item.key else { return true }
+          guard map.fits(key) else {
+            keysTooLong += 1
+            return true
+          }
           if map.note(key, offset: item.offset) { return true }
           mapEnd = item.offset
           return false

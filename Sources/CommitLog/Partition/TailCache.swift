@@ -67,13 +67,6 @@ struct TailCache: Sendable {
     return found
   }
 
-  /// The batch that holds `offset`; nil when it is not cached.
-  func entry(holding offset: Int64) -> TailEntry? {
-    guard let start, offset >= start else { return nil }
-    let index = firstIndex { $0.end > offset }
-    return index < entries.count ? entries[index] : nil
-  }
-
   /// The next entries to write behind, ending at or below `durableEnd`; at least one if there is any.
   func nextRun(durableEnd: Int64, maxBytes: Int) -> ArraySlice<TailEntry> {
     var index = written

@@ -63,7 +63,7 @@ struct AppendTimeFinder {
   private func walk(_ segment: Segment) throws(DiskError) -> Int64? {
     let index = try IndexLoader(shared: shared, store: search.store).index(of: segment)
     var position = index.position(of: search.offset - segment.base) ?? 0
-    let file = try shared.files.file(LogPaths.segment(search.store.key, base: segment.base))
+    let file = try shared.files.file(LogPaths.segment(search.store.key, segment))
     var chunk = [UInt8](repeating: 0, count: Self.chunk)
     var (begin, count) = (position, 0)
     while position < segment.size {
@@ -76,7 +76,8 @@ struct AppendTimeFinder {
       else {
         return nil
       }
-      if frame.nextOffset > search.offset { return frame.appendTime }
+      // Of offsets that compaction took nothing but an empty batch is left: the next record counts.
+      if frame.nextOffset > search.offset && frame.length > BatchHeader.size { return frame.appendTime }
       position += Int64(frame.totalSize)
     }
     return nil
