@@ -108,7 +108,7 @@ static void start(pg_connection *self, const store_addresses *addresses) {
       "application_name", "fallback_application_name", "keepalives_idle", "keepalives_interval", "keepalives_count",
       "tcp_user_timeout", "options", NULL};
   const char *const values[] = {
-      hosts.bytes, numbers.bytes, port, s->database, s->user, s->password == NULL ? "" : s->password, "/dev/null",
+      hosts.bytes, numbers.bytes, port, s->database, s->user, s->password == NULL ? "" : s->password, "/dev/null/none",
       s->uses_tls ? "verify-full" : "disable", s->ca_file, s->certificate_file == NULL ? "/dev/null/none" : s->certificate_file,
       s->key_file == NULL ? "/dev/null/none" : s->key_file, "", "", "TLSv1.2", "disable", "read-write", "UTF8", "skein", "skein",
       "10", "5", "3", "5000", "", NULL};

@@ -12,6 +12,9 @@ static const unsigned char *const migrations[PG_SCHEMA_VERSION] = {migration_1, 
 /* Names the lock to PostgreSQL: "skein" in ASCII. One upgrade at a time in a database, whoever makes it. */
 #define UPGRADE_LOCK "495891342702"
 
+/* A consumer's open transaction may hold a row: what waits for it holds up its whole batch. */
+enum { LOCK_TIMEOUT_MS = 1000 };
+
 static void ask(pg_connection *self, pg_step step, store_text *sql) {
   self->step = step;
   self->state = PG_PREPARING;
@@ -39,7 +42,7 @@ void pg_begin_preparing(pg_connection *self) {
                     " set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'"
                     "   ELSE current_setting('synchronous_commit') END, false);"
                     "SELECT current_setting('fsync') || ' ' || (to_regclass('%s.schema_version') IS NOT NULL)",
-                    s->statement_timeout_ms, s->statement_timeout_ms, s->schema);
+                    s->statement_timeout_ms, s->statement_timeout_ms < LOCK_TIMEOUT_MS ? s->statement_timeout_ms : LOCK_TIMEOUT_MS, s->schema);
   ask(self, PG_ASK_SESSION, &sql);
 }
 

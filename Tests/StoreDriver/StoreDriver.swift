@@ -18,8 +18,8 @@ struct StoreDriver: AsyncParsableCommand {
 
   /// Prints a line at once: who reads the output waits for it.
   static func say(_ text: String) {
-    print(text)
-    fflush(nil)
+    // Not print and fflush(nil), which waits for the lock of the standard input while `commit` reads it.
+    FileHandle.standardOutput.write(Data((text + "\n").utf8))
   }
 
   static let topic = TopicID(high: 0x5157_0000_0000_0001, low: 1)

@@ -183,7 +183,10 @@ class Store:
             value = value.get(part) if isinstance(value, dict) else None
         if not isinstance(value, dict) or "secret_file" not in value:
             return 1
-        raw = pathlib.Path(value["secret_file"]).read_bytes()
+        try:
+            raw = pathlib.Path(value["secret_file"]).read_bytes()
+        except OSError:
+            return 1
         self.kept.append(ctypes.create_string_buffer(raw))
         out[0] = Bytes(ctypes.addressof(self.kept[-1]), len(raw))
         return 0
