@@ -68,6 +68,8 @@ void store_config_problem(store_config *config, const char *format, ...) __attri
 bool store_config_close(store_config *config);
 /* "127.0.0.1", "::1", "localhost": what goes there does not leave the machine. */
 bool store_is_loopback(const char *host);
+/* Whether it is UTF-8. */
+bool store_is_text(const char *bytes, size_t length);
 
 /* ---- Calls and the loop; store_loop.c ---- */
 

@@ -143,3 +143,11 @@ bool store_config_close(store_config *config) {
 bool store_is_loopback(const char *host) {
   return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 || strncmp(host, "127.", 4) == 0;
 }
+
+/* protobuf-c does not look. */
+bool store_is_text(const char *bytes, size_t length) {
+  json_t *string = json_stringn(bytes, length);
+  const bool is_text = string != NULL;
+  json_decref(string);
+  return is_text;
+}

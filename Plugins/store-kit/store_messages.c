@@ -11,7 +11,7 @@ typedef Skein__Plugin__V1__TopicPartitionName partition_name;
 
 static bool is_name(const char *name) {
   const size_t length = strlen(name);
-  return length >= 1 && length <= STORE_MOST_NAME;
+  return length >= 1 && length <= STORE_MOST_NAME && store_is_text(name, length);
 }
 
 /* 32 hexadecimal digits, lower case: one topic has one spelling. */
@@ -32,8 +32,9 @@ static bool is_commit(const Skein__Plugin__V1__CommitOffsets *commit) {
   if (commit->n_offsets > STORE_MOST_OFFSETS) return false;
   for (size_t i = 0; i < commit->n_offsets; i++) {
     const stored_offset *offset = commit->offsets[i];
+    const size_t length = strlen(offset->metadata);
     if (!is_topic(offset->topic_id) || offset->partition < 0 || offset->offset < 0 || offset->member_epoch < 0 ||
-        strlen(offset->metadata) > STORE_MOST_METADATA)
+        length > STORE_MOST_METADATA || (length > 0 && !store_is_text(offset->metadata, length)))
       return false;
   }
   return true;

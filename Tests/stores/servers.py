@@ -157,7 +157,7 @@ class Redis(Server):
     def start(self, *more):
         options = {"port": 0, "tls-port": self.port, "bind": "127.0.0.1", "tls-cert-file": self.certificate, "tls-key-file": self.key,
                    "tls-ca-cert-file": self.authority.file, "tls-auth-clients": "no", "tls-replication": "yes", "dir": self.folder,
-                   "appendonly": "yes", "appendfsync": "always", "save": "", "aclfile": self.acl, "daemonize": "no", "logfile": self.folder / "log"}
+                   "appendonly": "yes", "appendfsync": "always", "save": "", "aclfile": self.acl, "daemonize": "no", "repl-diskless-sync-delay": 0, "logfile": self.folder / "log"}
         options.update(zip(more[::2], more[1::2]))
         command = ["redis-server"]
         for name, value in options.items():
