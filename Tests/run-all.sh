@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the suites and ends with one line, "N passed, N failed", over all of them.
 #
-#   Tests/run-all.sh                 lint, swift, plugins, interop, cli, newcomer, limits, examples, kill
-#   Tests/run-all.sh swift|plugins|interop|cli|newcomer|limits|examples|kill …   only these
+#   Tests/run-all.sh                 lint, swift, plugins, stores, interop, cli, newcomer, limits, examples, kill
+#   Tests/run-all.sh swift|plugins|stores|interop|cli|newcomer|limits|examples|kill …   only these
 #
 # Logs: .build/logs/<suite>.log. A suite that ran no test, or died before its summary, has failed.
 set -uo pipefail
@@ -12,7 +12,7 @@ mkdir -p "$logs"
 passed=0
 failed=0
 suites=("$@")
-[ $# -gt 0 ] || suites=(lint swift plugins interop cli newcomer limits examples kill)
+[ $# -gt 0 ] || suites=(lint swift plugins stores interop cli newcomer limits examples kill)
 
 note() { printf '%s  %s\n' "$(date -u +%H:%M:%S)" "$*"; }
 
@@ -92,6 +92,11 @@ for suite in "${suites[@]}"; do
     plugins)
       Deploy/build.sh || { count plugins 0 1 1; continue; }
       run_script plugins Tests/plugins/run.sh .build/release
+      ;;
+    stores)
+      Deploy/build.sh && swift build -c release --static-swift-stdlib --product StoreDriver >"$logs/stores-build.log" 2>&1 ||
+        { tail -40 "$logs/stores-build.log" >&2; count stores 0 1 1; continue; }
+      run_script stores Tests/stores/run.sh .build/release
       ;;
     interop)
       Deploy/build.sh || { count interop 0 1 1; continue; }
