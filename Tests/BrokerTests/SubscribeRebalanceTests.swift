@@ -1,4 +1,5 @@
 import Foundation
+import GroupCoordination
 import SkeinCore
 import Testing
 import Transport
@@ -196,7 +197,7 @@ import Wire
     }
     try await heir.until { $0.owned == [0] && $0.values.count == 3 }
     #expect(try await silent.ending() == .memberExpired)
-    try? await silent.send(commit: [0: 3])
+    _ = try? await silent.send(commit: [0: 3])
     #expect(try await heir.commit([0: 1]) == [:])
     #expect(try await fixture.committed() == [0: 1])
     keepalive.cancel()
