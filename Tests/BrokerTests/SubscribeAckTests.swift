@@ -90,7 +90,9 @@ import Wire
     await fixture.end()
   }
 
-  private func reaches(_ fixture: GroupFixture, _ member: MemberClient, _ expected: [Int32: Int64]) async throws {
+  private func reaches(_ fixture: GroupFixture, _ member: MemberClient, _ expected: [Int32: Int64])
+    async throws
+  {
     var seen = try await fixture.committed()
     for _ in 0..<200 where seen != expected {
       try await member.beat()

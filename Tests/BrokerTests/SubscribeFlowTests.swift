@@ -12,7 +12,8 @@ import Wire
     let fixture = try await GroupFixture.start(partitions: 4)
     for partition in 0..<4 { try await fixture.publishSingly(30, to: Int32(partition)) }
     // Four partitions are read at once; together they get seven records, each a batch of its own.
-    let member = try await MemberClient.join(fixture.connection, credit: ReadCredit(messages: 7, bytes: 1 << 30))
+    let member = try await MemberClient.join(
+      fixture.connection, credit: ReadCredit(messages: 7, bytes: 1 << 30))
     try await member.until { $0.values.count == 7 }
     try await member.beat()
     #expect(member.values.count == 7 && member.totalMessages == 7)
@@ -43,7 +44,8 @@ import Wire
     try await before.until { $0.owned == [0, 1] }
     #expect(try await before.commit([0: 0, 1: 0]) == [:])
     try await before.leave()
-    let a = try await MemberClient.join(fixture.connection, credit: ReadCredit(messages: 10, bytes: 1 << 30)) {
+    let a = try await MemberClient.join(fixture.connection, credit: ReadCredit(messages: 10, bytes: 1 << 30))
+    {
       $0.maxMessageBytes = 250
     }
     try await a.until { $0.totalMessages == 10 }
@@ -145,7 +147,8 @@ import Wire
     while next < 20 {
       let response = try await member.first { $0.read == nil ? nil : $0 }
       let offsets = response.records?.records.map(\.offset) ?? []
-      #expect(offsets.count <= 3 && offsets.first == next && response.read?.nextOffset == (offsets.last ?? 0) + 1)
+      #expect(
+        offsets.count <= 3 && offsets.first == next && response.read?.nextOffset == (offsets.last ?? 0) + 1)
       next = response.read?.nextOffset ?? 20
     }
     #expect(member.totalMessages == 20)
@@ -315,7 +318,8 @@ import Wire
         ])),
       SubscribeRequest(
         reclaimed: MemberReclaimed(
-          positions: (0..<20_001).map { PartitionOffset(topic: "a-topic-of-ours", partition: 0, offset: $0) })),
+          positions: (0..<20_001).map { PartitionOffset(topic: "a-topic-of-ours", partition: 0, offset: $0) })
+      ),
     ]
     for (number, request) in cases.enumerated() {
       let member = try await MemberClient.join(fixture.connection)
