@@ -76,6 +76,20 @@ class Tool:
         return seen
 
 
+    def tab(self, *words):
+        """What bash offers after these words, through the script that the program prints."""
+        script = self.home / "skein.bash"
+        if not script.exists():
+            script.write_text(self.ok("completion", "bash").out)
+        line = " ".join(words)
+        program = f"""PATH={os.path.dirname(self.program)}:$PATH; source {script}
+            COMP_WORDS=({' '.join(repr(w) for w in words)}); COMP_CWORD={len(words) - 1}
+            COMP_LINE={line!r}; COMP_POINT={len(line)}; COMP_TYPE=9
+            _skein skein {words[-1]!r} {words[-2]!r}; printf '%s\\n' "${{COMPREPLY[@]}}" """
+        return subprocess.run(
+            ["bash", "-c", program], env=self.environment, capture_output=True, text=True, timeout=TIMEOUT).stdout.split()
+
+
 class Broker:
     """`skeind --dev` in a folder."""
 

@@ -267,12 +267,13 @@ final class ConsumerCore: Sendable {
 
   /// The end: loops are told why, once.
   func fail(_ error: SkeinError?) {
+    // First: the end wakes whoever cancels the consumer's tasks, and that would be the opening's answer then.
+    settleOpening(.failure(error ?? Self.closedError))
     apply { machine, now in
       guard !machine.isOver else { return }
       if let error { machine.failures.append(error) }
       machine.end(now: now)
     }
-    settleOpening(.failure(error ?? Self.closedError))
   }
 
   // MARK: The stream's side

@@ -78,11 +78,10 @@ extension GroupDescription {
   }
 
   var tables: String {
-    var head = Table(["GROUP", "STATE", "MEMBERS", "EPOCH", "ASSIGNOR", "OFFSETS IN", "LAG", "BEHIND"])
+    var head = Table(["GROUP", "STATE", "LAG", "BEHIND", "MEMBERS", "EPOCH", "ASSIGNOR", "OFFSETS IN"])
     head.add([
-      group.name, group.state.rawValue, String(group.memberCount), String(group.epoch), assignor,
-      group.offsetStore,
-      String(lag), lagTime.behind,
+      group.name, group.state.rawValue, String(lag), lagTime.behind, String(group.memberCount),
+      String(group.epoch), assignor, group.offsetStore,
     ])
     var people = Table(
       ["MEMBER", "CLIENT", "INSTANCE", "HAS", "GIVES BACK", "WAITS FOR", "EPOCH", "HEARD", "STATE"],

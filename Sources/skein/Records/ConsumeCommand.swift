@@ -9,6 +9,11 @@ struct ConsumeCommand: AsyncParsableCommand {
     discussion: """
       Without --follow it ends after what was there when it began. SIGINT ends it cleanly.
       Order holds within a partition. What --format json prints, `produce --format json` reads.
+
+      With --group it reads as a member of a consumer group: the broker gives it partitions, and the group goes on
+      where it has committed; --from says where partitions begin of which it has committed nothing. What was printed is
+      committed about every second, and before it leaves. Without --follow it ends when it has read what was there
+      when it got its partitions.
       """)
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var form: RecordFormatOptions
@@ -23,12 +28,23 @@ struct ConsumeCommand: AsyncParsableCommand {
   @Flag(name: .shortAndLong, help: "Wait for more at the end.") var follow = false
   @Option(name: .shortAndLong, help: "Read this partition; repeatable (default: all).") var partition:
     [Int32] = []
+  @Option(
+    name: .shortAndLong, help: "Read as a member of this consumer group.",
+    completion: .custom(DynamicNames.groups))
+  var group: String?
+  @Option(help: "With --group: auto commits what was printed, none nothing (default: auto).") var commit:
+    GroupConsumption.Commit?
 
   func run() async throws {
     let start = try StartPlace.parse(from)
     let formatter = try form.formatter(standard: .value)
     if let max, max < 0 { throw UsageError("--max must not be negative, is \(max)") }
+    let member = try membership(start, formatter)
     if max == 0 { return }
+    if let member {
+      _ = try await Signals.cancelling { try await connection.withClient { try await member.run($0) } }
+      return
+    }
     var configuration = ReaderConfiguration()
     configuration.stopsAtEnd = !follow
     let plan = configuration
@@ -45,6 +61,28 @@ struct ConsumeCommand: AsyncParsableCommand {
         await reader.close()
       }
     }
+  }
+
+  private func membership(_ start: ReadStart, _ formatter: RecordFormatter) throws -> GroupConsumption? {
+    guard let group else {
+      guard commit == nil else { throw UsageError("--commit goes with --group") }
+      return nil
+    }
+    guard partition.isEmpty else {
+      throw UsageError("--partition does not go with --group: the broker gives out a group's partitions")
+    }
+    let begin: GroupStart
+    switch start {
+    case .beginning: begin = .earliest
+    case .end: begin = .latest
+    default:
+      throw UsageError(
+        "--from \(from.displayable): a group begins at `beginning` or `end`; `skein group reset` sets another place"
+      )
+    }
+    return GroupConsumption(
+      group: group, topic: topic, start: begin, commit: commit ?? .auto, max: max, follow: follow,
+      formatter: formatter)
   }
 
   private func printAll(_ reader: Reader, _ formatter: RecordFormatter) async throws {
