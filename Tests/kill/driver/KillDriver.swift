@@ -2,12 +2,13 @@ import ArgumentParser
 import Foundation
 import SkeinClient
 
-/// Two proofs against real brokers: `KillDriver …` (kills under load) and `KillDriver swap …` (live swaps of a
-/// partitioner, with or without kills).
+/// Three proofs against real brokers: `KillDriver …` (kills under load), `KillDriver swap …` (live swaps of a
+/// partitioner, with or without kills), and `KillDriver group …` (members of a consumer group, harmed in every way).
 @main
 struct Driver: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "KillDriver", subcommands: [KillDriver.self, SwapDriver.self],
+    commandName: "KillDriver",
+    subcommands: [KillDriver.self, SwapDriver.self, GroupDriver.self, GroupMember.self],
     defaultSubcommand: KillDriver.self)
 }
 
