@@ -1,4 +1,5 @@
 package import GroupCoordination
+package import SkeinCore
 package import Transport
 
 /// Everything that a broker can be told, with its defaults. One adapter in `skeind` fills it from
@@ -89,6 +90,20 @@ package struct BrokerConfiguration: Sendable {
       tls: ServerTLS(
         certificateChain: .file(certificateFile), privateKey: .file(keyFile),
         clientAuthorities: .file(clientAuthoritiesFile)))
+  }
+
+  /// Times of consumer groups, in milliseconds.
+  /// - Throws: `INVALID_REQUEST` when members would be removed between two heartbeats.
+  package mutating func setGroupTimes(session: Int64, reconnectGrace: Int64, heartbeat: Int64) throws(Fault) {
+    guard heartbeat * 2 <= session else {
+      throw Fault(
+        .invalidRequest,
+        "groups.heartbeat-ms (\(heartbeat)) must be at most half of groups.session-ms (\(session)); else members are removed between two heartbeats"
+      )
+    }
+    groups.times.session = session
+    groups.times.reconnectGrace = reconnectGrace
+    groups.times.heartbeat = heartbeat
   }
 
   /// Further certificates by SNI, and revocation lists; an empty name means none.

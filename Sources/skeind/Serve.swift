@@ -176,6 +176,10 @@ extension BrokerConfiguration {
         ? nil : settings.address("token-listen").map { ($0.host, $0.port) },
       authenticator: settings["token-authenticator"])
     partitionerWatchMilliseconds = settings.integer("plugins.watch-ms")
+    try setGroupTimes(
+      session: settings.integer("groups.session-ms"),
+      reconnectGrace: settings.integer("groups.reconnect-grace-ms"),
+      heartbeat: settings.integer("groups.heartbeat-ms"))
     #if DEBUG
       // For the kill test, which must see that it can fail.
       acknowledgesBeforeSync = ProcessInfo.processInfo.environment["SKEIN_BREAKAGE"] == "ack-before-sync"

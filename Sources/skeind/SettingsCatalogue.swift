@@ -175,6 +175,21 @@ struct SettingDefinition: Sendable {
         "How long a topic's new partitioner is watched, and rolled back by itself when it is bad, in milliseconds; 0 = not at all."
     ),
     .init(
+      key: "groups.session-ms", kind: .integer(1_000...3_600_000), standard: "45000",
+      meaning:
+        "Silence after which a member of a consumer group is removed and its partitions are given to others, in milliseconds."
+    ),
+    .init(
+      key: "groups.reconnect-grace-ms", kind: .integer(0...600_000), standard: "6000",
+      meaning:
+        "How long the partitions of a member wait for it when its stream broke (its process ended, the network was cut), in milliseconds."
+    ),
+    .init(
+      key: "groups.heartbeat-ms", kind: .integer(100...600_000), standard: "5000",
+      meaning:
+        "How often members are told to send a heartbeat, in milliseconds; at most half of groups.session-ms."
+    ),
+    .init(
       key: "log.level", kind: .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
       standard: "info", meaning: "The least severe events that are logged."),
   ]
