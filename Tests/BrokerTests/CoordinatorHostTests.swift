@@ -157,7 +157,9 @@ private final class HostHarness: @unchecked Sendable {
     try await harness.flush()
     #expect(answers.allSatisfy { $0.isCommitted })
     let batches = try await harness.onLoop { _ in
-      guard case .memory(let batches, _) = try harness.log.read(from: .zero, maxBytes: 1 << 20) else { return 0 }
+      guard case .memory(let batches, _) = try harness.log.read(from: .zero, maxBytes: 1 << 20) else {
+        return 0
+      }
       return batches.count
     }
     #expect(batches == 1)
@@ -238,7 +240,8 @@ private final class HostHarness: @unchecked Sendable {
 
   @Test func aRecordThatIsNotUnderstoodStopsThatPartitionWithItsPlace() async throws {
     for (key, value, word) in [
-      ([9, 0], [1], "unknown type 9"), ([6], [7, 0, 0, 0, 0], "unknown version 7"), ([6], [1, 0], "too early"),
+      ([9, 0], [1], "unknown type 9"), ([6], [7, 0, 0, 0, 0], "unknown version 7"),
+      ([6], [1, 0], "too early"),
     ] as [([UInt8], [UInt8], String)] {
       let harness = try await HostHarness()
       _ = try await harness.commit(1)
@@ -258,7 +261,8 @@ private final class HostHarness: @unchecked Sendable {
       try await harness.stop()
       try await harness.open()
       let fault = try await harness.onLoop { $0.host.facts.fault }
-      #expect(fault?.reason == .dataCorrupt && fault?.message.contains(word) == true, "\(fault?.message ?? "")")
+      #expect(
+        fault?.reason == .dataCorrupt && fault?.message.contains(word) == true, "\(fault?.message ?? "")")
       #expect(fault?.metadata["offset"] == "\(base)" && fault?.metadata["partition"] == "0")
       #expect(try await harness.commit(2).reason == .dataCorrupt)
       try await harness.close()
