@@ -31,6 +31,9 @@ extension Broker {
       group.addTask { [context, configuration] in
         await Scrubbing(context: context, configuration: configuration).run()
       }
+      group.addTask { [context, configuration] in
+        await Compacting(context: context, configuration: configuration).run()
+      }
       if let authenticator = context.authenticator { group.addTask { await authenticator.run() } }
       group.addTask { [context] in await context.groups.run() }
       group.addTask { [context] in

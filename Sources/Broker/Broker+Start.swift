@@ -225,6 +225,7 @@ extension LogConfiguration {
     journal.fileSize = Self.journalFileBytes
     journal.fileCount = max(2, Int(configuration.journalBytes / Self.journalFileBytes))
     reserveBytes = configuration.diskReserveBytes
+    compactionBytes = configuration.compactionBytes
     #if DEBUG
       if configuration.acknowledgesBeforeSync { breakages.insert(.acknowledgeBeforeSync) }
     #endif

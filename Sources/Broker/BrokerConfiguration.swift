@@ -54,6 +54,12 @@ package struct BrokerConfiguration: Sendable {
   package var groups = GroupConfiguration()
   /// Records beyond its commit that a group gets of a partition while its offset store does not answer.
   package var maximumUncommitted: Int64 = 100_000
+  /// Memory for the keys of one compaction, in bytes.
+  package var compactionBytes = 64 << 20
+  /// Bytes a second that compaction may read and write together; 0 = never.
+  package var compactionBytesPerSecond = 64 << 20
+  /// Milliseconds from the end of all due compactions to the next look.
+  package var compactionIntervalMilliseconds: Int64 = 15_000
   /// Where callers with bearer tokens connect; nil: nowhere.
   package var tokenListener: TokenListenerConfiguration?
   /// Where its authenticator comes from instead of the plug-in manager, for tests.

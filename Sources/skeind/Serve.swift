@@ -167,6 +167,9 @@ extension BrokerConfiguration {
     maintenanceMilliseconds = settings.integer("maintenance.ms")
     scrubBytesPerSecond = Int(settings.integer("scrub.bytes-per-second"))
     scrubIntervalMilliseconds = settings.integer("scrub.interval-ms")
+    compactionBytes = Int(settings.integer("compaction.memory"))
+    compactionBytesPerSecond = Int(settings.integer("compaction.bytes-per-second"))
+    compactionIntervalMilliseconds = settings.integer("compaction.interval-ms")
     allowsDevelopmentPlugins = settings["plugins.allow-dev"] == "true"
     pluginReleaseKey = try Self.releaseKey(settings["plugins.release-key"])
     pluginUserID = UInt32(clamping: settings.integer("plugins.child-user-id"))

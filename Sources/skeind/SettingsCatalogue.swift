@@ -140,6 +140,17 @@ struct SettingDefinition: Sendable {
       key: "scrub.interval-ms", kind: .integer(1_000...31_536_000_000), standard: "86400000",
       meaning: "Time from the beginning of one round of that to the next, at least, in milliseconds."),
     .init(
+      key: "compaction.memory", kind: .integer(16_777_216...4_294_967_296), standard: "67108864",
+      meaning:
+        "Memory for the keys of one compaction, in bytes; one runs at a time. With more different keys than it holds, a partition takes several rounds."
+    ),
+    .init(
+      key: "compaction.bytes-per-second", kind: .integer(0...4_294_967_296), standard: "67108864",
+      meaning: "How fast compaction may read and write, together, in bytes a second; 0 = never."),
+    .init(
+      key: "compaction.interval-ms", kind: .integer(100...3_600_000), standard: "15000",
+      meaning: "How long compaction rests when no partition is due, in milliseconds."),
+    .init(
       key: "token-listen", kind: .optionalAddress, standard: "",
       meaning:
         "gRPC over TLS for callers without a client certificate: each call shows a bearer token, which token-authenticator judges. Empty = none."

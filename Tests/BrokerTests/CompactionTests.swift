@@ -1,4 +1,6 @@
 import Broker
+import Foundation
+import FoundationNetworking
 import RecordFormat
 import SkeinCore
 import Testing
@@ -82,5 +84,70 @@ import Wire
     #expect(changed.settings.map(\.value) == ["compact", "0", "0.25", "1000"])
     await connection.close()
     await test.remove()
+  }
+
+  /// The broker compacts by itself, readers are led over what is gone, and a restart changes nothing.
+  @Test func onlyTheLastValueOfEachKeyStays() async throws {
+    func configure(_ configuration: inout BrokerConfiguration) {
+      configuration.maintenanceMilliseconds = 20
+      configuration.compactionIntervalMilliseconds = 20
+    }
+    let test = try await TestBroker.start(configure: configure)
+    let connection = try await test.connect()
+    let _: CreateTopicResponse = try await connection.call(
+      TopicsMethod.create,
+      CreateTopicRequest(
+        name: "t", partitions: 1,
+        settings: [
+          "cleanup.policy": "compact", "segment.bytes": "65536", "segment.ms": "1000",
+          "min.cleanable.dirty.ratio": "0.01",
+        ]))
+    let filler = String(repeating: "x", count: 2000)
+    for round in 0..<20 {
+      let records = (0..<20).map { key in
+        Record(key: bytes("key-\(key)"), value: bytes("\(round) \(filler)"))
+      }
+      let _: PublishResponse = try await connection.call(
+        ProducerMethod.publish, PublishRequest(topic: "t", records: records))
+    }
+    let before = try await read(connection)
+    #expect(before.count <= 400)
+    for _ in 0..<600 {
+      if try await read(connection).count == 20 { break }
+      try await Task.sleep(for: .milliseconds(20))
+    }
+    let after = try await read(connection)
+    #expect(after.count == 20 && after.values.allSatisfy { $0.hasPrefix("19 ") })
+    let url = try #require(URL(string: "http://127.0.0.1:\(test.operationsPort)/metrics"))
+    let page = String(decoding: try await URLSession.shared.data(from: url).0, as: UTF8.self)
+    #expect(page.contains("skein_compaction_dropped_records_total 380"), "\(page)")
+    await connection.close()
+    await test.stop()
+
+    let again = try await TestBroker.start(folder: test.folder, identities: test.issuer)
+    let second = try await again.connect()
+    #expect(try await read(second) == after)
+    await second.close()
+    await again.remove()
+  }
+
+  /// Every record from the beginning, by offset, as a reader gets them that follows `next_offset`.
+  private func read(_ connection: GRPCConnection) async throws -> [Int64: String] {
+    var found: [Int64: String] = [:]
+    var next: Int64 = 0
+    while true {
+      let fetched: FetchResponse = try await connection.call(
+        ConsumerMethod.fetch,
+        FetchRequest(
+          partitions: [FetchPartition(topic: "t", partition: 0, offset: next)], decoded: true))
+      let part = try #require(fetched.partitions.first)
+      #expect(part.error == nil)
+      for record in part.records {
+        found[record.offset] = String(decoding: record.value?.array ?? [], as: UTF8.self)
+      }
+      if part.nextOffset <= next { return found }
+      next = part.nextOffset
+      if next >= part.highWatermark { return found }
+    }
   }
 }

@@ -25,6 +25,7 @@ final class BrokerMetrics: Sendable {
   let scrubbedBytes = Counter()
   let scrubRounds = Counter()
   let scrubDamage = Counter()
+  let compactionMicroseconds = Counter()
   /// Questions to the listener's authenticator, by how they ended.
   let tokensAccepted = Counter()
   let tokensDenied = Counter()

@@ -74,6 +74,7 @@ struct MetricsPage {
     page.add(
       "skein_scrub_damage_total", "counter", "Partitions that a verification took offline.",
       metrics.scrubDamage.value)
+    page.addCompaction(context)
     page.add("skein_topics", "gauge", "Topics.", counts.topics)
     page.add("skein_partitions", "gauge", "Partitions.", counts.partitions)
     page.addPartitioning(context)
@@ -82,6 +83,37 @@ struct MetricsPage {
     try await page.addPlugins(context)
     try await page.addPartitions(context)
     return page.text
+  }
+
+  private mutating func addCompaction(_ context: BrokerContext) {
+    let done = context.workers.directory.cleanerStatistics
+    add("skein_compaction_rounds_total", "counter", "Compactions of a partition that ended.", done.rounds)
+    add(
+      "skein_compaction_abandoned_total", "counter",
+      "Compactions that ended early: the topic changed, the disk was full, or damage was found.",
+      done.abandoned)
+    add(
+      "skein_compaction_read_bytes_total", "counter", "Bytes of segments that compaction read.", done.bytesRead)
+    add(
+      "skein_compaction_written_bytes_total", "counter", "Bytes of segments that compaction wrote.",
+      done.bytesWritten)
+    add(
+      "skein_compaction_milliseconds_total", "counter", "Time that compaction worked.",
+      context.metrics.compactionMicroseconds.value / 1000)
+    add(
+      "skein_compaction_dropped_records_total", "counter",
+      "Records that a newer one of the same key replaced.", done.recordsDropped)
+    add(
+      "skein_compaction_dropped_tombstones_total", "counter", "Tombstones that were due.",
+      done.tombstonesDropped)
+    add(
+      "skein_compaction_long_keys_total", "counter",
+      "Records whose key is longer than compaction.memory allows: they are never replaced.",
+      done.keysTooLong)
+    add(
+      "skein_compaction_dirty_permille", "gauge",
+      "The highest share of bytes not compacted yet in any compacted partition, in thousandths.",
+      done.dirtiest)
   }
 
   /// Versions by trust (dev: what nobody signed), and what the host counts of those that run.

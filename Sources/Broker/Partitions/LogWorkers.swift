@@ -5,8 +5,8 @@ import NIOPosix
 import SkeinCore
 import Synchronization
 
-/// The threads behind a log directory: one flusher (R47, R48), one for write-behind and upkeep, and
-/// a small pool for cold reads. The steps themselves are `LogDirectory`'s; here is only when they run.
+/// The threads behind a log directory: one flusher (R47, R48), one for write-behind and upkeep, one for
+/// the cleaner, and a small pool for cold reads. The steps themselves are `LogDirectory`'s; here is only when they run.
 ///
 /// No timer drives the flusher: the next sync starts when the last one has returned and takes all
 /// that was submitted meanwhile.
@@ -17,6 +17,7 @@ final class LogWorkers: Sendable {
   let directory: LogDirectory
   let readPool = NIOThreadPool(numberOfThreads: LogWorkers.readThreads)
   private let flushPool = NIOThreadPool(numberOfThreads: 1)
+  private let cleanPool = NIOThreadPool(numberOfThreads: 1)
   private let behindPool = NIOThreadPool(numberOfThreads: 1)
   private let flushScheduled = Atomic<Bool>(false)
   private let behindScheduled = Atomic<Bool>(false)
@@ -47,6 +48,7 @@ final class LogWorkers: Sendable {
     receivers.withLock { $0 = Receivers(advanced: advanced, failure: failure) }
     readPool.start()
     flushPool.start()
+    cleanPool.start()
     behindPool.start()
   }
 
@@ -168,6 +170,16 @@ final class LogWorkers: Sendable {
     try await behindPool.runIfActive(work)
   }
 
+  /// One step of compaction. Throws when the directory is offline or the threads stop.
+  func clean(maxBytes: Int) async throws -> CleanStep {
+    try await cleanPool.runIfActive { [self] in
+      do throws(LogError) { return try directory.cleanStep(maxBytes: maxBytes) } catch {
+        fail(error)
+        throw error
+      }
+    }
+  }
+
   private func fail(_ error: LogError) {
     guard !failed.exchange(true, ordering: .relaxed) else { return }
     logger.critical("log directory offline", metadata: ["error": "\(error)"])
@@ -176,6 +188,8 @@ final class LogWorkers: Sendable {
 
   /// Writes everything behind, closes the directory cleanly, stops the threads. After the last append.
   func stop() async {
+    // Its step ends first: closing wants the directory for itself.
+    try? await cleanPool.shutdownGracefully()
     do {
       if !failed.load(ordering: .relaxed) {
         try await flushNow()
@@ -196,6 +210,7 @@ final class LogWorkers: Sendable {
   }
 
   private func endThreads() async {
+    try? await cleanPool.shutdownGracefully()
     try? await flushPool.shutdownGracefully()
     try? await behindPool.shutdownGracefully()
     try? await readPool.shutdownGracefully()

@@ -37,7 +37,9 @@ final class Cleaner: Sendable {
   private let backlog: Backlog
   // `nonisolated(unsafe)`: one thread at a time, by contract of `LogDirectory.cleanStep`.
   nonisolated(unsafe) private var phase = Phase.idle
+  // `nonisolated(unsafe)`: the cleaner's thread only, as above.
   nonisolated(unsafe) private var sieve = BatchSieve()
+  // `nonisolated(unsafe)`: the cleaner's thread only, as above.
   /// Its last round ended with a full map: it goes on before others begin.
   nonisolated(unsafe) private var unfinished: TopicPartition?
 

@@ -66,6 +66,8 @@ struct AppendTimeFinder {
     let file = try shared.files.file(LogPaths.segment(search.store.key, segment))
     var chunk = [UInt8](repeating: 0, count: Self.chunk)
     var (begin, count) = (position, 0)
+    // Of the newest record of those that were there: no later than the next one's.
+    var emptied: Int64?
     while position < segment.size {
       if position + Int64(StoredFrame.prefixSize) > begin + Int64(count) {
         (begin, count) = (position, try read(file, &chunk, at: position))
@@ -77,10 +79,13 @@ struct AppendTimeFinder {
         return nil
       }
       // Of offsets that compaction took nothing but an empty batch is left: the next record counts.
-      if frame.nextOffset > search.offset && frame.length > BatchHeader.size { return frame.appendTime }
+      if frame.nextOffset > search.offset {
+        if frame.length > BatchHeader.size { return frame.appendTime }
+        emptied = frame.appendTime
+      }
       position += Int64(frame.totalSize)
     }
-    return nil
+    return emptied
   }
 
   private func read(
