@@ -38,7 +38,8 @@ extension LogHarness {
   /// Appends one batch and flushes; its base offset.
   @discardableResult
   func append(
-    _ log: PartitionLog, _ records: [KeyedRecord], codec: Codec = .none, producer: Int64 = -1, epoch: Int16 = 0,
+    _ log: PartitionLog, _ records: [KeyedRecord], codec: Codec = .none, producer: Int64 = -1,
+    epoch: Int16 = 0,
     sequence: Int32 = 0
   ) throws -> Offset {
     var builder = BatchBuilder(codec: codec)
@@ -99,7 +100,9 @@ extension LogHarness {
   }
 
   /// Every readable record, and the headers of the batches that were read.
-  func records(_ log: PartitionLog, from: Offset? = nil) throws -> (records: [KeyedRecord], batches: [BatchHeader]) {
+  func records(_ log: PartitionLog, from: Offset? = nil) throws -> (
+    records: [KeyedRecord], batches: [BatchHeader]
+  ) {
     var next = from ?? log.logStart
     var found: [KeyedRecord] = []
     var headers: [BatchHeader] = []

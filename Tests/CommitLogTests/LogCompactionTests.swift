@@ -88,14 +88,18 @@ import Testing
     let active = try #require(log.store.state.withLock { $0.segments.last })
     #expect(!active.isSealed && active.generation == 0)
     let read = try harness.records(log).records
-    #expect(read.filter { $0.offset >= active.base }.count == Int(120 - active.base), "the active segment was cleaned")
+    #expect(
+      read.filter { $0.offset >= active.base }.count == Int(120 - active.base),
+      "the active segment was cleaned")
     #expect(read.filter { $0.offset < active.base }.count == 2)
   }
 
   @Test func theDirtyRatioDecides() throws {
     let harness = try harness()
     let log = harness.log(0, LogHarness.compacted { $0.minimumDirtyRatio = 0.5 })
-    for key in 0..<200 { try harness.append(log, [KeyedRecord("k\(key)", String(repeating: "v", count: 60))]) }
+    for key in 0..<200 {
+      try harness.append(log, [KeyedRecord("k\(key)", String(repeating: "v", count: 60))])
+    }
     try harness.seal()
     #expect(try harness.clean() == 1)
     try fill(harness, log, keys: 10, rounds: 5)
@@ -118,7 +122,9 @@ import Testing
     ]
     try harness.append(
       log,
-      [kept[0], KeyedRecord("z", "1", timestamp: 1_699_999_999_999), kept[1], KeyedRecord("z", "2"), kept[2]],
+      [
+        kept[0], KeyedRecord("z", "1", timestamp: 1_699_999_999_999), kept[1], KeyedRecord("z", "2"), kept[2],
+      ],
       codec: codec, producer: 9, epoch: 3, sequence: 70_000 - 70_000)
     try harness.append(log, [KeyedRecord("z", "3")])
     try harness.seal()
@@ -130,7 +136,8 @@ import Testing
     #expect(records.prefix(3).map(\.timestamp) == kept.map(\.timestamp))
     #expect(records.prefix(3).map(\.headers) == kept.map(\.headers))
     let first = try #require(batches.first)
-    #expect(first.codec == codec && first.producerID == 9 && first.producerEpoch == 3 && first.baseSequence == 0)
+    #expect(
+      first.codec == codec && first.producerID == 9 && first.producerEpoch == 3 && first.baseSequence == 0)
     #expect(first.lastOffsetDelta == 4 && first.recordCount == 3 && first.lastSequence == 4)
     #expect(first.maxTimestamp == 1_700_000_000_000)
     let after = try storedFrames(log)
@@ -145,7 +152,9 @@ import Testing
       let bytes = SharedBytes(try #require(disk.contents(LogPaths.segment(log.key, segment))))
       var position = 0
       while position < Int(segment.size) {
-        let frame = try bytes.withUnsafeBytes { try Frame(parsing: UnsafeRawBufferPointer(rebasing: $0[position...])) }
+        let frame = try bytes.withUnsafeBytes {
+          try Frame(parsing: UnsafeRawBufferPointer(rebasing: $0[position...]))
+        }
         frames.append(frame)
         position += frame.totalSize
       }
@@ -286,7 +295,9 @@ import Testing
     let log = harness.log(0, LogHarness.compacted())
     try fill(harness, log, keys: 3, rounds: 40)
     try harness.seal()
-    guard case .file(let plan) = try log.read(from: Offset(5), maxBytes: 1 << 20) else { throw TestFailure("no plan") }
+    guard case .file(let plan) = try log.read(from: Offset(5), maxBytes: 1 << 20) else {
+      throw TestFailure("no plan")
+    }
     try harness.clean()
     let result = try harness.directory.read(plan)
     #expect(result.next.rawValue > 5 && log.corruption == nil)
@@ -346,7 +357,9 @@ import Testing
     #expect(segment.generation > 0)
     #expect(disk.flipBit(LogPaths.segment(log.key, segment), byte: Int(segment.size / 2), bit: 3))
     var damage: TopicPartition?
-    for _ in 0..<1000 where damage == nil { damage = try harness.directory.scrubStep(maxBytes: 1000).damage?.key }
+    for _ in 0..<1000 where damage == nil {
+      damage = try harness.directory.scrubStep(maxBytes: 1000).damage?.key
+    }
     #expect(damage == log.key)
     // And what is intact is served after the operator gave up the rest.
     #expect(harness.directory.acceptLoss(log.key))

@@ -93,7 +93,8 @@ struct MetricsPage {
       "Compactions that ended early: the topic changed, the disk was full, or damage was found.",
       done.abandoned)
     add(
-      "skein_compaction_read_bytes_total", "counter", "Bytes of segments that compaction read.", done.bytesRead)
+      "skein_compaction_read_bytes_total", "counter", "Bytes of segments that compaction read.",
+      done.bytesRead)
     add(
       "skein_compaction_written_bytes_total", "counter", "Bytes of segments that compaction wrote.",
       done.bytesWritten)
