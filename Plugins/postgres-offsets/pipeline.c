@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 void pg_free_op(pg_op *op) {
+  if (op->home != NULL) op->home->away--;
   free(op->result);
   free(op);
 }

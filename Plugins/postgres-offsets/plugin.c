@@ -81,7 +81,7 @@ static bool is_idle(const pg_connection *c) {
   return c->commits.first == NULL && c->reads.first == NULL && c->flight == NULL;
 }
 
-static pg_connection *choose(pg_store *self, const store_call *call) {
+static pg_connection *choose(pg_store *self, const store_call *call, pg_connection **home) {
   const size_t count = (size_t)self->settings.connections;
   size_t place = 0;
   switch (call->what) {
@@ -91,8 +91,10 @@ static pg_connection *choose(pg_store *self, const store_call *call) {
     case STORE_REMOVE: place = place_of(call->request.remove->tenant, call->request.remove->group); break;
   }
   pg_connection *own = &self->connections[place % count];
+  *home = own;
+  if (own->away > 0) return own->stand_in;
   /* Another one takes over only where nothing of this group can still be under way. */
-  if (own->state == PG_READY || !is_idle(own)) return own;
+  if (!pg_is_down(own) || !is_idle(own)) return own;
   for (size_t i = 1; i < count; i++) {
     pg_connection *other = &self->connections[(place + i) % count];
     if (other->state == PG_READY) return other;
@@ -106,7 +108,7 @@ static void submit(void *raw, store_call *call) {
     store_end(self->owner, call, SKEIN_OK, NULL, 0);
     return;
   }
-  pg_connection *connection = choose(self, call);
+  pg_connection *home, *connection = choose(self, call, &home);
   pg_op *op = NULL;
   if (!pg_is_down(connection) && (call->what != STORE_COMMIT || store_sort_offsets(call->request.commit)))
     op = calloc(1, sizeof *op);
@@ -116,6 +118,11 @@ static void submit(void *raw, store_call *call) {
   }
   op->call = call;
   call->place = op;
+  if (connection != home) {
+    op->home = home;
+    home->stand_in = connection;
+    home->away++;
+  }
   pg_push(call->what == STORE_COMMIT ? &connection->commits : &connection->reads, op);
 }
 

@@ -24,6 +24,7 @@ typedef struct pg_settings {
 /* One call as it goes to the server. It outlives its call, whose result must pass by. */
 typedef struct pg_op {
   struct pg_op *next;
+  struct pg_connection *home; /* whose it would be, while another one stands in; else NULL */
   store_call *call; /* NULL: over */
   bool is_alone;    /* its batch failed: it gets a transaction of its own */
   bool was_sent;    /* it may have happened */
@@ -65,6 +66,8 @@ typedef struct pg_connection {
   pg_queue commits, reads;
   pg_batch *flight, *flight_last;
   size_t flight_commits, flight_reads;
+  struct pg_connection *stand_in; /* has `away` ops of ours, and gets all until none is left: so groups keep their order */
+  size_t away;
 } pg_connection;
 
 struct pg_store {

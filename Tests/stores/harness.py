@@ -196,6 +196,7 @@ def raises(kind, body):
 def main(tests, make):
     """`FILE PROGRAMS PLUGINS [TEST…]`; `make(programs, plugins, work)` gets ready what the tests need, and gives what ends it."""
     programs, plugins = sys.argv[1:3]
+    os.environ.pop("LD_PRELOAD", None)  # a sanitizer's run time, for plug-ins that were built with it: not for the servers
     work = pathlib.Path(tempfile.mkdtemp(prefix="skein-stores-"))
     work.chmod(0o755)
     end = None

@@ -348,6 +348,23 @@ def commits_of_one_group_keep_their_order_whatever_is_refused_between():
 
 
 @test
+def commits_keep_their_order_while_connections_come_and_go():
+    for _ in range(3):
+        with store(connections=8) as early:
+            early.until_up()
+            calls = []
+            for n in range(1, 401):
+                calls += [(g, early.begin("commit", early.commit_request(g, n // 400 + 1, [(0, n)]))) for g in ("a", "b", "c")]
+                if n == 200:
+                    w.server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'skein'")
+            for group, call in calls:
+                assert status_of(lambda: early.wait(call)) == OK, group
+            for group in "abc":
+                assert early.fetch(group) == {0: 400}
+                early.remove(group)
+
+
+@test
 def what_no_table_takes_is_refused_for_good():
     with store() as odd:
         odd.until_up()
@@ -383,6 +400,30 @@ def it_takes_no_more_connections_than_it_may():
 
 
 # ---- A consumer's own transaction ----
+
+
+def documented(name):
+    """A block of SQL in Docs/offset-stores.md, marked by a word."""
+    text = (ROOT / "Docs/offset-stores.md").read_text()
+    return text.split(f"```sql {name}\n", 1)[1].split("```", 1)[0]
+
+
+@test
+def the_least_rights_of_the_page_are_enough():
+    name = database("least")
+    w.server.sql(
+        VERSION_TABLE + migration(1) + migration(2) + "INSERT INTO skein.schema_version (version) VALUES (1), (2);"
+        f"CREATE ROLE skein LOGIN PASSWORD '{PASSWORD}'; CREATE ROLE billing_app LOGIN PASSWORD 'app-password'; {documented('least')}"
+        f"{documented('consumer')}", name)
+    with store(database=name, user="skein", migrate=False) as least:
+        least.until_up()
+        least.commit("billing", 1, [(0, 1), (1, 1)])
+        assert least.fetch("billing") == least.fetch("billing", [0, 1]) == {0: 1, 1: 1} and len(least.scan(1)) == 2
+        least.remove("billing", [1])
+        assert "42501" in w.server.sql("DROP TABLE skein.offsets", name, "skein", PASSWORD, check=False)
+        w.server.sql(f"SELECT skein.skein_commit('default', 'billing', '{TOPIC}', 0, 9, 2)", name, "billing_app", "app-password")
+        assert least.fetch("billing") == {0: 9}
+        least.remove("billing")
 
 
 def application(text, check=True):
