@@ -179,6 +179,7 @@ extension BrokerConfiguration {
         ? nil : settings.address("token-listen").map { ($0.host, $0.port) },
       authenticator: settings["token-authenticator"])
     partitionerWatchMilliseconds = settings.integer("plugins.watch-ms")
+    maximumUncommitted = settings.integer("groups.max-uncommitted")
     try setGroupTimes(
       session: settings.integer("groups.session-ms"),
       reconnectGrace: settings.integer("groups.reconnect-grace-ms"),

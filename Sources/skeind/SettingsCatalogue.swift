@@ -201,6 +201,11 @@ struct SettingDefinition: Sendable {
         "How often members are told to send a heartbeat, in milliseconds; at most half of groups.session-ms."
     ),
     .init(
+      key: "groups.max-uncommitted", kind: .integer(1...1_000_000_000), standard: "100000",
+      meaning:
+        "While a group's offset store does not answer, its members get so many records of each partition beyond what is committed, and wait then."
+    ),
+    .init(
       key: "log.level", kind: .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
       standard: "info", meaning: "The least severe events that are logged."),
   ]

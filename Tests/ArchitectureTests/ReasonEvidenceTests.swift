@@ -148,7 +148,8 @@ enum ReasonEvidence {
       "GroupCoordinationTests/RefusalTests.swift", "beforeTheLogIsReadNobodyIsAnswered"
     ),
     "PATTERN_INVALID": ("BrokerTests/GroupsServiceTests.swift", "patternsAreCheckedAndTheirWorkIsBounded"),
-    "NO_COMMITTED_OFFSET": ("BrokerTests/GroupsServiceTests.swift", "nothingCommittedIsNotShifted"),
+    "NO_COMMITTED_OFFSET": ("BrokerTests/SubscribeFlowTests.swift", "withoutACommitSomebodyMaySayWhere"),
+    "TOO_MANY_GAPS": ("BrokerTests/SubscribeAckTests.swift", "tooManyGapsAreTold"),
     "UNAUTHENTICATED": ("BrokerTests/TopicsTests.swift", "whoHasNoPrincipalIsRefused"),
     "PERMISSION_DENIED": ("GatewayTests/RoutingTests.swift", "refusals"),
   ]

@@ -158,4 +158,25 @@ import Wire
     try await member.leave()
     await fixture.end()
   }
+
+  /// What is beyond the bound is told, not forgotten, and may be said again later.
+  @Test func tooManyGapsAreTold() async throws {
+    let fixture = try await GroupFixture.start(partitions: 1)
+    try await fixture.publish(20_010, to: 0..<1)
+    let member = try await MemberClient.join(fixture.connection)
+    try await member.until { $0.values.count == 20_010 }
+    func odd(_ numbers: Range<Int64>) -> [(partition: Int32, first: Int64, last: Int64)] {
+      numbers.map { (0, 2 * $0 + 1, 0) }
+    }
+    try await member.ack(odd(0..<5_000))
+    try await member.ack(odd(5_000..<10_002))
+    let refused = try await member.first(\.committed)
+    let fault = Fault(try #require(refused.results.first?.error))
+    #expect(refused.id == 0 && refused.results.count == 2 && fault.reason == .tooManyGaps)
+    #expect(fault.metadata["first"] == "20001" && fault.metadata["limit"] == "10000")
+    try await member.ack([(0, 0, 10_000), (0, 20_001, 20_001)])
+    try await reaches(fixture, member, [0: 10_002])
+    try await member.leave()
+    await fixture.end()
+  }
 }

@@ -29,4 +29,21 @@ import Wire
     try await second.leave()
     await fixture.end()
   }
+
+  /// Of every partition, in records and in time; the answer to a heartbeat.
+  @Test func aHeartbeatTellsTheLag() async throws {
+    let fixture = try await GroupFixture.start(partitions: 2)
+    try await fixture.publish(10, to: 0..<2)
+    let member = try await MemberClient.join(fixture.connection)
+    try await member.until { $0.values.count == 20 }
+    #expect(try await member.commit([0: 10, 1: 4]) == [:])
+    let beat = try await member.beat()
+    #expect(beat.epoch == member.epoch && beat.sentMs > 0)
+    let lag = beat.lag.sorted { $0.partition < $1.partition }
+    #expect(lag.map(\.committedOffset) == [10, 4] && lag.map(\.highWatermark) == [10, 10])
+    #expect(lag.map(\.records) == [0, 6])
+    #expect(lag.first?.milliseconds == 0 && (1..<60_000).contains(lag.last?.milliseconds ?? 0))
+    try await member.leave()
+    await fixture.end()
+  }
 }

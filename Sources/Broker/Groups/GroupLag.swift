@@ -44,7 +44,7 @@ struct GroupLag: Sendable {
   }
 
   /// - Returns: what has to be read for the time.
-  private func fill(
+  func fill(
     _ item: inout Item, _ committed: Offset?, _ tenant: TenantName, _ now: Int64
   ) throws(Fault) -> (AppendTimeSearch, Offset)? {
     guard let topic = context.registry.topic(item.key.topic, of: tenant) else {

@@ -68,6 +68,8 @@ struct PumpedBatches {
   /// What was charged on the stream so far, this run included.
   var totalMessages: UInt64
   var totalBytes: UInt64
+  /// There is a record at every offset from `from` to `next`.
+  var isDense: Bool
   /// Pays for the bytes until they are encrypted.
   var charge: MemoryBudget.Reservation
 }

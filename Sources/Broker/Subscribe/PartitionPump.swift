@@ -218,6 +218,8 @@ final class PartitionPump: @unchecked Sendable {
     var taken = 0
     var base = cursor.offset
     var next = slice.next
+    var expected = cursor.offset.rawValue
+    var isDense = true
     for batch in slice.batches {
       guard records < granted.messages, bytes < granted.bytes else { break }
       let header = batch.withUnsafeBytes { try? BatchHeader(parsing: $0) }
@@ -226,12 +228,17 @@ final class PartitionPump: @unchecked Sendable {
         records += UInt64(max(0, header.recordCount))
         if taken == 0 { base = Offset(header.baseOffset) }
         next = Offset(header.nextOffset)
+        isDense =
+          isDense && header.baseOffset <= expected && header.recordCount > header.lastOffsetDelta
+          && !header.isControl
+        expected = header.nextOffset
       }
       bytes += UInt64(batch.count)
       taken += 1
     }
     let isWhole = taken == slice.batches.count
     if isWhole { next = slice.next }
+    isDense = isDense && expected == next.rawValue
     guard taken > 0 || isWhole else {
       enqueue(cursor)
       return true
@@ -255,7 +262,8 @@ final class PartitionPump: @unchecked Sendable {
         cursor: cursor, batches: isWhole ? slice.batches : Array(slice.batches[..<taken]), base: base,
         from: from,
         next: next, highWatermark: slice.highWatermark, logStart: slice.logStart,
-        leaderEpoch: slice.leaderEpoch, totalMessages: records, totalBytes: bytes, charge: exact))
+        leaderEpoch: slice.leaderEpoch, totalMessages: records, totalBytes: bytes,
+        isDense: isDense, charge: exact))
     return true
   }
 }

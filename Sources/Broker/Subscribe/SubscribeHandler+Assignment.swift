@@ -44,6 +44,10 @@ extension SubscribeHandler {
 
   private func make(_ key: TopicPartition) -> MemberPartition {
     let name = name(of: key.topic)
+    if topicIDs.count > context.groups.limits.partitions {
+      topicIDs = [:]
+      for partition in partitions.values { topicIDs[partition.topicName] = partition.key.topic }
+    }
     topicIDs[name] = key.topic
     // Positions are of the beginning of this stream: what was given back and comes again begins anew.
     let resumeAt = phase == .joining ? membership?.resume?.positions[key] ?? nil : nil

@@ -83,13 +83,6 @@ extension SubscribeHandler {
 
   // MARK: To the member
 
-  /// The answer to a heartbeat, or the sign of life of a stream that was silent.
-  private func sendHeartbeat(epoch: Int32) {
-    send(
-      SubscribeResponse(
-        heartbeat: BrokerHeartbeat(sentMs: context.time.wallMilliseconds, epoch: epoch, lag: lag())))
-  }
-
   /// Looks at what the clock has brought, and when to look again.
   func tick() {
     ticker = nil

@@ -55,9 +55,9 @@ extension SubscribeHandler {
   }
 
   /// Offsets without a record need no acknowledgement: control batches, gaps between batches, and within those that
-  /// compaction has thinned out. Batches without gaps, nearly all, cost a comparison.
+  /// compaction has thinned out.
   private func findHoles(_ run: PumpedBatches, _ partition: MemberPartition) {
-    guard partition.acks != nil else { return }
+    guard !run.isDense, partition.acks != nil else { return }
     var next = run.from.rawValue
     for batch in run.batches {
       guard let header = batch.withUnsafeBytes({ try? BatchHeader(parsing: $0) }) else { continue }
@@ -149,6 +149,9 @@ extension SubscribeHandler {
     flushAcks()
     partition.seek = seek.number
     seeks[partition.key] = seek.number
+    if seeks.count > 2 * context.groups.limits.partitions {
+      seeks = seeks.filter { partitions[$0.key] != nil }
+    }
     if partition.acks == nil {
       partition.acks = AckTracker(processed: seek.offset)
     } else {

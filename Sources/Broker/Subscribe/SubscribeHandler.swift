@@ -86,6 +86,10 @@ final class SubscribeHandler: CallHandler, DrainableStream, MemberSink, PumpOwne
   var lastSent = NIODeadline.now()
   var lastAlive = NIODeadline.now()
   var isSuspect = false
+  /// The append times of a lag are being read.
+  var isLagSought = false
+  /// Of the partitions of a member with very many, where the next heartbeat's lags begin.
+  var lagTurn = 0
   var ticker: Scheduled<Void>?
   var deadline: Scheduled<Void>?
   private var heldBytes = 0
