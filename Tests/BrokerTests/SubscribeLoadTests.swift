@@ -228,6 +228,7 @@ private struct Usage {
       + Int(usage.ru_stime.tv_usec)
     let text = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
     let line = text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") } ?? ""
-    return Usage(residentKiB: Int(line.split(separator: " ").dropFirst().first ?? "") ?? 0, cpuMicroseconds: cpu)
+    return Usage(
+      residentKiB: Int(line.split(separator: " ").dropFirst().first ?? "") ?? 0, cpuMicroseconds: cpu)
   }
 }
