@@ -1,7 +1,7 @@
 # Skein. `make` lists the targets. None asks for input; each prints what it does.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test swift-test interop-test cli-test examples kill-test demo demo-plugins bench lint proto format docs cli-docs man docc clean soak swap-soak plugins
+.PHONY: help deps build test swift-test interop-test cli-test examples kill-test demo demo-plugins bench lint proto format docs cli-docs man docc clean soak swap-soak group-soak plugins
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,3 +74,7 @@ soak: deps ## 200,000 lives of a consumer group, then kills for SKEIN_SOAK_ROUND
 swap-soak: build ## 200 fenced swaps of a live topic to a loaded plug-in and back, the broker killed amid half of them
 	@swift build -c release --static-swift-stdlib --product KillDriver >.build/logs/swap-soak-build.log 2>&1 || { tail -40 .build/logs/swap-soak-build.log; exit 1; }
 	@Tests/kill/plugin-swaps.sh
+
+group-soak: build ## six members of a consumer group, harmed in every way, with the real times; GROUP_ROUNDS=n (3)
+	@swift build -c release --static-swift-stdlib --product KillDriver >.build/logs/group-soak-build.log 2>&1 || { tail -40 .build/logs/group-soak-build.log; exit 1; }
+	@Tests/kill/group.sh

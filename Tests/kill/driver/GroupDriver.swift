@@ -68,7 +68,8 @@ struct GroupDriver: AsyncParsableCommand {
       let report = try await GroupTrial(self).run()
       say(report.summary)
       for line in report.examples { say("  \(line)") }
-      guard report.isClean else { throw ExitCode(1) }
+      // The control is about lost records and nothing else.
+      guard report.isClean else { throw ExitCode(commitFirst && report.lost == 0 ? 2 : 1) }
     } catch let code as ExitCode {
       throw code
     } catch {

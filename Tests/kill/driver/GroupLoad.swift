@@ -7,6 +7,8 @@ final class GroupLedger: Sendable {
     var sent: [Int64]
     /// Offsets of acknowledged records, by sequence number.
     var acknowledged: [[Int64: Int64]]
+    /// When they were.
+    var times: [[Int64: Int64]]
     var count = 0
     var failures: [String] = []
   }
@@ -16,10 +18,13 @@ final class GroupLedger: Sendable {
   init(partitions: Int) {
     state = Mutex(
       State(
-        sent: Array(repeating: 0, count: partitions), acknowledged: Array(repeating: [:], count: partitions)))
+        sent: Array(repeating: 0, count: partitions), acknowledged: Array(repeating: [:], count: partitions),
+        times: Array(repeating: [:], count: partitions)))
   }
 
   var acknowledged: [[Int64: Int64]] { state.withLock { $0.acknowledged } }
+  /// By partition and sequence number, CLOCK_MONOTONIC.
+  var times: [[Int64: Int64]] { state.withLock { $0.times } }
   var count: Int { state.withLock { $0.count } }
   var failures: [String] { state.withLock { $0.failures } }
   var isDrained: Bool { state.withLock { state in state.count == state.sent.reduce(0, +) } }
@@ -35,9 +40,11 @@ final class GroupLedger: Sendable {
     state.withLock { state in
       switch delivery.result {
       case .success(let answer):
+        let now = monotonicNanoseconds()
         for (index, tag) in delivery.tags.enumerated() {
-          state.acknowledged[Int(delivery.partition)][Int64(tag)] =
-            answer.baseOffset.map { $0 + Int64(index) } ?? -1
+          let offset = answer.baseOffset.map { $0 + Int64(index) } ?? -1
+          state.acknowledged[Int(delivery.partition)][Int64(tag)] = offset
+          state.times[Int(delivery.partition)][Int64(tag)] = now
         }
         state.count += delivery.tags.count
       case .failure(let error): if state.failures.count < 10 { state.failures.append("\(error)") }

@@ -82,6 +82,7 @@ struct GroupMember: AsyncParsableCommand {
     committing.cancel()
     await consumer.close()
     desk.consumer = nil
+    log.write(desk.later([]))
     await client.close()
     log.write(.ended)
   }
@@ -92,8 +93,6 @@ struct GroupMember: AsyncParsableCommand {
     if commitFirst {
       desk.done(batch.source, next)
       await desk.commit()
-      // Here it is killed.
-      try await Task.sleep(for: .milliseconds(200))
     }
     var events: [MemberEvent] = []
     for record in try batch.records() {
@@ -107,9 +106,14 @@ struct GroupMember: AsyncParsableCommand {
           .processed(
             partition: Int(batch.partition), offset: record.offset, sequence: sequence, produced: produced)))
     }
-    // On the file before it counts as processed.
-    log.write(events)
-    if !commitFirst { desk.done(batch.source, next) }
+    if commitFirst {
+      // The work on what is committed is always one batch behind.
+      log.write(desk.later(events))
+    } else {
+      // On the file before it counts as processed.
+      log.write(events)
+      desk.done(batch.source, next)
+    }
   }
 
   /// A cancelled member finishes what it is at, too.
@@ -128,6 +132,7 @@ private final class Desk: Sendable {
     var positions: [ConsumedPartition: ReadPosition] = [:]
     var committed: [ConsumedPartition: Int64] = [:]
     var consumer: Consumer?
+    var postponed: [MemberEvent] = []
   }
 
   private let state = Mutex(State())
@@ -142,6 +147,14 @@ private final class Desk: Sendable {
 
   func done(_ partition: ConsumedPartition, _ position: ReadPosition) {
     state.withLock { $0.positions[partition] = position }
+  }
+
+  /// Takes the work of a batch, and gives back that of the batch before.
+  func later(_ events: [MemberEvent]) -> [MemberEvent] {
+    state.withLock { state in
+      defer { state.postponed = events }
+      return state.postponed
+    }
   }
 
   func drop(_ partitions: [ConsumedPartition]) {

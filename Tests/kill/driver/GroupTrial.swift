@@ -69,6 +69,12 @@ final class GroupTrial {
     return report
   }
 
+  private func gaps(in window: ClosedRange<Int64>, excluding: Set<Int>) -> (partitions: Int, gaps: [Int64]) {
+    view.gaps(
+      in: window, excluding: excluding, acknowledged: ledger.times,
+      period: 1_000_000_000 / Int64(options.rate))
+  }
+
   // MARK: Members
 
   @discardableResult
@@ -123,7 +129,7 @@ final class GroupTrial {
     try await settle(1_000)
     let start = monotonicNanoseconds()
     try await settle(options.before)
-    report.normal = view.gaps(in: start...monotonicNanoseconds(), excluding: []).gaps
+    report.normal = gaps(in: start...monotonicNanoseconds(), excluding: []).gaps
     say("\(options.members) members have \(options.partitions) partitions, \(ledger.count) records so far")
   }
 
@@ -176,7 +182,7 @@ final class GroupTrial {
     async throws
   {
     try await settle(1_000)
-    let (unaffected, gaps) = view.gaps(in: moment...(end + 1_000_000_000), excluding: harmed)
+    let (unaffected, gaps) = gaps(in: moment...(end + 1_000_000_000), excluding: harmed)
     report.add(
       GroupReport.Fault(name: name, time: end - moment, limit: limit, unaffected: unaffected, gaps: gaps))
     say(

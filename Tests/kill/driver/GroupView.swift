@@ -43,12 +43,18 @@ struct GroupView {
     return first
   }
 
-  /// Gaps between deliveries in `window`, of partitions that one member had all the time; nanoseconds, sorted.
-  /// - Parameter excluding: members whose partitions do not count.
-  func gaps(in window: ClosedRange<Int64>, excluding: Set<Int>) -> (partitions: Int, gaps: [Int64]) {
+  /// Gaps between deliveries in `window`, of partitions that one member had all the time; nanoseconds, sorted. A record
+  /// comes when it is durable: what the producer was late by, and what a slow disk held back (as its acknowledgements show),
+  /// is taken off, for it is not the group's doing.
+  /// - Parameters:
+  ///   - acknowledged: when each record was, by partition and sequence number.
+  ///   - period: between two records of a partition.
+  func gaps(
+    in window: ClosedRange<Int64>, excluding: Set<Int>, acknowledged: [[Int64: Int64]], period: Int64
+  ) -> (partitions: Int, gaps: [Int64]) {
     var gaps: [Int64] = []
     var count = 0
-    for all in deliveries {
+    for (partition, all) in deliveries.enumerated() {
       // A second before it, to see who had it.
       let around = all.filter { $0.at >= window.lowerBound - 1_000_000_000 && $0.at <= window.upperBound }
         .sorted { $0.at < $1.at }
@@ -57,7 +63,10 @@ struct GroupView {
       else { continue }
       count += 1
       for (before, after) in zip(around, around.dropFirst()) where after.at >= window.lowerBound {
-        gaps.append(after.at - before.at)
+        let times = acknowledged[partition]
+        let late =
+          times[after.sequence].flatMap { end in times[before.sequence].map { end - $0 - period } } ?? 0
+        gaps.append(max(0, after.at - before.at - max(0, late)))
       }
     }
     return (count, gaps.sorted())
