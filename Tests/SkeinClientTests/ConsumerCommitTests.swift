@@ -152,7 +152,7 @@ import Wire
     #expect(h.step(lease, taking: 1))
     #expect(
       h.step(lease, processed: 1, taking: 2))
-    h.machine.abandon(lease, chunk, now: h.now)
+    h.machine.abandon(lease, chunk, from: 1, now: h.now)
     #expect(h.process()?.offsets == 1..<5)
     #expect(h.process()?.offsets == 5..<9)
   }
@@ -206,10 +206,30 @@ import Wire
     try h.machine.resume(nil)
     #expect(
       !h.step(lease, processed: 1, taking: 2))
-    h.machine.abandon(lease, chunk, now: h.now)
+    h.machine.abandon(lease, chunk, from: 1, now: h.now)
     #expect(h.take().compactMap(\.seek).map(\.offset) == [1])
     try h.records(1..<5, seek: 1)
     #expect(h.process()?.offsets == 1..<5)
+  }
+
+  /// Found by the simulation: the record in hand was neither processed nor sent again, and then committed.
+  @Test func aLoopThatIsLeftWhileItIsPausedLosesNothing() throws {
+    let h = ConsumerHarness()
+    h.join([0])
+    try h.records(0..<5)
+    let (lease, _, chunk) = try #require(h.chunk())
+    #expect(h.step(lease, taking: 1))
+    #expect(h.step(lease, processed: 1, taking: 2))
+    try h.machine.pause(nil)
+    h.machine.abandon(lease, chunk, from: 1, now: h.now)
+    try h.machine.resume(nil)
+    #expect(h.take().compactMap(\.seek).map(\.offset) == [1])
+    let (second, _, again) = try { try h.records(1..<5, seek: 1); return try #require(h.chunk()) }()
+    #expect(h.step(second, taking: 2))
+    try h.machine.pause(nil)
+    try h.machine.resume(nil)
+    h.machine.abandon(second, again, from: 1, now: h.now)
+    #expect(h.take().compactMap(\.seek).map(\.offset) == [2, 1])
   }
 
   @Test func aSeekDropsWhatIsInHandAndOnItsWay() throws {

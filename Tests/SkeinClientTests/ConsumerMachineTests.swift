@@ -415,4 +415,18 @@ import Wire
     try h.machine.seek([h.p(1): ReadPosition(offset: 5)])
     #expect(h.take().compactMap(\.credit).last?.messages == 200)
   }
+
+  @Test func lagIsOfThePartitionsThatItHas() {
+    let h = ConsumerHarness()
+    h.join([0])
+    h.machine.told([
+      PartitionLag(topic: "t", partition: 0, committedOffset: -1, highWatermark: 9, records: 9, milliseconds: 1_500),
+      PartitionLag(topic: "t", partition: 1, records: 5),
+    ])
+    #expect(
+      h.machine.lag == [
+        h.p(0): ConsumerLag(
+          committedOffset: nil, highWatermark: 9, records: 9, time: .milliseconds(1_500))
+      ])
+  }
 }

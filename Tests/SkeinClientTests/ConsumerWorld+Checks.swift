@@ -155,7 +155,16 @@ extension ConsumerWorld {
   }
 
   private var isDone: Bool {
-    (0..<Self.partitions).allSatisfy { committed($0) == logs[Int($0)] }
+    (0..<Self.partitions).allSatisfy { committed($0) == logs[Int($0)] || isSoughtToItsEnd($0) }
       && members.allSatisfy { !$0.isClosing || $0.machine.isOver }
+  }
+
+  /// A seek commits nothing by itself.
+  private func isSoughtToItsEnd(_ partition: Int32) -> Bool {
+    members.contains { member in
+      guard let at = member.machine.index[ConsumedPartition("t", partition)], let slot = member.machine.slots[at]
+      else { return false }
+      return slot.processed == nil && slot.generation > 0 && slot.position?.offset == logs[Int(partition)]
+    }
   }
 }

@@ -238,10 +238,10 @@ extension ConsumerWorld {
         members[at].machine.slot(hold.lease.slot, hold.lease.grant) != nil,
         members[at].machine.slots[hold.lease.slot]?.generation == hold.lease.generation
       {
-        // The application says so.
-        processed[Int(hold.chunk.partition)].insert(inHand)
         // Concurrent handlers of the same partition may still be at earlier ones: then it would be a lie.
         guard members[at].handed.allSatisfy({ $0.partition != hold.chunk.partition }) else { return }
+        // The application says so.
+        processed[Int(hold.chunk.partition)].insert(inHand)
         try members[at].machine.commit(
           .record(ConsumedPartition("t", hold.chunk.partition), offset: inHand), waiter: waiter, now: now)
       } else {
@@ -255,12 +255,11 @@ extension ConsumerWorld {
     let hold = members[at].holds.remove(at: number)
     let grant = hold.lease.grant
     if members[at].machine.slots[hold.lease.slot]?.lease == hold.lease.id,
-      members[at].machine.slots[hold.lease.slot]?.generation == hold.lease.generation,
-      members[at].machine.slots[hold.lease.slot]?.isCut == false
+      members[at].machine.slots[hold.lease.slot]?.generation == hold.lease.generation
     {
       members[at].expected[grant] = hold.inHand ?? hold.next
     }
-    members[at].machine.abandon(hold.lease, hold.chunk, now: now)
+    members[at].machine.abandon(hold.lease, hold.chunk, from: hold.inHand ?? hold.next, now: now)
   }
 
   private mutating func seek(_ at: Int) throws(Broken) {

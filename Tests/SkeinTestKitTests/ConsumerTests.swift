@@ -10,28 +10,27 @@ import Testing
     try await TestBroker.run { _, client in
       try await fillGroupTopic(client, "t", partitions: 2, count: 50)
       let first = try await client.consumer(group: "g", topics: ["t"])
-      var next: [Int32: Int64] = [:]
-      var count = 0
-      var inHand: ConsumedPartition?
-      for try await record in first {
-        #expect(record.offset == next[record.partition] ?? 0, "a gap or a repeat")
-        next[record.partition] = record.offset + 1
-        inHand = record.source
-        count += 1
-        if count == 70 { break }
-      }
+      let before = try await take(70, of: first)
       await first.close()
-      // The record in hand at the break was not processed: it comes again.
-      let again = try #require(inHand)
-      next[again.partition, default: 0] -= 1
       let second = try await client.consumer(group: "g", topics: ["t"])
-      for try await record in second {
-        #expect(record.offset == next[record.partition] ?? 0, "a gap or a repeat")
-        next[record.partition] = record.offset + 1
-        if next == [0: 50, 1: 50] { break }
-      }
+      // The record in hand at the break was not processed: it comes again.
+      let after = try await take(31, of: second)
       await second.close()
+      for partition in [0, 1] as [Int32] {
+        let offsets = (before.dropLast() + after).filter { $0.partition == partition }.map(\.offset)
+        #expect(offsets == Array(0..<50), "a gap or a repeat")
+      }
     }
+  }
+
+  /// Leaves the loop with the last of them in hand.
+  private func take(_ count: Int, of consumer: Consumer) async throws -> [ConsumedRecord] {
+    var records: [ConsumedRecord] = []
+    for try await record in consumer {
+      records.append(record)
+      if records.count == count { break }
+    }
+    return records
   }
 
   @Test func aSecondLoopGoesOnWithWhatTheFirstLeft() async throws {
@@ -315,7 +314,9 @@ import Testing
           if record.offset == 23 { throw Refusal() }
         }
       }
-      #expect(try await client.admin.committed("g") == [0: 23])
+      // Side by side, what had not begun before it was dropped, too.
+      let committed = try await client.admin.committed("g")[0] ?? 0
+      #expect(ordering == .key ? committed <= 23 : committed == 23)
       #expect(try await client.admin.describeGroup("g").members.isEmpty)
     }
   }
@@ -355,28 +356,6 @@ import Testing
       #expect(member.labels == ["zone": "a"] && member.client.contains("billing-1"))
       try consumer.subscribe(topics: ["mail"])
       try await eventually { consumer.assignment.map(\.topic) == ["mail"] }
-      await consumer.close()
-    }
-  }
-
-  @Test func lagIsTold() async throws {
-    try await TestBroker.run { _, client in
-      try await fillGroupTopic(client, "t", partitions: 1, count: 50)
-      let consumer = try await client.consumer(group: "g", topics: ["t"])
-      var count = 0
-      for try await record in consumer {
-        count += 1
-        if count == 20 {
-          try await consumer.commit(record)
-          consumer.extend()
-          try await eventually {
-            consumer.extend()
-            return consumer.lag[record.source]?.records == 30
-          }
-          #expect(consumer.lag[record.source]?.committedOffset == 20)
-          break
-        }
-      }
       await consumer.close()
     }
   }

@@ -149,14 +149,22 @@ extension ConsumerMachine {
     if slots[lease.slot]?.phase == .revoking { release(now: now) }
   }
 
-  /// The loop was left in the middle of a chunk: what it had not processed comes again.
-  mutating func abandon(_ lease: ConsumerLease, _ chunk: ReceivedChunk, now: Int64) {
+  /// The loop was left in the middle of a chunk: what it had not processed, from `from` on, comes again.
+  mutating func abandon(_ lease: ConsumerLease, _ chunk: ReceivedChunk, from: Int64, now: Int64) {
     guard slots[lease.slot]?.lease == lease.id else { return }
-    let from = max(chunk.visible.lowerBound, slots[lease.slot]?.processed?.offset ?? 0)
+    let from = max(chunk.visible.lowerBound, from)
     let isPresent =
       slots[lease.slot]?.generation == lease.generation && slots[lease.slot]?.phase == .active
-      && slots[lease.slot]?.isCut == false
-    if isPresent, from < chunk.nextOffset {
+    if isPresent, slots[lease.slot]?.isCut == true {
+      // Paused meanwhile: it goes on, or went on, after what was taken. That is too far if something of it was in hand.
+      guard slots[lease.slot]?.position?.offset != from else { return finish(lease, upTo: nil, now: now) }
+      dropQueue(lease.slot)
+      let place = ReadPosition(offset: from)
+      slots[lease.slot]?.position = place
+      slots[lease.slot]?.received = place
+      if slots[lease.slot]?.isPaused == false { sendSeek(lease.slot, to: place) }
+      grantCredit()
+    } else if isPresent, from < chunk.nextOffset {
       slots[lease.slot]?.position = ReadPosition(offset: from)
       slots[lease.slot]?.queue.prepend(
         .chunk(
@@ -192,12 +200,7 @@ extension ConsumerMachine {
   mutating func dispatched(_ lease: ConsumerLease, upTo end: ReadPosition, now: Int64) {
     guard slots[lease.slot]?.lease == lease.id else { return }
     if slots[lease.slot]?.generation == lease.generation {
-      if slots[lease.slot]?.pending.isEmpty == true {
-        slots[lease.slot]?.finished(below: end)
-      } else {
-        slots[lease.slot]?.pending.append(
-          .init(offset: end.offset - 1, epoch: end.leaderEpoch, isDone: true))
-      }
+      slots[lease.slot]?.finished(below: end)
       slots[lease.slot]?.position = end
     }
     finish(lease, upTo: nil, now: now)

@@ -28,8 +28,8 @@ struct ConsumerSlot: Sendable {
 
   /// A record that was handed to a concurrent handler.
   struct Pending: Sendable {
-    let offset: Int64
-    let epoch: Int32
+    var offset: Int64
+    var epoch: Int32
     var isDone: Bool
   }
 
@@ -90,8 +90,22 @@ struct ConsumerSlot: Sendable {
     phase == .active && !isStarting && !isPaused && lease == nil && !queue.isEmpty
   }
 
-  /// Everything below `position` is done, of this generation.
+  /// A loop has processed what lies below `position`, from where it began; what handlers are still at before that
+  /// comes first.
   mutating func finished(below position: ReadPosition) {
+    guard !pending.isEmpty else { return advance(to: position) }
+    let last = pending.count - 1
+    guard position.offset - 1 > pending[last].offset else { return }
+    if pending[last].isDone {
+      // One entry stands for all that is done at the end.
+      pending[last].offset = position.offset - 1
+      pending[last].epoch = position.leaderEpoch
+    } else {
+      pending.append(Pending(offset: position.offset - 1, epoch: position.leaderEpoch, isDone: true))
+    }
+  }
+
+  private mutating func advance(to position: ReadPosition) {
     if position.offset > processed?.offset ?? -1 { processed = position }
   }
 
@@ -108,7 +122,7 @@ struct ConsumerSlot: Sendable {
     pending[low].isDone = true
     while let first = pending.first, first.isDone {
       _ = pending.popFirst()
-      finished(below: ReadPosition(offset: first.offset + 1, leaderEpoch: first.epoch))
+      advance(to: ReadPosition(offset: first.offset + 1, leaderEpoch: first.epoch))
     }
   }
 

@@ -14,6 +14,8 @@ final class LoopCursor: @unchecked Sendable {
   private var offsetInChunk = 0
   /// After what is in the application's hand, which is processed when it asks for more.
   private var inHand: ReadPosition?
+  /// Below it everything of the chunk is told to be processed.
+  private var told: Int64 = 0
   private var records: [ConsumedRecord] = []
   private var nextRecord = 0
   private var batchEnd = ReadPosition(offset: 0)
@@ -26,7 +28,7 @@ final class LoopCursor: @unchecked Sendable {
   }
 
   deinit {
-    if let hold { core.apply { $0.abandon(hold.lease, hold.chunk, now: $1) } }
+    if let hold { core.apply { [told] in $0.abandon(hold.lease, hold.chunk, from: told, now: $1) } }
   }
 
   /// The next batch, CRC-checked; nil at the end.
@@ -77,6 +79,7 @@ final class LoopCursor: @unchecked Sendable {
   private func proceed(to next: ReadPosition) -> Bool {
     guard let hold else { return false }
     let may = core.step(hold.lease, processed: inHand, taking: next)
+    told = inHand?.offset ?? told
     inHand = may ? next : nil
     if !may { drop(upTo: nil) }
     return may
@@ -86,9 +89,11 @@ final class LoopCursor: @unchecked Sendable {
   private func confirm() {
     guard let (lease, chunk) = hold else { return }
     _ = core.step(lease, processed: inHand, taking: nil)
+    let from = inHand?.offset ?? told
     hold = nil
+    inHand = nil
     records = []
-    core.apply { $0.abandon(lease, chunk, now: $1) }
+    core.apply { $0.abandon(lease, chunk, from: from, now: $1) }
   }
 
   private func drop(upTo end: ReadPosition?) {
@@ -134,6 +139,7 @@ final class LoopCursor: @unchecked Sendable {
       case .chunk(let lease, let chunk):
         hold = (lease, chunk)
         offsetInChunk = 0
+        told = chunk.visible.lowerBound
         return true
       case .failure(let error): throw error
       case .end: return false
