@@ -359,4 +359,26 @@ import Testing
       await consumer.close()
     }
   }
+
+  @Test func lagIsTold() async throws {
+    try await TestBroker.run { _, client in
+      try await fillGroupTopic(client, "t", partitions: 1, count: 50)
+      let consumer = try await client.consumer(group: "g", topics: ["t"])
+      var count = 0
+      for try await record in consumer {
+        count += 1
+        if count == 20 {
+          try await consumer.commit(record)
+          consumer.extend()
+          try await eventually {
+            consumer.extend()
+            return consumer.lag[record.source]?.records == 30
+          }
+          #expect(consumer.lag[record.source]?.committedOffset == 20)
+          break
+        }
+      }
+      await consumer.close()
+    }
+  }
 }
