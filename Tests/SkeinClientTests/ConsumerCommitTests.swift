@@ -224,7 +224,9 @@ import Wire
     h.machine.abandon(lease, chunk, from: 1, now: h.now)
     try h.machine.resume(nil)
     #expect(h.take().compactMap(\.seek).map(\.offset) == [1])
-    let (second, _, again) = try { try h.records(1..<5, seek: 1); return try #require(h.chunk()) }()
+    let (second, _, again) = try {
+      try h.records(1..<5, seek: 1); return try #require(h.chunk())
+    }()
     #expect(h.step(second, taking: 2))
     try h.machine.pause(nil)
     try h.machine.resume(nil)

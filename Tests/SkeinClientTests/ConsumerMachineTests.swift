@@ -420,7 +420,8 @@ import Wire
     let h = ConsumerHarness()
     h.join([0])
     h.machine.told([
-      PartitionLag(topic: "t", partition: 0, committedOffset: -1, highWatermark: 9, records: 9, milliseconds: 1_500),
+      PartitionLag(
+        topic: "t", partition: 0, committedOffset: -1, highWatermark: 9, records: 9, milliseconds: 1_500),
       PartitionLag(topic: "t", partition: 1, records: 5),
     ])
     #expect(

@@ -33,7 +33,9 @@ extension ConsumerWorld {
       throw Broken("G12: member \(at) works after \((now - members[at].heardAt) / 1_000_000) ms of silence")
     }
     let key = TopicPartition(topic: Self.topic, partition: partition)
-    guard let member = coordinator.table.groups[Self.key]?.members[members[at].machine.memberID] else { return }
+    guard let member = coordinator.table.groups[Self.key]?.members[members[at].machine.memberID] else {
+      return
+    }
     guard member.assignment.assigned[key] != nil || member.assignment.revoking[key] != nil else {
       throw Broken("G10: member \(at) works on \(partition), which it does not have")
     }
@@ -162,7 +164,8 @@ extension ConsumerWorld {
   /// A seek commits nothing by itself.
   private func isSoughtToItsEnd(_ partition: Int32) -> Bool {
     members.contains { member in
-      guard let at = member.machine.index[ConsumedPartition("t", partition)], let slot = member.machine.slots[at]
+      guard let at = member.machine.index[ConsumedPartition("t", partition)],
+        let slot = member.machine.slots[at]
       else { return false }
       return slot.processed == nil && slot.generation > 0 && slot.position?.offset == logs[Int(partition)]
     }

@@ -174,7 +174,8 @@ struct ConsumerWorld {
     let kept = Set(assignment.partitions.map(\.partition))
     let revoked = Set(assignment.revoke.map(\.partition))
     for (number, cursor) in edge.cursors
-    where (cursor.isRevoking && kept.contains(number)) || !(kept.contains(number) || revoked.contains(number)) {
+    where (cursor.isRevoking && kept.contains(number)) || !(kept.contains(number) || revoked.contains(number))
+    {
       edge.cursors[number] = nil
     }
     for number in kept where edge.cursors[number] == nil {

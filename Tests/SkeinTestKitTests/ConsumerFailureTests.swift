@@ -5,7 +5,9 @@ import Testing
 
 /// Brokers that go away, members that hang, positions outside the log.
 @Suite(.timeLimit(.minutes(2))) struct ConsumerFailureTests {
-  @Test(arguments: [true, false]) func aBrokerThatRestartsIsBorneWithoutAGapOrARepeat(isKilled: Bool) async throws {
+  @Test(arguments: [true, false]) func aBrokerThatRestartsIsBorneWithoutAGapOrARepeat(isKilled: Bool)
+    async throws
+  {
     try await TestBroker.run { broker, client in
       try await fillGroupTopic(client, "t", partitions: 3, count: 300)
       let all = Ledger()
@@ -135,7 +137,8 @@ import Testing
         var configuration = ConsumerConfiguration()
         change(&configuration)
         do throws(SkeinError) {
-          let consumer = try await client.consumer(group: group, topics: topics, patterns: patterns, configuration)
+          let consumer = try await client.consumer(
+            group: group, topics: topics, patterns: patterns, configuration)
           await consumer.close()
           return nil
         } catch { return error.reason }

@@ -152,7 +152,9 @@ import Testing
         try await consumer.commit()
         #expect(try await client.admin.committed("g") == [0: 20])
         try await consumer.commit([place: ReadPosition(offset: 33)], metadata: "here")
-        await #expect(throws: SkeinError.self) { try await consumer.commit([place: ReadPosition(offset: 32)]) }
+        await #expect(throws: SkeinError.self) {
+          try await consumer.commit([place: ReadPosition(offset: 32)])
+        }
         await #expect(throws: SkeinError.self) {
           try await consumer.commit([ConsumedPartition("t", 9): ReadPosition(offset: 1)])
         }
@@ -346,7 +348,9 @@ import Testing
 
   @Test func patternsLabelsAndAnotherSubscription() async throws {
     try await TestBroker.run { _, client in
-      for topic in ["orders.eu", "orders.us", "mail"] { try await client.admin.createTopic(topic, partitions: 1) }
+      for topic in ["orders.eu", "orders.us", "mail"] {
+        try await client.admin.createTopic(topic, partitions: 1)
+      }
       var configuration = ConsumerConfiguration()
       configuration.labels = ["zone": "a"]
       configuration.clientID = "billing-1"

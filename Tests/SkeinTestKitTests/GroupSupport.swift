@@ -23,7 +23,9 @@ func fillGroupTopic(
 final class Ledger: Sendable {
   private let seen = Mutex<[ConsumedPartition: [Int64]]>([:])
 
-  func add(_ record: ConsumedRecord) { seen.withLock { $0[record.source, default: []].append(record.offset) } }
+  func add(_ record: ConsumedRecord) {
+    seen.withLock { $0[record.source, default: []].append(record.offset) }
+  }
 
   var total: Int { seen.withLock { $0.values.reduce(0) { $0 + $1.count } } }
   var partitions: Set<Int32> { seen.withLock { Set($0.keys.map(\.partition)) } }
@@ -47,6 +49,7 @@ extension Admin {
   /// What a group has committed of a topic, by partition.
   func committed(_ group: String) async throws -> [Int32: Int64] {
     Dictionary(
-      try await fetchOffsets(group: group).map { ($0.partition, $0.offset) }, uniquingKeysWith: { first, _ in first })
+      try await fetchOffsets(group: group).map { ($0.partition, $0.offset) },
+      uniquingKeysWith: { first, _ in first })
   }
 }
