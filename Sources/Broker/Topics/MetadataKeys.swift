@@ -1,3 +1,4 @@
+import GroupCoordination
 import SkeinCore
 
 /// Where things are in the metadata store. Tenant first, so that a missing check fails closed.
@@ -22,6 +23,14 @@ struct MetadataKeys: Sendable {
     Array("\(root)/t/\(tenant.rawValue)/tokens/\(id)".utf8)
   }
 
+  /// In which store new groups of the tenant begin.
+  func offsetStore(of tenant: String) -> [UInt8] { Array("\(root)/t/\(tenant)/offset-store".utf8) }
+
+  /// Where one group keeps its offsets.
+  func groupStore(_ group: GroupKey) -> [UInt8] {
+    Array("\(root)/t/\(group.tenant)/group-stores/\(group.name)".utf8)
+  }
+
   func deleted(_ id: TopicID) -> [UInt8] { deletedTopics + Array(id.description.utf8) }
 
   /// The tenant and name in a topic's key.
@@ -29,6 +38,19 @@ struct MetadataKeys: Sendable {
 
   /// The tenant and id in a token's key.
   func parseToken(_ key: [UInt8]) -> (TenantName, String)? { parse(key, "tokens") }
+
+  /// The tenant in the key of its offset store.
+  func parseOffsetStore(_ key: [UInt8]) -> String? {
+    guard key.starts(with: tenants) else { return nil }
+    let parts = key.dropFirst(tenants.count).split(separator: UInt8(ascii: "/"))
+    guard parts.count == 2, parts[1].elementsEqual("offset-store".utf8) else { return nil }
+    return String(decoding: parts[0], as: UTF8.self)
+  }
+
+  /// The group in the key of its offset store.
+  func parseGroupStore(_ key: [UInt8]) -> GroupKey? {
+    parse(key, "group-stores").map { GroupKey(tenant: $0.0.rawValue, name: $0.1) }
+  }
 
   private func parse(_ key: [UInt8], _ kind: String) -> (TenantName, String)? {
     guard key.starts(with: tenants) else { return nil }

@@ -99,6 +99,8 @@ extension OffsetStoreSuite {
               } catch {
                 return "\(error)"
               }
+              // A store that never waits would not let the writers come to their turn.
+              await Task.yield()
             }
             return nil
           }

@@ -1,84 +1,246 @@
 import GroupCoordination
+import Logging
 import NIOCore
+import OffsetStorage
 import SkeinCore
 
-/// Where a group's committed offsets are: every commit, fetch, reset and deletion goes through here.
+/// Where a group's committed offsets are: every commit, fetch, reset and deletion goes through here, to the coordinator
+/// (`log`) or, after the coordinator has judged it (G15), to another store.
 ///
 /// Threading: any thread; answers come on the loop that was named.
 final class GroupOffsets: Sendable {
   /// The store in which groups keep their offsets unless another is chosen: `__groups` itself.
   static let log = "log"
 
-  private let groups: GroupDirectory
+  let groups: GroupDirectory
+  let choices: StoreChoices
+  let stores: OffsetStores
+  let lanes: CommitLanes
+  let time: any TimeSource
+  let logger: Logger
+  /// What waits for a store, off the event loops.
+  let work = AdminQueue()
+  /// For tests: called before each step of a move.
+  let moveHook: MoveHook?
 
-  init(groups: GroupDirectory) { self.groups = groups }
+  init(
+    groups: GroupDirectory, choices: StoreChoices, stores: OffsetStores, time: any TimeSource, logger: Logger,
+    moveHook: MoveHook? = nil
+  ) {
+    self.groups = groups
+    self.choices = choices
+    self.stores = stores
+    self.time = time
+    self.logger = logger
+    self.moveHook = moveHook
+    lanes = CommitLanes(stores: stores, time: time)
+  }
+
+  /// Tries stores again that went down, and does what waits for them, until `finish`.
+  func run() async {
+    await withDiscardingTaskGroup { group in
+      group.addTask { [stores] in await stores.run() }
+      await work.run()
+      await stores.close()
+      // A store that is being tried again waits for nothing any more.
+      group.cancelAll()
+    }
+  }
+
+  /// Nothing new is taken; `run` ends when everything accepted is done.
+  func finish() { work.finish() }
+
+  // MARK: Commit
 
   /// One result an offset, in order; nil = committed. Offsets were checked against the log (`GroupsCheck`).
+  ///
+  /// Errors of all besides the coordinator's: `OFFSETS_MOVING`, `OFFSET_STORE_UNAVAILABLE` (whether it was stored is not
+  /// known; it is repeated).
   func commit(
     _ request: GroupCoordination.CommitRequest, on loop: any EventLoop,
     _ answer: @escaping @Sendable (Result<[Fault?], Fault>) -> Void
   ) {
-    groups.ask(.commit(request), of: request.group, on: loop) { result in
-      answer(
-        result.flatMap {
-          if case .committed(let results) = $0 { .success(results) } else { .failure(Self.unexpected) }
-        })
+    let key = request.group
+    let route: StoreChoices.Route
+    do throws(Fault) {
+      route = try choices.enter(key)
+    } catch {
+      return Self.give(.failure(error), on: loop, answer)
+    }
+    if case .log = route {
+      return groups.ask(.commit(request), of: key, on: loop) { [choices] result in
+        choices.leave(key)
+        answer(Self.committed(result))
+      }
+    }
+    let lane = CommitLanes.Key(group: key, member: request.member?.id ?? "")
+    lanes.enter(lane)
+    let end: @Sendable (Result<[Fault?], Fault>) -> Void = { [choices, lanes] result in
+      choices.leave(key)
+      // First the answer, then who waits for it: a heartbeat that gives the partition back.
+      Self.give(result, on: loop, answer)
+      lanes.leave(lane)
+    }
+    guard case .store(let name) = route else { return commitFirst(request, route, lane, on: loop, end) }
+    commit(request, to: name, lane, on: loop, end)
+  }
+
+  /// To another store, by way of the coordinator's judgement.
+  private func commit(
+    _ request: GroupCoordination.CommitRequest, to name: String, _ lane: CommitLanes.Key,
+    on loop: any EventLoop,
+    _ end: @escaping @Sendable (Result<[Fault?], Fault>) -> Void
+  ) {
+    groups.ask(.checkCommit(request), of: request.group, on: loop) { [self] result in
+      switch Self.committed(result) {
+      case .failure(let fault): end(.failure(fault))
+      case .success(let judged):
+        guard judged.contains(where: { $0 == nil }) else { return end(.success(judged)) }
+        lanes.add(
+          CommitLanes.Commit(
+            lane: lane, store: name, memberEpoch: request.member?.epoch ?? 0, offsets: request.offsets,
+            judged: judged, end: end), work)
+      }
     }
   }
+
+  /// Of a group without a record, whose tenant begins in another store than `log`.
+  private func commitFirst(
+    _ request: GroupCoordination.CommitRequest, _ route: StoreChoices.Route, _ lane: CommitLanes.Key,
+    on loop: any EventLoop, _ end: @escaping @Sendable (Result<[Fault?], Fault>) -> Void
+  ) {
+    do throws(Fault) {
+      try work.submit { [self] in
+        do throws(Fault) {
+          let name = try await decide(request.group, route)
+          guard name == Self.log else { return commit(request, to: name, lane, on: loop, end) }
+          groups.ask(.commit(request), of: request.group, on: loop) { end(Self.committed($0)) }
+        } catch {
+          end(.failure(error))
+        }
+      }
+    } catch {
+      end(.failure(error))
+    }
+  }
+
+  /// The store of a group; one that has none yet gets its record, that of `log` if it has offsets there.
+  func decide(_ key: GroupKey, _ route: StoreChoices.Route) async throws(Fault) -> String {
+    switch route {
+    case .log: return Self.log
+    case .store(let name): return name
+    case .undecided(let name):
+      let known = try await inLog(key)
+      return try await choices.decide(key, known.isEmpty ? name : Self.log)
+    }
+  }
+
+  /// Runs `action` on `loop` when every commit of this member that came before it was answered: at once, in this call, if
+  /// none is under way. What gives partitions back must not overtake them.
+  func afterCommits(
+    of member: String, in key: GroupKey, on loop: any EventLoop, _ action: @escaping @Sendable () -> Void
+  ) {
+    lanes.afterCommits(CommitLanes.Key(group: key, member: member), on: loop, action)
+  }
+
+  /// Why a join is refused now (`OFFSETS_MOVING`); nil: it is not.
+  func refusal(of key: GroupKey) -> Fault? { choices.refusal(of: key) }
+
+  // MARK: Fetch
 
   func fetch(
     _ request: GroupCoordination.FetchOffsetsRequest, on loop: any EventLoop,
     _ answer: @escaping @Sendable (Result<[TopicPartition: CommittedOffset], Fault>) -> Void
   ) {
-    groups.ask(.fetchOffsets(request), of: request.group, on: loop) { result in
-      answer(
-        result.flatMap {
-          if case .offsets(let found) = $0 { .success(found) } else { .failure(Self.unexpected) }
-        })
+    let route = choices.route(of: request.group)
+    if case .log = route {
+      return groups.ask(.fetchOffsets(request), of: request.group, on: loop) { answer(Self.offsets($0)) }
+    }
+    do throws(Fault) {
+      try work.submit { [self] in
+        let result: Result<[TopicPartition: CommittedOffset], Fault>
+        do throws(Fault) {
+          result = .success(try await fetch(request, route))
+        } catch {
+          result = .failure(error)
+        }
+        Self.give(result, on: loop, answer)
+      }
+    } catch {
+      Self.give(.failure(error), on: loop, answer)
     }
   }
 
-  /// Sets positions of a group without members; with `dryRun` it only says what it would set.
-  func reset(
-    _ key: GroupKey, _ offsets: [OffsetCommit], dryRun: Bool
-  ) async throws(Fault) -> [(partition: TopicPartition, before: Offset?, after: Offset)] {
-    guard
-      case .reset(let changes) = try await groups.ask(.resetOffsets(key, offsets, dryRun: dryRun), of: key)
-    else { throw Self.unexpected }
-    return changes
+  func fetch(
+    _ request: GroupCoordination.FetchOffsetsRequest, _ route: StoreChoices.Route
+  ) async throws(Fault) -> [TopicPartition: CommittedOffset] {
+    guard case .store(let name) = route else {
+      return try Self.offsets(await ask(.fetchOffsets(request), request.group)).get()
+    }
+    if request.member != nil {
+      // Whether it is one, and of that epoch (G17).
+      let check = GroupCoordination.FetchOffsetsRequest(
+        group: request.group, member: request.member, partitions: [])
+      _ = try await groups.ask(.fetchOffsets(check), of: request.group)
+    }
+    let found = try await stores.store(name).fetch(request.group, request.partitions)
+    return Dictionary(found.map { ($0.partition, $0.committed) }, uniquingKeysWith: { _, last in last })
   }
 
-  /// Removes the offsets of one topic, or, without one, the group itself with all of its offsets.
-  /// - Returns: how many offsets there were.
-  func delete(_ key: GroupKey, topic: TopicID?) async throws(Fault) -> Int {
-    guard let topic else {
-      guard case .deleted(let count) = try await groups.ask(.deleteGroup(key), of: key) else {
-        throw Self.unexpected
-      }
-      return count
+  /// What `__groups` itself has of the group; nothing if it does not know it.
+  func inLog(_ key: GroupKey) async throws(Fault) -> [TopicPartition: CommittedOffset] {
+    do throws(Fault) {
+      let request = GroupCoordination.FetchOffsetsRequest(group: key)
+      return try Self.offsets(await ask(.fetchOffsets(request), key)).get()
+    } catch {
+      guard error.reason == .groupNotFound else { throw error }
+      return [:]
     }
-    let request = GroupCoordination.FetchOffsetsRequest(group: key)
-    guard case .offsets(let found) = try await groups.ask(.fetchOffsets(request), of: key) else {
-      throw Self.unexpected
-    }
-    let partitions = found.keys.filter { $0.topic == topic }.sorted()
-    var count = 0
-    for start in stride(from: 0, to: max(partitions.count, 1), by: GroupLimits.offsetsPerRequest) {
-      let part = Array(partitions.dropFirst(start).prefix(GroupLimits.offsetsPerRequest))
-      guard case .deleted(let removed) = try await groups.ask(.deleteOffsets(key, part), of: key) else {
-        throw Self.unexpected
-      }
-      count += removed
-    }
-    return count
   }
+
+  // MARK: Facts
 
   /// As the operator knows it.
-  func storeName(of key: GroupKey) -> String { Self.log }
+  func storeName(of key: GroupKey) -> String {
+    switch choices.route(of: key) {
+    case .log: Self.log
+    case .store(let name), .undecided(let name): name
+    }
+  }
 
   /// False while the group's store does not answer.
-  func isAvailable(_ key: GroupKey) -> Bool { true }
+  func isAvailable(_ key: GroupKey) -> Bool {
+    guard case .store(let name) = choices.route(of: key) else { return true }
+    return (try? stores.store(name).isAvailable) ?? false
+  }
 
-  private static let unexpected = Fault(
+  // MARK: Helpers
+
+  func ask(_ request: GroupRequest, _ key: GroupKey) async -> Result<GroupReply, Fault> {
+    do throws(Fault) {
+      return .success(try await groups.ask(request, of: key))
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  private static func give<R: Sendable>(
+    _ result: Result<R, Fault>, on loop: any EventLoop,
+    _ answer: @escaping @Sendable (Result<R, Fault>) -> Void
+  ) {
+    if loop.inEventLoop { answer(result) } else { loop.execute { answer(result) } }
+  }
+
+  static func committed(_ result: Result<GroupReply, Fault>) -> Result<[Fault?], Fault> {
+    result.flatMap { if case .committed(let results) = $0 { .success(results) } else { .failure(unexpected) } }
+  }
+
+  static func offsets(
+    _ result: Result<GroupReply, Fault>
+  ) -> Result<[TopicPartition: CommittedOffset], Fault> {
+    result.flatMap { if case .offsets(let found) = $0 { .success(found) } else { .failure(unexpected) } }
+  }
+
+  static let unexpected = Fault(
     .internalError, "the group coordinator gave another answer than was asked for")
 }
