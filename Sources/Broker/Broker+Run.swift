@@ -36,10 +36,12 @@ extension Broker {
       }
       if let authenticator = context.authenticator { group.addTask { await authenticator.run() } }
       group.addTask { [context] in await context.groups.run() }
+      group.addTask { [context] in await context.groupOffsets.run() }
       group.addTask { [context] in
         let pause = Duration.milliseconds(GroupDirectory.upkeepMilliseconds)
         while (try? await Task.sleep(for: pause, clock: .continuous)) != nil {
           await context.groups.upkeep(context.workers)
+          await context.groupOffsets.upkeep(context)
         }
       }
       await context.admin.run()
@@ -69,6 +71,7 @@ extension Broker {
     await gateway.close()
     await operations.close()
     context.admin.finish()
+    await context.groupOffsets.close()
     await context.plugins.close()
     await context.groups.stop()
     await context.workers.stop()
@@ -89,6 +92,7 @@ extension Broker {
     await gateway.close()
     await operations.close()
     context.admin.finish()
+    await context.groupOffsets.close()
     await context.plugins.close()
     await store.close()
     try? await group.shutdownGracefully()

@@ -46,11 +46,13 @@ extension Broker {
     var tokenServer: GRPCServer?
     var gateway: JSONGateway?
     var plugins: PluginManager?
+    var groupOffsets: GroupOffsets?
 
     func close() async {
       await server?.close()
       await tokenServer?.close()
       await gateway?.close()
+      await groupOffsets?.close()
       await plugins?.close()
       await workers?.stop()
       await store?.close()
@@ -122,6 +124,10 @@ extension Broker {
     }
     let groups = GroupDirectory(
       configuration: configuration.groups, registry: registry, time: time, logger: logger)
+    let groupOffsets = try await startOffsets(
+      configuration, data: data, store: store, keys: keys, groups: groups, plugins: plugins, workers: workers, group: group,
+      time: time, random: random, logger: logger)
+    opened.groupOffsets = groupOffsets
     let context = BrokerContext(
       identity: BrokerIdentity(
         clusterID: configuration.clusterID, brokerID: configuration.brokerID, version: version,
@@ -139,7 +145,7 @@ extension Broker {
         source: configuration.partitionerSource ?? plugins, time: time, logger: logger),
       partitionerWatchMilliseconds: configuration.partitionerWatchMilliseconds,
       tokens: tokens, authenticator: authenticator, groups: groups,
-      groupOffsets: GroupOffsets(groups: groups),
+      groupOffsets: groupOffsets,
       maximumUncommitted: configuration.maximumUncommitted, random: random)
     registry.watch { topic, _ in context.feed.changed(topic) }
     if let listener = configuration.tokenListener {

@@ -60,6 +60,14 @@ package struct BrokerConfiguration: Sendable {
   package var compactionBytesPerSecond = 64 << 20
   /// Milliseconds from the end of all due compactions to the next look.
   package var compactionIntervalMilliseconds: Int64 = 15_000
+  /// In which store new groups keep their offsets: `log`, `sqlite`, or one of `offsetStores`; tenants and groups may be
+  /// given another (`skein group store`).
+  package var groupOffsetStore = "log"
+  /// Stores in plug-ins.
+  package var offsetStores: [OffsetStoreSetting] = []
+  /// For tests: further stores, and where a move ends.
+  var offsetStoreSources: [OffsetStores.Source] = []
+  var offsetMoveHook: MoveHook?
   /// Where callers with bearer tokens connect; nil: nowhere.
   package var tokenListener: TokenListenerConfiguration?
   /// Where its authenticator comes from instead of the plug-in manager, for tests.

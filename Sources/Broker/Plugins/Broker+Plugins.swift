@@ -73,6 +73,12 @@ struct AbsentPluginRunner: PluginRunner {
     throw Self.unavailable(artifact, .authenticatorUnavailable)
   }
 
+  func offsetStore(
+    _ artifact: VerifiedArtifact, config: String, usedBy: String
+  ) async throws(Fault) -> any OffsetStoreInstance {
+    throw Self.unavailable(artifact, .offsetStoreUnavailable)
+  }
+
   func condition(of reference: PluginReference, sha256: String) -> PluginCondition? { nil }
   func release(_ sha256: String) throws(Fault) {}
   func close() async {}

@@ -23,6 +23,12 @@ struct HostedPlugins: PluginRunner {
     try await host.authenticator(artifact, config: config, usedBy: usedBy)
   }
 
+  func offsetStore(
+    _ artifact: VerifiedArtifact, config: String, usedBy: String
+  ) async throws(Fault) -> any OffsetStoreInstance {
+    try await host.offsetStore(artifact, config: config, usedBy: usedBy)
+  }
+
   func condition(of reference: PluginReference, sha256: String) -> PluginCondition? {
     let status = host.status(reference)
     let quarantine = host.quarantineReason(sha256)

@@ -54,6 +54,25 @@ final class PluginManager: Sendable {
     return try await runner.authenticator(artifact, config: config.isEmpty ? "{}" : config, usedBy: usedBy)
   }
 
+  /// An offset store; as `partitioner`.
+  func offsetStore(
+    _ id: String, config: String, usedBy: String
+  ) async throws(Fault) -> any OffsetStoreInstance {
+    let reference = try PluginReference(parsing: id)
+    begin(reference)
+    defer { end(reference) }
+    let artifact = try await ready(reference, .offsetStore, config, usedBy)
+    if artifact.manifest.needsNetwork, !artifact.grants.contains(.network) {
+      throw Fault(
+        .pluginRefused,
+        "\(reference) needs the network to reach its server, which nobody has granted; `skein plugin grant \(reference) network` does",
+        metadata: [
+          "plugin": reference.description, "check": "grants", "cure": "skein plugin grant \(reference) network",
+        ])
+    }
+    return try await runner.offsetStore(artifact, config: config.isEmpty ? "{}" : config, usedBy: usedBy)
+  }
+
   /// What the author says of an installed version: which headers a partitioner looks at, whether it is pure.
   /// - Throws: `INVALID_REQUEST`, `PLUGIN_NOT_FOUND`, `PLUGIN_REFUSED`.
   func manifest(_ id: String) async throws(Fault) -> Manifest {

@@ -15,6 +15,9 @@ protocol PluginRunner: Sendable {
   func authenticator(
     _ artifact: VerifiedArtifact, config: String, usedBy: String
   ) async throws(Fault) -> any AuthenticatorInstance
+  func offsetStore(
+    _ artifact: VerifiedArtifact, config: String, usedBy: String
+  ) async throws(Fault) -> any OffsetStoreInstance
   /// Nil: it does not run, and nothing is held against it.
   func condition(of reference: PluginReference, sha256: String) -> PluginCondition?
   /// Those that somebody holds.
@@ -29,6 +32,13 @@ protocol PluginRunner: Sendable {
 }
 
 extension PluginRunner {
+  func offsetStore(
+    _ artifact: VerifiedArtifact, config: String, usedBy: String
+  ) async throws(Fault) -> any OffsetStoreInstance {
+    throw Fault(
+      .offsetStoreUnavailable, "\(artifact.manifest.reference) cannot run: this broker runs no offset stores",
+      retryAfterMilliseconds: 1_000)
+  }
   func instances(of reference: PluginReference) -> Int { 0 }
   func metrics() -> [String] { [] }
   var stuck: String? { nil }

@@ -1,5 +1,4 @@
 import GroupCoordination
-import NIOCore
 import OffsetStorage
 import SkeinCore
 import Synchronization
@@ -27,17 +26,9 @@ final class CommitLanes: Sendable {
     let end: @Sendable (Result<[Fault?], Fault>) -> Void
   }
 
-  private struct Waiter: Sendable {
-    let loop: any EventLoop
-    let action: @Sendable () -> Void
-  }
-
   private struct Lane {
     var waiting: [Commit] = []
     var isRunning = false
-    /// From the request to its answer, also those that the coordinator judges.
-    var underWay = 0
-    var afterwards: [Waiter] = []
   }
 
   private struct State {
@@ -60,36 +51,6 @@ final class CommitLanes: Sendable {
   init(stores: OffsetStores, time: any TimeSource) {
     self.stores = stores
     self.time = time
-  }
-
-  // MARK: Counting
-
-  func enter(_ key: Key) { state.withLock { $0.lanes[key, default: Lane()].underWay += 1 } }
-
-  func leave(_ key: Key) {
-    let afterwards = state.withLock { state -> [Waiter] in
-      guard var lane = state.lanes[key] else { return [] }
-      lane.underWay -= 1
-      guard lane.underWay <= 0 else {
-        state.lanes[key] = lane
-        return []
-      }
-      let afterwards = lane.afterwards
-      lane.afterwards = []
-      state.lanes[key] = lane.isRunning ? lane : nil
-      return afterwards
-    }
-    for waiter in afterwards { waiter.loop.execute { waiter.action() } }
-  }
-
-  func afterCommits(_ key: Key, on loop: any EventLoop, _ action: @escaping @Sendable () -> Void) {
-    let isFree = state.withLock { state in
-      guard let lane = state.lanes[key], lane.underWay > 0 else { return true }
-      state.lanes[key]?.afterwards.append(Waiter(loop: loop, action: action))
-      return false
-    }
-    guard isFree else { return }
-    if loop.inEventLoop { action() } else { loop.execute { action() } }
   }
 
   // MARK: Running
@@ -122,11 +83,7 @@ final class CommitLanes: Sendable {
   /// What waits, when nobody will run it.
   private func drain(_ key: Key) -> [Commit] {
     state.withLock { state in
-      defer {
-        state.lanes[key]?.waiting = []
-        state.lanes[key]?.isRunning = false
-      }
-      return state.lanes[key]?.waiting ?? []
+      state.lanes.removeValue(forKey: key)?.waiting ?? []
     }
   }
 
@@ -142,8 +99,7 @@ final class CommitLanes: Sendable {
   private func next(_ key: Key) -> [Commit] {
     state.withLock { state in
       guard let lane = state.lanes[key], let first = lane.waiting.first else {
-        state.lanes[key]?.isRunning = false
-        if state.lanes[key]?.underWay == 0 { state.lanes[key] = nil }
+        state.lanes[key] = nil
         return []
       }
       var count = 0

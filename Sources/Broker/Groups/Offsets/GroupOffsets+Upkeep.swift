@@ -1,10 +1,20 @@
+import CommitLog
 import GroupCoordination
 import Logging
+import NIOPosix
 import OffsetStorage
 import SkeinCore
+import Wire
 
 /// What time does to offsets in other stores than `log`, whose own the coordinators expire.
 extension GroupOffsets {
+  func upkeep(_ context: BrokerContext) async {
+    let directory = context.workers.directory
+    let condition = try? await context.workers.readPool.runIfActive { directory.condition() }
+    await upkeep(
+      existing: Set(context.registry.all.map(\.id)), isClockInDoubt: condition?.isRetentionPaused ?? true)
+  }
+
   /// Ends moves whose last step was interrupted; removes offsets of topics that are gone; and groups that their
   /// coordinator has forgotten because they were empty for the retention time (G21). One round; a store that does not
   /// answer is left for the next one.

@@ -47,8 +47,11 @@ final class GroupOffsets: Sendable {
     }
   }
 
-  /// Nothing new is taken; `run` ends when everything accepted is done.
-  func finish() { work.finish() }
+  /// Nothing new is taken; what waits for a store is refused. `run` ends.
+  func close() async {
+    work.finish()
+    await stores.close()
+  }
 
   // MARK: Commit
 
@@ -74,12 +77,9 @@ final class GroupOffsets: Sendable {
       }
     }
     let lane = CommitLanes.Key(group: key, member: request.member?.id ?? "")
-    lanes.enter(lane)
-    let end: @Sendable (Result<[Fault?], Fault>) -> Void = { [choices, lanes] result in
+    let end: @Sendable (Result<[Fault?], Fault>) -> Void = { [choices] result in
       choices.leave(key)
-      // First the answer, then who waits for it: a heartbeat that gives the partition back.
       Self.give(result, on: loop, answer)
-      lanes.leave(lane)
     }
     guard case .store(let name) = route else { return commitFirst(request, route, lane, on: loop, end) }
     commit(request, to: name, lane, on: loop, end)
@@ -133,14 +133,6 @@ final class GroupOffsets: Sendable {
       let known = try await inLog(key)
       return try await choices.decide(key, known.isEmpty ? name : Self.log)
     }
-  }
-
-  /// Runs `action` on `loop` when every commit of this member that came before it was answered: at once, in this call, if
-  /// none is under way. What gives partitions back must not overtake them.
-  func afterCommits(
-    of member: String, in key: GroupKey, on loop: any EventLoop, _ action: @escaping @Sendable () -> Void
-  ) {
-    lanes.afterCommits(CommitLanes.Key(group: key, member: member), on: loop, action)
   }
 
   /// Why a join is refused now (`OFFSETS_MOVING`); nil: it is not.
