@@ -178,6 +178,13 @@ extension BrokerConfiguration {
       settings["token-listen"].isEmpty
         ? nil : settings.address("token-listen").map { ($0.host, $0.port) },
       authenticator: settings["token-authenticator"])
+    offsetStores = try OffsetStoreSetting.parse(settings["offset-stores"])
+    groupOffsetStore = settings["groups.offset-store"]
+    do {
+      try OffsetStoreSetting.check(groupOffsetStore, among: offsetStores)
+    } catch {
+      throw Fault(.offsetStoreNotFound, "groups.offset-store: \(error.message)", metadata: error.metadata)
+    }
     partitionerWatchMilliseconds = settings.integer("plugins.watch-ms")
     maximumUncommitted = settings.integer("groups.max-uncommitted")
     try setGroupTimes(

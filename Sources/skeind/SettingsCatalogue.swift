@@ -161,6 +161,16 @@ struct SettingDefinition: Sendable {
         "ID@VERSION of the installed plug-in that judges those tokens; needed with token-listen. While it does not answer nobody is let in there."
     ),
     .init(
+      key: "offset-stores", kind: .optional, standard: "",
+      meaning:
+        "Offset stores in plug-ins: NAME=ID@VERSION:FILE, separated by commas; FILE is the plug-in's configuration (JSON), readable by the broker's user only."
+    ),
+    .init(
+      key: "groups.offset-store", kind: .text, standard: "log",
+      meaning:
+        "In which store new consumer groups keep their offsets: log, sqlite, or a name of offset-stores. Tenants and groups can be given another (`skein group`)."
+    ),
+    .init(
       key: "plugins.allow-dev", kind: .choice(["false", "true"]), standard: "false",
       meaning:
         "true: plug-ins that nobody signed may be installed and used, for their authors; they are shown as dev."

@@ -7,8 +7,20 @@ extension GroupsService {
   @Sendable func describe(_ message: SharedBytes, _ principal: Principal) async throws -> [UInt8] {
     let request = try DescribeGroupRequest(decoding: message)
     let key = try GroupsCheck.group(request.group, of: principal)
-    guard case .description(let group) = try await context.groups.ask(.describe(key), of: key) else {
-      throw Fault(.internalError, "the group coordinator did not describe the group")
+    let group: GroupDescription
+    do throws(Fault) {
+      guard case .description(let found) = try await context.groups.ask(.describe(key), of: key) else {
+        throw Fault(.internalError, "the group coordinator did not describe the group")
+      }
+      group = found
+    } catch {
+      guard error.reason == .groupNotFound, context.groupOffsets.isRecorded(key) else { throw error }
+      // Its coordinator has forgotten it; its offsets are in another store.
+      return DescribeGroupResponse(
+        summary: Wire.GroupSummary(
+          group: key.name, phase: .empty, offsetStore: context.groupOffsets.storeName(of: key)),
+        partitions: await partitions(of: [], try await fetchAll(key), principal)
+      ).encoded()
     }
     let offsets = try await fetchAll(key)
     var names: [TopicID: String] = [:]
@@ -20,7 +32,7 @@ extension GroupsService {
       assignmentEpoch: group.value.assignmentEpoch, assignor: group.value.assignor,
       emptySinceMs: group.value.emptySince ?? 0,
       members: group.members.map { Wire.GroupMember($0, names) },
-      partitions: await partitions(of: group, offsets, principal)
+      partitions: await partitions(of: group.members, offsets, principal)
     ).encoded()
   }
 
@@ -36,10 +48,10 @@ extension GroupsService {
   }
 
   private func partitions(
-    of group: GroupDescription, _ offsets: [TopicPartition: CommittedOffset], _ principal: Principal
+    of members: [GroupDescription.Member], _ offsets: [TopicPartition: CommittedOffset], _ principal: Principal
   ) async -> [Wire.GroupPartition] {
     var owners: [TopicPartition: String] = [:]
-    for member in group.members {
+    for member in members {
       for partition in member.assignment.assigned.keys { owners[partition] = member.id }
       for partition in member.assignment.revoking.keys { owners[partition] = member.id }
     }

@@ -44,12 +44,21 @@ struct GroupsService: Sendable {
     for part in parts {
       if case .list(let summaries) = try part.get() { groups += summaries }
     }
-    groups.sort { $0.key < $1.key }
-    let page = groups.prefix(size).map {
-      Wire.GroupSummary($0, store: context.groupOffsets.storeName(of: $0.key))
+    var found = groups.map { Wire.GroupSummary($0, store: context.groupOffsets.storeName(of: $0.key)) }
+    // Those whose offsets are in another store, though their coordinator has forgotten them.
+    let known = Set(found.map(\.group))
+    for key in context.groupOffsets.recorded(in: principal.tenant.rawValue)
+    where key.name > request.pageToken && !known.contains(key.name)
+      && (request.prefix.isEmpty || key.name.hasPrefix(request.prefix))
+    {
+      found.append(
+        Wire.GroupSummary(
+          group: key.name, phase: .empty, offsetStore: context.groupOffsets.storeName(of: key)))
     }
+    found.sort { $0.group < $1.group }
+    let page = found.prefix(size)
     return ListGroupsResponse(
-      groups: page, nextPageToken: groups.count > size ? page.last?.group ?? "" : ""
+      groups: Array(page), nextPageToken: found.count > size ? page.last?.group ?? "" : ""
     ).encoded()
   }
 

@@ -33,7 +33,12 @@ extension GroupOffsets {
             try await move.empty(record.emptying, total: nil)
           }
         }
-        guard record.store != Self.log, record.movingTo.isEmpty, record.emptying.isEmpty else { continue }
+        guard record.movingTo.isEmpty, record.emptying.isEmpty else { continue }
+        if record.store == Self.log {
+          // The coordinator expires the offsets; what says where they are goes after them.
+          if !isClockInDoubt, record.changedMs <= before { try await forgetExpired(key, nil) }
+          continue
+        }
         try await look(key, record.store, existing: existing, before: isClockInDoubt ? nil : before, record.changedMs)
       } catch {
         // Members that hold a move's last step up, a store that is down, a group that is being changed: next time.
@@ -53,18 +58,19 @@ extension GroupOffsets {
     let orphans = known.map(\.partition).filter { !existing.contains($0.topic) }
     if !orphans.isEmpty { try await store.remove(key, orphans) }
     guard let before, changed <= before, known.allSatisfy({ $0.committed.committedAt <= before }) else { return }
-    do throws(Fault) {
-      _ = try await groups.ask(.describe(key), of: key)
-    } catch {
-      guard error.reason == .groupNotFound else { throw error }
-      try await choices.alone(key, "expiring") { () throws(Fault) in
-        // Commits that came meanwhile have made the group again.
-        guard case .failure(let fault) = await ask(.describe(key), key), fault.reason == .groupNotFound,
-          let choice = choices.choice(of: key)
-        else { return }
-        try await store.remove(key, nil)
-        try await choices.change(key, from: choice, to: nil, by: "")
-      }
+    try await forgetExpired(key, store)
+  }
+
+  /// A group that its coordinator has forgotten, with everything that the store has of it.
+  private func forgetExpired(_ key: GroupKey, _ store: WatchedStore?) async throws(Fault) {
+    guard case .failure(let fault) = await ask(.describe(key), key), fault.reason == .groupNotFound else { return }
+    try await choices.alone(key, "expiring") { () throws(Fault) in
+      // Commits that came meanwhile have made the group again.
+      guard case .failure(let fault) = await ask(.describe(key), key), fault.reason == .groupNotFound,
+        let choice = choices.choice(of: key)
+      else { return }
+      try await store?.remove(key, nil)
+      try await choices.change(key, from: choice, to: nil, by: "")
     }
   }
 }

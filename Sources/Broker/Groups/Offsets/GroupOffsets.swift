@@ -200,6 +200,14 @@ final class GroupOffsets: Sendable {
     }
   }
 
+  /// Groups with a record: those that keep their offsets elsewhere than in `log`, whether their coordinator knows them or
+  /// not.
+  func recorded(in tenant: String) -> [GroupKey] {
+    choices.groups.filter { $0.key.tenant == tenant && $0.record.store != Self.log }.map(\.key)
+  }
+
+  func isRecorded(_ key: GroupKey) -> Bool { (choices.choice(of: key)?.record.store ?? Self.log) != Self.log }
+
   /// False while the group's store does not answer.
   func isAvailable(_ key: GroupKey) -> Bool {
     guard case .store(let name) = choices.route(of: key) else { return true }

@@ -9,6 +9,8 @@ struct MoveHook: Sendable {
     case beforeRecord, afterRecord, afterClearing, afterCopyOfSome, afterCopy, afterComparing, afterSwitch,
       afterEmptying, afterEnd
   }
+  /// Offsets of one commit of the copy.
+  var part = OffsetMove.part
   /// Throws to end the move there, as a crash would.
   let at: @Sendable (Step) async throws(Fault) -> Void
 }
@@ -117,8 +119,9 @@ struct OffsetMove: Sendable {
     // What an attempt before this one left.
     try await clear(target)
     try await hook(.afterClearing)
-    for start in stride(from: 0, to: all.count, by: Self.part) {
-      let part = Array(all[start..<min(start + Self.part, all.count)])
+    let size = offsets.moveHook?.part ?? Self.part
+    for start in stride(from: 0, to: all.count, by: size) {
+      let part = Array(all[start..<min(start + size, all.count)])
       try await write(part)
       progress.done = start + part.count
       tell(progress)
