@@ -150,6 +150,11 @@ enum ReasonEvidence {
     "PATTERN_INVALID": ("BrokerTests/GroupsServiceTests.swift", "patternsAreCheckedAndTheirWorkIsBounded"),
     "NO_COMMITTED_OFFSET": ("BrokerTests/SubscribeFlowTests.swift", "withoutACommitSomebodyMaySayWhere"),
     "TOO_MANY_GAPS": ("BrokerTests/SubscribeAckTests.swift", "tooManyGapsAreTold"),
+    "OFFSET_STORE_NOT_FOUND": ("BrokerTests/OffsetStoreTests.swift", "storesAreChosenForTenantsAndGroups"),
+    "OFFSET_STORE_UNAVAILABLE": (
+      "BrokerTests/OffsetStoreTests.swift", "whileAStoreIsDownCommitsAreToBeRepeated"
+    ),
+    "OFFSETS_MOVING": ("BrokerTests/OffsetStoreTests.swift", "aMoveWaitsForCommitsThatAreOnTheirWay"),
     "UNAUTHENTICATED": ("BrokerTests/TopicsTests.swift", "whoHasNoPrincipalIsRefused"),
     "PERMISSION_DENIED": ("GatewayTests/RoutingTests.swift", "refusals"),
   ]

@@ -3,6 +3,7 @@ import Logging
 import NIOCore
 import OffsetStorage
 import SkeinCore
+import Wire
 
 /// Where a group's committed offsets are: every commit, fetch, reset and deletion goes through here, to the coordinator
 /// (`log`) or, after the coordinator has judged it (G15), to another store.

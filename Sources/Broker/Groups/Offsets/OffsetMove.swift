@@ -73,10 +73,14 @@ struct OffsetMove: Sendable {
     case .log, .undecided: from = GroupOffsets.log
     }
     guard from != target else {
+      if choices.choice(of: key) == nil {
+        try await checkExists()
+        if case .undecided = route { _ = try await choices.decide(key, target) }
+      }
       return tell(Progress(step: .done, from: from, to: target))
     }
     let known = try await read(from)
-    if known.isEmpty { try await checkExists(from) }
+    if known.isEmpty { try await checkExists() }
     try await hook(.beforeRecord)
     var record = choices.choice(of: key)?.record ?? OffsetStoreRecord()
     record.store = from
@@ -104,7 +108,7 @@ struct OffsetMove: Sendable {
     tell(Progress(step: .done, from: record.movingTo, to: target))
   }
 
-  private func checkExists(_ from: String) async throws(Fault) {
+  private func checkExists() async throws(Fault) {
     guard choices.choice(of: key) == nil else { return }
     // Says GROUP_NOT_FOUND.
     _ = try await offsets.groups.ask(.describe(key), of: key)
