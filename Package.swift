@@ -273,7 +273,8 @@ let tests: [Target] = [
   .testTarget(
     name: "OffsetStorageTests",
     dependencies: [
-      "SkeinCore", "CommitLog", "GroupCoordination", "MetadataStore", "OffsetStorage", "PluginHost", "PluginPackage", "Wire",
+      "SkeinCore", "CommitLog", "GroupCoordination", "MetadataStore", "OffsetStorage", "PluginHost",
+      "PluginPackage", "Wire",
       "Simulation",
       "DiskIO", .product(name: "Logging", package: "swift-log"),
     ] + nio, swiftSettings: strict),

@@ -125,7 +125,8 @@ extension Broker {
     let groups = GroupDirectory(
       configuration: configuration.groups, registry: registry, time: time, logger: logger)
     let groupOffsets = try await startOffsets(
-      configuration, data: data, store: store, keys: keys, groups: groups, plugins: plugins, workers: workers, group: group,
+      configuration, data: data, store: store, keys: keys, groups: groups, plugins: plugins, workers: workers,
+      group: group,
       time: time, random: random, logger: logger)
     opened.groupOffsets = groupOffsets
     let context = BrokerContext(

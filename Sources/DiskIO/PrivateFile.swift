@@ -23,7 +23,8 @@ package enum PrivateFile {
     guard info.st_mode & 0o077 == 0 else {
       throw Fault(
         .invalidRequest,
-        "\(path) can be read by others (mode \(String(info.st_mode & 0o777, radix: 8))); run chmod 600 \(path)")
+        "\(path) can be read by others (mode \(String(info.st_mode & 0o777, radix: 8))); run chmod 600 \(path)"
+      )
     }
     guard info.st_size <= limit else {
       throw Fault(.invalidRequest, "\(path) has \(info.st_size) bytes; \(limit) are allowed")
@@ -36,7 +37,8 @@ package enum PrivateFile {
       }
       if more < 0 && errno == EINTR { continue }
       guard more >= 0 else {
-        throw Fault(.invalidRequest, "cannot read \(path): \(String(cString: strerror(errno))); check the disk")
+        throw Fault(
+          .invalidRequest, "cannot read \(path): \(String(cString: strerror(errno))); check the disk")
       }
       if more == 0 { break }
       count += more

@@ -49,7 +49,9 @@ import Wire
     return response.results.map { $0.error.map { Fault($0) } }
   }
 
-  private func offsets(_ group: String = "billing", on connection: GRPCConnection) async throws -> [Int32: Int64] {
+  private func offsets(_ group: String = "billing", on connection: GRPCConnection) async throws -> [Int32:
+    Int64]
+  {
     let fetched: FetchOffsetsResponse = try await connection.call(
       GroupsMethod.fetchOffsets, Wire.FetchOffsetsRequest(group: group))
     return Dictionary(uniqueKeysWithValues: fetched.offsets.map { ($0.partition, $0.offset) })
@@ -62,7 +64,9 @@ import Wire
   }
 
   @discardableResult
-  private func choose(_ store: String, group: String = "", on connection: GRPCConnection) async throws -> String {
+  private func choose(_ store: String, group: String = "", on connection: GRPCConnection) async throws
+    -> String
+  {
     let response: ChooseOffsetStoreResponse = try await connection.call(
       GroupsMethod.chooseOffsetStore, ChooseOffsetStoreRequest(store: store, group: group))
     return response.before
@@ -112,7 +116,8 @@ import Wire
 
     let reset: ResetOffsetsResponse = try await connection.call(
       GroupsMethod.resetOffsets,
-      ResetOffsetsRequest(group: "billing", topic: "orders", partitions: [0], place: .earliest(true), dryRun: true))
+      ResetOffsetsRequest(
+        group: "billing", topic: "orders", partitions: [0], place: .earliest(true), dryRun: true))
     #expect(reset.changes.map(\.before) == [4] && reset.changes.map(\.after) == [0])
     #expect(try await offsets(on: connection) == [0: 4, 1: 2])
     let _: ResetOffsetsResponse = try await connection.call(
@@ -150,7 +155,8 @@ import Wire
       _ = try await commit([(0, 6)], of: "g", member: member.id, epoch: member.epoch + 5, on: connection)
     }
     #expect(stale?.reason == .staleMemberEpoch)
-    let behind = try await commit([(0, 4), (1, 3)], of: "g", member: member.id, epoch: member.epoch, on: connection)
+    let behind = try await commit(
+      [(0, 4), (1, 3)], of: "g", member: member.id, epoch: member.epoch, on: connection)
     #expect(behind[0]?.reason == .commitBehind && behind[1] == nil)
     let reset = await fault {
       let _: ResetOffsetsResponse = try await connection.call(
@@ -200,13 +206,15 @@ import Wire
     // As the coordinator does when a group was empty for the retention time.
     let key = GroupKey(tenant: "default", name: "b")
     _ = try await test.broker.context.groups.ask(.deleteGroup(key), of: key)
-    var page: ListGroupsResponse = try await connection.call(GroupsMethod.list, ListGroupsRequest(pageSize: 2))
+    var page: ListGroupsResponse = try await connection.call(
+      GroupsMethod.list, ListGroupsRequest(pageSize: 2))
     #expect(page.groups.map(\.group) == ["a", "b"] && page.nextPageToken == "b")
     page = try await connection.call(GroupsMethod.list, ListGroupsRequest(pageSize: 2, pageToken: "b"))
     #expect(page.groups.map(\.group) == ["c"] && page.nextPageToken.isEmpty)
     let described = try await describe("b", on: connection)
     #expect(described.summary?.phase == .empty && described.partitions.first?.lag?.committedOffset == 2)
-    let deleted: DeleteGroupResponse = try await connection.call(GroupsMethod.delete, DeleteGroupRequest(group: "b"))
+    let deleted: DeleteGroupResponse = try await connection.call(
+      GroupsMethod.delete, DeleteGroupRequest(group: "b"))
     #expect(deleted.offsets == 1)
     #expect(await fault { _ = try await describe("b", on: connection) }?.reason == .groupNotFound)
     await connection.close()
@@ -276,7 +284,8 @@ import Wire
     }
     #expect(await fault { _ = try await move("nobody", to: to, on: connection) }?.reason == .groupNotFound)
     #expect(await fault { _ = try await move(to: "nowhere", on: connection) }?.reason == .offsetStoreNotFound)
-    #expect(try await commit([(0, 4), (1, 3), (2, 0), (5, 0), (7, 0)], on: connection) == [nil, nil, nil, nil, nil])
+    #expect(
+      try await commit([(0, 4), (1, 3), (2, 0), (5, 0), (7, 0)], on: connection) == [nil, nil, nil, nil, nil])
     let progress = try await move(to: to, on: connection)
     #expect(progress.map(\.step) == [.copying, .copying, .copying, .copying, .comparing, .switched, .done])
     #expect(progress.map(\.done) == [0, 2, 4, 5, 5, 5, 5] && progress.allSatisfy { $0.total == 5 })
@@ -318,7 +327,8 @@ import Wire
       $0.groupOffsetStore = from
     }
     #expect(try await offsets(on: other) == wanted, "after \(step)")
-    let isMoving = [.afterRecord, .afterClearing, .afterCopyOfSome, .afterCopy, .afterComparing].contains(step)
+    let isMoving = [.afterRecord, .afterClearing, .afterCopyOfSome, .afterCopy, .afterComparing].contains(
+      step)
     if isMoving {
       let refused = await fault { _ = try await commit([(0, 5)], on: other) }
       #expect(refused?.reason == .offsetsMoving && refused?.metadata["to"] == to)
@@ -413,7 +423,8 @@ import Wire
     #expect(try await commit([(0, 1)], on: connection) == [nil])
     let _: CommitResponse = try await connection.call(
       GroupsMethod.commit,
-      Wire.CommitRequest(group: "billing", offsets: [PartitionOffset(topic: "gone", partition: 0, offset: 0)]))
+      Wire.CommitRequest(group: "billing", offsets: [PartitionOffset(topic: "gone", partition: 0, offset: 0)])
+    )
     let store = try context.groupOffsets.stores.store("sqlite")
     #expect(try await store.fetch(key, nil).count == 2)
     let topics = Set(context.registry.all.map(\.id)).subtracting([gone.id])
@@ -453,7 +464,9 @@ import Wire
     let settings = try OffsetStoreSetting.parse(
       " pg=com.skein.postgres-offsets@1.0.0:/etc/skein/pg.json , redis = com.skein.redis-offsets@1.2.0 ,")
     #expect(settings.map(\.name) == ["pg", "redis"])
-    #expect(settings[0].plugin == "com.skein.postgres-offsets@1.0.0" && settings[0].configFile == "/etc/skein/pg.json")
+    #expect(
+      settings[0].plugin == "com.skein.postgres-offsets@1.0.0"
+        && settings[0].configFile == "/etc/skein/pg.json")
     #expect(settings[1].plugin == "com.skein.redis-offsets@1.2.0" && settings[1].configFile.isEmpty)
     for bad in ["pg", "=a@1", "PG=a@1", "log=a@1", "sqlite=a@1", "a=x@1:relative", "a=x@1,a=y@1", "a b=x@1"] {
       #expect(throws: Fault.self, "\(bad)") { try OffsetStoreSetting.parse(bad) }
@@ -470,7 +483,9 @@ import Wire
     #expect(unknown?.reason == .offsetStoreNotFound && unknown?.message.contains("nowhere") == true)
     let file = FileManager.default.temporaryDirectory.appendingPathComponent("skein-\(UUID()).json").path
     defer { try? FileManager.default.removeItem(atPath: file) }
-    #expect(FileManager.default.createFile(atPath: file, contents: Data("{}".utf8), attributes: [.posixPermissions: 0o644]))
+    #expect(
+      FileManager.default.createFile(
+        atPath: file, contents: Data("{}".utf8), attributes: [.posixPermissions: 0o644]))
     let open = await fault {
       let test = try await TestBroker.start {
         $0.offsetStores = [OffsetStoreSetting(name: "pg", plugin: "com.acme.pg@1.0.0", configFile: file)]

@@ -49,7 +49,8 @@ import Wire
   private static func page(
     _ offsets: [PluginStoredOffset], group: String = "g", token: String = ""
   ) -> Result<[UInt8], Fault> {
-    .success(PluginOffsetPage(groups: [PluginGroupOffsets(group: group, offsets: offsets)], token: token).encoded())
+    .success(
+      PluginOffsetPage(groups: [PluginGroupOffsets(group: group, offsets: offsets)], token: token).encoded())
   }
 
   private static func offset(_ change: (inout PluginStoredOffset) -> Void = { _ in }) -> PluginStoredOffset {
@@ -60,7 +61,9 @@ import Wire
     return offset
   }
 
-  private func refusal(_ answers: [Result<[UInt8], Fault>], _ partitions: [TopicPartition]? = nil) async -> Fault? {
+  private func refusal(_ answers: [Result<[UInt8], Fault>], _ partitions: [TopicPartition]? = nil) async
+    -> Fault?
+  {
     do throws(Fault) {
       _ = try await store(answers).0.fetch(Self.group, partitions)
       return nil
@@ -98,7 +101,8 @@ import Wire
     #expect(same?.message.contains("without end") == true)
     let (store, instance) = store(
       (0..<3).map { page in
-        Self.page((0..<200).map { n in Self.offset { $0.partition = Int32(page * 200 + n) } }, token: "\(page)")
+        Self.page(
+          (0..<200).map { n in Self.offset { $0.partition = Int32(page * 200 + n) } }, token: "\(page)")
       } + [Self.page([])])
     #expect(try await store.fetch(Self.group, nil).count == 600)
     let requests = try instance.asked.withLock { asked in
@@ -125,7 +129,8 @@ import Wire
   @Test func aConflictIsOneAndEverythingElseIsToBeRepeated() async throws {
     let offset = StoredOffset(
       partition: TopicPartition(topic: TopicID(high: 1, low: 1), partition: 0),
-      committed: CommittedOffset(offset: Offset(1), leaderEpoch: 0, metadata: "", committedAt: 0), memberEpoch: 0)
+      committed: CommittedOffset(offset: Offset(1), leaderEpoch: 0, metadata: "", committedAt: 0),
+      memberEpoch: 0)
     for (reason, expected) in [
       (Reason.conflict, Reason.conflict), (.pluginFault, .offsetStoreUnavailable),
       (.pluginQuarantined, .offsetStoreUnavailable),
@@ -152,7 +157,8 @@ import Wire
     try await store.commit(Self.group, memberEpoch: 1, [])
     #expect(try await store.fetch(Self.group, []).isEmpty)
     #expect(instance.asked.withLock { $0.isEmpty })
-    try await store.remove(Self.group, (0..<450).map { TopicPartition(topic: TopicID(high: 1, low: 1), partition: $0) })
+    try await store.remove(
+      Self.group, (0..<450).map { TopicPartition(topic: TopicID(high: 1, low: 1), partition: $0) })
     let sizes = try instance.asked.withLock { asked in
       try asked.map { try PluginRemoveOffsets(decoding: SharedBytes($0.1)).partitions.count }
     }

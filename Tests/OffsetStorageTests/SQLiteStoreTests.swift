@@ -145,7 +145,9 @@ import Testing
         break
       }
     }
-    #expect(refused?.reason == .offsetStoreUnavailable && refused?.message.contains("no space") == true, "\(String(describing: refused))")
+    #expect(
+      refused?.reason == .offsetStoreUnavailable && refused?.message.contains("no space") == true,
+      "\(String(describing: refused))")
     #expect(try await Self.values(store)[0] == last, "what was refused was undone")
     disk.setCapacity(1 << 40)
     try await store.commit(Self.group, memberEpoch: 3, [Self.offset(0, last + 1)])
@@ -215,7 +217,9 @@ import Testing
       #expect(error.kind == .locked)
     }
     await store.close()
-    await #expect(throws: Fault.self) { try await store.commit(Self.group, memberEpoch: 1, [Self.offset(0, 1)]) }
+    await #expect(throws: Fault.self) {
+      try await store.commit(Self.group, memberEpoch: 1, [Self.offset(0, 1)])
+    }
     await #expect(throws: Fault.self) { _ = try await store.fetch(Self.group, nil) }
     let again = try await Self.open(disk)
     await again.close()

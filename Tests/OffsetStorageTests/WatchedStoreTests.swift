@@ -10,7 +10,8 @@ import Testing
   private static let group = GroupKey(tenant: "t", name: "g")
   private static let offset = StoredOffset(
     partition: TopicPartition(topic: TopicID(high: 1, low: 1), partition: 0),
-    committed: CommittedOffset(offset: Offset(1), leaderEpoch: 0, metadata: "", committedAt: 0), memberEpoch: 1)
+    committed: CommittedOffset(offset: Offset(1), leaderEpoch: 0, metadata: "", committedAt: 0),
+    memberEpoch: 1)
 
   /// Fails while it is told to.
   private final class Flaky: OffsetStore {

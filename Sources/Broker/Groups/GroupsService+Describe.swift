@@ -48,7 +48,8 @@ extension GroupsService {
   }
 
   private func partitions(
-    of members: [GroupDescription.Member], _ offsets: [TopicPartition: CommittedOffset], _ principal: Principal
+    of members: [GroupDescription.Member], _ offsets: [TopicPartition: CommittedOffset],
+    _ principal: Principal
   ) async -> [Wire.GroupPartition] {
     var owners: [TopicPartition: String] = [:]
     for member in members {

@@ -67,7 +67,8 @@ final class PluginManager: Sendable {
         .pluginRefused,
         "\(reference) needs the network to reach its server, which nobody has granted; `skein plugin grant \(reference) network` does",
         metadata: [
-          "plugin": reference.description, "check": "grants", "cure": "skein plugin grant \(reference) network",
+          "plugin": reference.description, "check": "grants",
+          "cure": "skein plugin grant \(reference) network",
         ])
     }
     return try await runner.offsetStore(artifact, config: config.isEmpty ? "{}" : config, usedBy: usedBy)

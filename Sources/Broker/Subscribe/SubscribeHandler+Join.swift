@@ -6,7 +6,9 @@ import Wire
 extension SubscribeHandler {
   func begin(_ join: SubscribeJoin) throws(Fault) {
     let membership = try Membership(join, principal: principal, context: context)
-    if membership.resume == nil, let moving = context.groupOffsets.refusal(of: membership.key) { throw moving }
+    if membership.resume == nil, let moving = context.groupOffsets.refusal(of: membership.key) {
+      throw moving
+    }
     self.membership = membership
     phase = .joining
     pump = PartitionPump(

@@ -15,7 +15,8 @@ extension Broker {
   /// the broker serves: its plug-in may still have to be installed.
   /// - Throws: what makes no sense: a name that there is not, a configuration file that cannot be read or is open to others.
   static func startOffsets(
-    _ configuration: BrokerConfiguration, data: PrivateDirectory, store: any MetadataStore, keys: MetadataKeys,
+    _ configuration: BrokerConfiguration, data: PrivateDirectory, store: any MetadataStore,
+    keys: MetadataKeys,
     groups: GroupDirectory, plugins: PluginManager, workers: LogWorkers, group: any EventLoopGroup,
     time: any TimeSource,
     random: any RandomSource, logger: Logger
@@ -42,7 +43,9 @@ extension Broker {
             let fault = Fault(wrapping: error)
             throw Fault(
               .offsetStoreUnavailable, "the offset store \(setting.name) cannot be opened: \(fault.message)",
-              metadata: fault.metadata.merging(["store": setting.name, "cause": fault.reason.name]) { a, _ in a },
+              metadata: fault.metadata.merging(["store": setting.name, "cause": fault.reason.name]) { a, _ in
+                a
+              },
               retryAfterMilliseconds: 1_000)
           }
         })
@@ -54,10 +57,13 @@ extension Broker {
       throw Fault(
         .offsetStoreNotFound, "groups.offset-store: \(error.message)", metadata: error.metadata)
     }
-    let choices = StoreChoices(metadata: store, keys: keys, standard: configuration.groupOffsetStore, time: time)
+    let choices = StoreChoices(
+      metadata: store, keys: keys, standard: configuration.groupOffsetStore, time: time)
     try await choices.load()
     plugins.addUsers { reference in
-      configuration.offsetStores.filter { $0.plugin == reference.description }.map { "offset store \($0.name)" }
+      configuration.offsetStores.filter { $0.plugin == reference.description }.map {
+        "offset store \($0.name)"
+      }
     }
     for name in choices.used.subtracting(stores.names).sorted() {
       logger.error(
@@ -77,7 +83,8 @@ extension Broker {
     guard !setting.configFile.isEmpty else { return "" }
     let bytes = try await workers.readPool.runIfActive {
       do throws(Fault) {
-        return Result<[UInt8], Fault>.success(try PrivateFile.read(setting.configFile, limit: mostConfigBytes))
+        return Result<[UInt8], Fault>.success(
+          try PrivateFile.read(setting.configFile, limit: mostConfigBytes))
       } catch {
         return .failure(error)
       }
@@ -94,7 +101,8 @@ extension Broker {
     } catch {
       let why = (error as? MetadataError)?.message ?? "\(error)"
       throw Fault(
-        .offsetStoreUnavailable, "the offset store sqlite cannot be opened: \(why)", metadata: ["store": "sqlite"],
+        .offsetStoreUnavailable, "the offset store sqlite cannot be opened: \(why)",
+        metadata: ["store": "sqlite"],
         retryAfterMilliseconds: 1_000)
     }
   }

@@ -209,12 +209,16 @@ final class CommitLanes: Sendable {
     _ outcome: inout Outcome, _ store: WatchedStore, _ lane: Key, _ epoch: Int32
   ) async throws(Fault) {
     let unseen = state.withLock { state in
-      guard epoch != 0, let seen = state.seen[lane], seen.epoch == epoch else { return Set(outcome.newest.keys) }
+      guard epoch != 0, let seen = state.seen[lane], seen.epoch == epoch else {
+        return Set(outcome.newest.keys)
+      }
       return Set(outcome.newest.keys).subtracting(seen.partitions)
     }
     guard !unseen.isEmpty else { return }
     for known in try await store.fetch(lane.group, unseen.sorted()) {
-      guard let offset = outcome.offset(known.partition), offset.offset < known.committed.offset else { continue }
+      guard let offset = outcome.offset(known.partition), offset.offset < known.committed.offset else {
+        continue
+      }
       if epoch != 0, known.memberEpoch > epoch {
         outcome.refuse(known.partition, Self.stale(known, epoch, lane.group))
       } else {

@@ -51,7 +51,8 @@ extension GroupOffsets {
     _ key: GroupKey, _ offsets: [OffsetCommit], in store: WatchedStore
   ) async throws(Fault) -> [(partition: TopicPartition, before: Offset?, after: Offset)] {
     let known = try await store.fetch(key, offsets.map(\.partition))
-    let before = Dictionary(known.map { ($0.partition, $0.committed.offset) }, uniquingKeysWith: { _, last in last })
+    let before = Dictionary(
+      known.map { ($0.partition, $0.committed.offset) }, uniquingKeysWith: { _, last in last })
     return offsets.map { ($0.partition, before[$0.partition], $0.offset) }
   }
 

@@ -29,7 +29,8 @@ extension GroupOffsets {
         if !record.emptying.isEmpty {
           try await choices.alone(key, "being moved") { () throws(Fault) in
             guard choices.choice(of: key)?.record == record else { return }
-            let move = OffsetMove(offsets: self, key: key, target: record.store, principal: record.changedBy) { _ in }
+            let move = OffsetMove(offsets: self, key: key, target: record.store, principal: record.changedBy)
+            { _ in }
             try await move.empty(record.emptying, total: nil)
           }
         }
@@ -39,7 +40,8 @@ extension GroupOffsets {
           if !isClockInDoubt, record.changedMs <= before { try await forgetExpired(key, nil) }
           continue
         }
-        try await look(key, record.store, existing: existing, before: isClockInDoubt ? nil : before, record.changedMs)
+        try await look(
+          key, record.store, existing: existing, before: isClockInDoubt ? nil : before, record.changedMs)
       } catch {
         // Members that hold a move's last step up, a store that is down, a group that is being changed: next time.
         logger.debug(
@@ -57,13 +59,17 @@ extension GroupOffsets {
     let known = try await store.fetch(key, nil)
     let orphans = known.map(\.partition).filter { !existing.contains($0.topic) }
     if !orphans.isEmpty { try await store.remove(key, orphans) }
-    guard let before, changed <= before, known.allSatisfy({ $0.committed.committedAt <= before }) else { return }
+    guard let before, changed <= before, known.allSatisfy({ $0.committed.committedAt <= before }) else {
+      return
+    }
     try await forgetExpired(key, store)
   }
 
   /// A group that its coordinator has forgotten, with everything that the store has of it.
   private func forgetExpired(_ key: GroupKey, _ store: WatchedStore?) async throws(Fault) {
-    guard case .failure(let fault) = await ask(.describe(key), key), fault.reason == .groupNotFound else { return }
+    guard case .failure(let fault) = await ask(.describe(key), key), fault.reason == .groupNotFound else {
+      return
+    }
     try await choices.alone(key, "expiring") { () throws(Fault) in
       // Commits that came meanwhile have made the group again.
       guard case .failure(let fault) = await ask(.describe(key), key), fault.reason == .groupNotFound,

@@ -233,7 +233,9 @@ final class GroupOffsets: Sendable {
   }
 
   static func committed(_ result: Result<GroupReply, Fault>) -> Result<[Fault?], Fault> {
-    result.flatMap { if case .committed(let results) = $0 { .success(results) } else { .failure(unexpected) } }
+    result.flatMap {
+      if case .committed(let results) = $0 { .success(results) } else { .failure(unexpected) }
+    }
   }
 
   static func offsets(

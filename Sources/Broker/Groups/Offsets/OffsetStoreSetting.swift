@@ -33,7 +33,9 @@ package struct OffsetStoreSetting: Sendable, Hashable {
       }
       settings.append(setting)
     }
-    guard settings.count <= most else { throw invalid("\(settings.count) entries", "at most \(most) are allowed") }
+    guard settings.count <= most else {
+      throw invalid("\(settings.count) entries", "at most \(most) are allowed")
+    }
     return settings
   }
 
@@ -53,7 +55,9 @@ package struct OffsetStoreSetting: Sendable, Hashable {
       return OffsetStoreSetting(name: name, plugin: String(rest).trimmingSpaces, configFile: "")
     }
     let file = String(rest[rest.index(after: colon)...]).trimmingSpaces
-    guard file.hasPrefix("/") else { throw invalid(entry, "the configuration's file must be an absolute path") }
+    guard file.hasPrefix("/") else {
+      throw invalid(entry, "the configuration's file must be an absolute path")
+    }
     return OffsetStoreSetting(name: name, plugin: String(rest[..<colon]).trimmingSpaces, configFile: file)
   }
 

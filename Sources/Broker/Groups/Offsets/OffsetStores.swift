@@ -64,7 +64,9 @@ final class OffsetStores: Sendable {
             "an offset store does not answer; commits to it are refused until it does",
             metadata: ["store": "\(store.name)", "problem": "\(problem?.message.displayable ?? "")"])
           await store.recover()
-          if store.isAvailable { logger.info("an offset store answers again", metadata: ["store": "\(store.name)"]) }
+          if store.isAvailable {
+            logger.info("an offset store answers again", metadata: ["store": "\(store.name)"])
+          }
         }
       }
     }

@@ -73,12 +73,14 @@ final class StoreChoices: Sendable {
     } catch {
       throw Fault(
         .internalError,
-        "the metadata key \(String(decoding: pair.key, as: UTF8.self).displayable) holds no choice of an offset store; restore it")
+        "the metadata key \(String(decoding: pair.key, as: UTF8.self).displayable) holds no choice of an offset store; restore it"
+      )
     }
     guard record.format == 1 else {
       throw Fault(
         .internalError,
-        "the choice of an offset store has the format \(record.format), of a newer broker; this one reads 1. Run the newer broker")
+        "the choice of an offset store has the format \(record.format), of a newer broker; this one reads 1. Run the newer broker"
+      )
     }
     let choice = Choice(record: record, revision: pair.modRevision)
     state.withLock { state in
@@ -176,7 +178,8 @@ final class StoreChoices: Sendable {
     }
     guard isFree else {
       throw Fault(
-        .conflict, "somebody else moves, resets or deletes the offsets of the group \(key.name) at this moment",
+        .conflict,
+        "somebody else moves, resets or deletes the offsets of the group \(key.name) at this moment",
         metadata: ["group": key.name], retryAfterMilliseconds: 500)
     }
     defer { state.withLock { $0.shut[key] = nil } }
