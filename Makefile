@@ -67,8 +67,9 @@ docc: deps ## the reference of SkeinClient, with its links checked
 clean: ## remove what was built
 	@rm -rf .build .interop
 
-soak: deps ## 200,000 lives of a consumer group, then kills for SKEIN_SOAK_ROUNDS rounds (default 500), each with a new printed seed
+soak: deps ## 200,000 lives of a consumer group, 20,000 of compacted partitions, then kills for SKEIN_SOAK_ROUNDS rounds (default 500), each with a new printed seed
 	@SKEIN_SIMULATION_SEEDS=$${SKEIN_SOAK_SEEDS:-200000} swift test --filter GroupSimulationTests
+	@SKEIN_COMPACTION_SEEDS=$${SKEIN_SOAK_COMPACTIONS:-20000} swift test --skip-build --filter CompactionSimulationTests
 	@SKEIN_KILL_ROUNDS=$${SKEIN_SOAK_ROUNDS:-500} Tests/run-all.sh kill
 
 swap-soak: build ## 200 fenced swaps of a live topic to a loaded plug-in and back, the broker killed amid half of them

@@ -189,6 +189,24 @@ import Testing
     #expect(try harness.clean() == 0)
   }
 
+  /// A key that no map holds is not compacted, and its tombstone does not go before its values.
+  @Test func keysTooLongForTheMapStayWithTheirTombstones() throws {
+    let harness = try harness { $0.compactionBytes = 1024 }
+    let log = harness.log(0, LogHarness.compacted())
+    let long = String(repeating: "k", count: 950)
+    try harness.append(log, [KeyedRecord(long, "1"), KeyedRecord("a", "1")])
+    try harness.append(log, [KeyedRecord(long, nil), KeyedRecord("a", nil)])
+    try harness.append(log, [KeyedRecord("a", "2"), KeyedRecord("b", "1")])
+    try harness.append(log, [KeyedRecord("b", nil)])
+    try harness.seal()
+    for _ in 0..<3 {
+      try harness.clean()
+      harness.time.advance(milliseconds: 2_000_000)
+    }
+    #expect(try harness.records(log).records.map(\.offset) == [0, 2, 4])
+    #expect(harness.directory.cleanerStatistics.keysTooLong == 2)
+  }
+
   @Test func aDoubtfulClockStopsTheCleaner() throws {
     let harness = try harness()
     let log = harness.log(0, LogHarness.compacted())

@@ -8,8 +8,9 @@ import SkeinCore
 struct Compacting {
   /// What one step reads, in bytes; a step is not interrupted.
   private static let stepBytes = 1 << 20
-  /// The write-behind thread was asked for something: looked at again after this.
-  private static let patience = Duration.milliseconds(5)
+  /// The write-behind thread was asked for something: looked at again after this, and then ever later, as
+  /// on a full disk it does nothing.
+  private static let patience = Duration.milliseconds(5)...Duration.milliseconds(250)
 
   let context: BrokerContext
   let configuration: BrokerConfiguration
@@ -18,6 +19,7 @@ struct Compacting {
   func run() async {
     guard configuration.compactionBytesPerSecond > 0 else { return }
     var pause = Duration.milliseconds(configuration.compactionIntervalMilliseconds)
+    var isWaiting = false
     while (try? await Task.sleep(for: pause, clock: .continuous)) != nil {
       let begun = ContinuousClock.now
       let step: CleanStep
@@ -30,11 +32,12 @@ struct Compacting {
       note(step)
       let taken = ContinuousClock.now - begun
       context.metrics.compactionMicroseconds.add(Int(taken / .microseconds(1)))
+      defer { isWaiting = step.progress == .waiting }
       switch step.progress {
       case .idle: pause = .milliseconds(configuration.compactionIntervalMilliseconds)
       case .waiting:
         context.workers.notifyWriteBehind()
-        pause = Self.patience
+        pause = min(isWaiting ? pause * 2 : Self.patience.lowerBound, Self.patience.upperBound)
       case .working:
         let bytes = Double(step.bytesRead + step.bytesWritten)
         pause = max(.seconds(bytes / Double(configuration.compactionBytesPerSecond)), taken)

@@ -41,9 +41,9 @@ final class CleaningJob {
     let end = sources.last?.end ?? 0
     dirtyStart = min(max(choice.cleanedEnd, first), end)
     mapEnd = dirtyStart
-    // A small partition's round costs little memory, whatever the limit.
+    // A small partition's round costs little memory, whatever the limit; but any key fits that may be sent.
     let dirty = sources.reduce(Int64(0)) { $0 + ($1.end > choice.cleanedEnd ? $1.size : 0) }
-    let wanted = onlyTombstones ? 1024 : max(dirty * 8, 1 << 20)
+    let wanted = onlyTombstones ? 1024 : max(dirty * 8, 16 << 20)
     map = KeyMap(
       memory: Int(min(Int64(memory), wanted)), trustsHash: breakages.contains(.compactTrustsHash))
     newestBatches = breakages.contains(.compactForgetsProducers) ? [] : Self.newest(choice.store)
@@ -115,41 +115,63 @@ final class CleaningJob {
     let header = batch.header
     if batch.isOpaque { return .stays(tombstonesUntil: nil) }
     if header.recordCount == 0 { return isNewest(header) ? .stays(tombstonesUntil: nil) : .vanishes }
-    let horizon = header.deleteHorizon
-    let atOnce = breakages.contains(.compactDropsTombstonesAtOnce)
-    let isDue = horizon.map { $0 <= now } ?? false || atOnce
-    // Marked only if this round passes all of it; until then older values may be left.
-    let mark = batch.facts.end <= mapEnd ? clock + settings.tombstoneMilliseconds : nil
-    var counts = (records: 0, tombstones: 0)
+    let isDue = header.deleteHorizon.map { $0 <= now } ?? false
+    let drops = isDue || breakages.contains(.compactDropsTombstonesAtOnce)
+    // Marked in the round that passes all of it and no other; until then older values may be left.
+    let passes = batch.facts.end > dirtyStart && batch.facts.end <= mapEnd
+    let records = stored.slice(Frame.size..<stored.count)
     do throws(BatchError) {
-      let outcome = try stored.withUnsafeBytes { (bytes) throws(BatchError) in
-        try sieve.sift(UnsafeRawBufferPointer(rebasing: bytes[Frame.size...]), horizon: mark) { item in
-          guard let key = item.key else { return true }
-          if let newest = map.newest(key), isSuperseded(item.offset, by: newest, breakages) {
-            counts.records += 1
-            return false
-          }
-          guard item.isTombstone, isDue else { return true }
-          counts.tombstones += 1
-          return false
-        }
+      var sifted = try sift(
+        records, mark: passes ? clock + settings.tombstoneMilliseconds : nil, drops: drops, &sieve, breakages)
+      // A tombstone whose key the map cannot hold replaces nothing: if it went, older values were back.
+      if passes, sifted.hasLongTombstone {
+        sifted = try sift(records, mark: nil, drops: drops, &sieve, breakages)
       }
-      let until = horizon ?? mark
-      switch outcome {
-      case .unchanged(let hasTombstones): return .stays(tombstonesUntil: hasTombstones ? horizon : nil)
-      case .emptied:
-        dropped += counts.records
-        droppedTombstones += counts.tombstones
-        return .emptied(keepsProducer: isNewest(header))
-      case .rewritten(let copy, let hasTombstones):
-        dropped += counts.records
-        droppedTombstones += counts.tombstones
-        return .shrinks(copy, tombstonesUntil: hasTombstones ? until : nil)
-      }
+      return settle(sifted, header)
     } catch {
       // Nobody can read it; whoever tries is told so, before and after.
       return .stays(tombstonesUntil: nil)
     }
+  }
+
+  private struct Sifted {
+    var outcome = BatchSieve.Outcome.emptied
+    var records = 0
+    var tombstones = 0
+    var hasLongTombstone = false
+    var mark: Int64?
+  }
+
+  private func sift(
+    _ batch: SharedBytes, mark: Int64?, drops: Bool, _ sieve: inout BatchSieve, _ breakages: Set<LogBreakage>
+  ) throws(BatchError) -> Sifted {
+    var found = Sifted(mark: mark)
+    found.outcome = try batch.withUnsafeBytes { (bytes) throws(BatchError) in
+      try sieve.sift(bytes, horizon: mark) { item in
+        guard let key = item.key else { return true }
+        if let newest = map.newest(key), isSuperseded(item.offset, by: newest, breakages) {
+          found.records += 1
+          return false
+        }
+        guard item.isTombstone else { return true }
+        found.tombstones += drops ? 1 : 0
+        found.hasLongTombstone = found.hasLongTombstone || !map.fits(key)
+        return !drops
+      }
+    }
+    return found
+  }
+
+  private func settle(_ sifted: Sifted, _ header: BatchHeader) -> Fate {
+    if case .unchanged(let hasTombstones) = sifted.outcome {
+      return .stays(tombstonesUntil: hasTombstones ? header.deleteHorizon : nil)
+    }
+    dropped += sifted.records
+    droppedTombstones += sifted.tombstones
+    guard case .rewritten(let copy, let hasTombstones) = sifted.outcome else {
+      return .emptied(keepsProducer: isNewest(header))
+    }
+    return .shrinks(copy, tombstonesUntil: hasTombstones ? header.deleteHorizon ?? sifted.mark : nil)
   }
 
   private func isSuperseded(_ offset: Int64, by newest: Int64, _ breakages: Set<LogBreakage>) -> Bool {
