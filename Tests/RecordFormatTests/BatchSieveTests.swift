@@ -9,7 +9,8 @@ import Testing
     var builder = BatchBuilder(codec: codec)
     for index in 0..<count {
       let value = tombstones && index % 3 == 0 ? nil : [UInt8](repeating: UInt8(index & 0xff), count: 50)
-      try builder.append(key: Array("key-\(index)".utf8), value: value, timestamp: 1_700_000_000_000 + Int64(index))
+      try builder.append(
+        key: Array("key-\(index)".utf8), value: value, timestamp: 1_700_000_000_000 + Int64(index))
     }
     var bytes = try builder.finish(producerID: 5, producerEpoch: 2, baseSequence: 100).array
     bytes.withUnsafeMutableBytes { BatchStamp.baseOffset(1_000, leaderEpoch: 9, in: $0) }
@@ -69,7 +70,9 @@ import Testing
 
   @Test func nothingLeftIsSaid() throws {
     var sieve = BatchSieve()
-    let outcome = try batch(5, codec: .zstd).withUnsafeBytes { try sieve.sift($0, horizon: nil) { _ in false } }
+    let outcome = try batch(5, codec: .zstd).withUnsafeBytes {
+      try sieve.sift($0, horizon: nil) { _ in false }
+    }
     guard case .emptied = outcome else { throw Unexpected() }
   }
 
@@ -107,7 +110,9 @@ import Testing
   /// Any bytes: an error or an outcome, never a trap.
   @Test func mutationsNeverTrap() throws {
     var sieve = BatchSieve()
-    let originals = try [batch(8, tombstones: true), batch(8, codec: .lz4, tombstones: true), batch(8, codec: .zstd)]
+    let originals = try [
+      batch(8, tombstones: true), batch(8, codec: .lz4, tombstones: true), batch(8, codec: .zstd),
+    ]
     var state: UInt64 = 88
     func random(_ bound: Int) -> Int {
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
@@ -131,7 +136,9 @@ import Testing
           key: index == 2 ? nil : [], value: [UInt8](repeating: 1, count: 400), timestamp: 1_700_000_000_000)
       }
       let batch = try builder.finish(producerID: -1, producerEpoch: -1, baseSequence: -1)
-      #expect(throws: BatchError.keyMissing(index: 2)) { try batch.withUnsafeBytes { try BatchCheck.keys($0) } }
+      #expect(throws: BatchError.keyMissing(index: 2)) {
+        try batch.withUnsafeBytes { try BatchCheck.keys($0) }
+      }
     }
     try batch(3).withUnsafeBytes { try BatchCheck.keys($0) }
   }
