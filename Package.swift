@@ -186,7 +186,7 @@ let programs: [Target] = [
 ]
 
 // Deploy/examples: what a user would write, built and run in CI.
-let examples: [Target] = ["OrderService", "AuditSink", "FanOut"].map { name in
+let examples: [Target] = ["OrderService", "AuditSink", "FanOut", "GroupWorker"].map { name in
   .executableTarget(
     name: name,
     dependencies: ["SkeinClient", .product(name: "Configuration", package: "swift-configuration")],

@@ -2,7 +2,7 @@
 # Runs the examples, in Swift and in Python, on a broker of their own and checks what they did. Ends by itself.
 #
 #   Deploy/examples/run.sh          builds skeind and the examples (debug) if they are not built
-#   SKEIN_EXAMPLES_BIN=DIR          where skeind, OrderService, AuditSink and FanOut are
+#   SKEIN_EXAMPLES_BIN=DIR          where skeind, OrderService, AuditSink, FanOut and GroupWorker are
 #   SKEIN_EXAMPLES_ORDERS=N         orders by each order service (200)
 #
 # Each order service fills a topic; each topic is fanned out by the other language; each audit sink copies
@@ -14,7 +14,7 @@ orders=${SKEIN_EXAMPLES_ORDERS:-200}
 if [ -z "${SKEIN_EXAMPLES_BIN:-}" ]; then
   mkdir -p .build/logs
   echo "examples: building (debug) ..."
-  for product in skeind OrderService AuditSink FanOut; do
+  for product in skeind OrderService AuditSink FanOut GroupWorker; do
     swift build --product "$product" >.build/logs/examples-build.log 2>&1 || {
       grep -E 'error:' .build/logs/examples-build.log | head -20
       echo "0 passed, 1 failed"
@@ -74,13 +74,15 @@ for topic in orders-{swift,python}{,.billing,.shipping,.mail}; do
 done
 
 # Three workers share four partitions while orders come in. The first leaves after some records, the second is killed,
-# the third does what they leave, and ends when all is done.
+# the third, in Swift, does what they leave, and ends when all is done.
 "$venv" -c 'from bus import Bus; Bus().create("orders-worked", partitions=4)'
 workers=()
 for number in 1 2 3; do
   max=()
   [ "$number" != 1 ] || max=("$((orders / 4))")
-  "$venv" "$examples/python/group_worker.py" orders-worked workers "$work/worker.$number.jsonl" "${max[@]}" 2>"$work/worker.$number.log" &
+  worker=("$venv" "$examples/python/group_worker.py")
+  [ "$number" != 3 ] || worker=("$bin/GroupWorker")
+  "${worker[@]}" orders-worked workers "$work/worker.$number.jsonl" "${max[@]}" 2>"$work/worker.$number.log" &
   workers+=($!)
 done
 "$venv" -c 'import time

@@ -123,6 +123,7 @@ enum ModuleTable {
     "OrderService": ModuleRow(uses: ["SkeinClient", "Configuration"], toolchain: ["Foundation"]),
     "AuditSink": ModuleRow(uses: ["SkeinClient", "Configuration"], toolchain: ["Foundation"]),
     "FanOut": ModuleRow(uses: ["SkeinClient", "Configuration"], toolchain: ["Foundation"]),
+    "GroupWorker": ModuleRow(uses: ["SkeinClient", "Configuration"], toolchain: ["Dispatch", "Foundation"]),
 
     // The simulator stands beside the pure modules: it may see nothing that does real I/O.
     "Simulation": ModuleRow(
