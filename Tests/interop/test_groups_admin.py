@@ -204,6 +204,43 @@ def test_one_topic_s_offsets_are_deleted_alone(office, client, group, topic):
     assert office.offsets(group) == {(other, 0): 0}
 
 
+def test_stores_are_listed_chosen_and_offsets_moved(office, door, client, group, topic):
+    assert {s["name"] for s in door.ok("GET", "/v1/offset-stores")["stores"]} >= {"log", "sqlite"}
+    stores = {s.name: s for s in office.stub.ListOffsetStores(office.groups.ListOffsetStoresRequest(), timeout=TIMEOUT).stores}
+    assert {"log", "sqlite"} <= set(stores) and stores["log"].is_default and not stores["sqlite"].problem
+
+    def choose(store, group=""):
+        return office.stub.ChooseOffsetStore(
+            office.groups.ChooseOffsetStoreRequest(store=store, group=group), timeout=TIMEOUT).before
+
+    def move(to):
+        steps = list(office.stub.MoveOffsets(office.groups.MoveOffsetsRequest(group=group, to=to), timeout=TIMEOUT))
+        assert steps[-1].step == office.groups.MOVE_STEP_DONE and steps[-1].total == steps[-1].done == 2
+        return steps[-1]
+
+    assert choose("sqlite", group) == "log"
+    office.commit(group, office.offset(topic, 0, 2), office.offset(topic, 1, 3))
+    assert office.describe(group).summary.offset_store == "sqlite"
+    with refused(office.api, grpc.StatusCode.ABORTED, "CONFLICT"):
+        choose("log", group)
+    with refused(office.api, grpc.StatusCode.NOT_FOUND, "OFFSET_STORE_NOT_FOUND"):
+        choose("nowhere")
+    with refused(office.api, grpc.StatusCode.NOT_FOUND, "OFFSET_STORE_NOT_FOUND"):
+        move("nowhere")
+    member = Member(client, group, [topic])
+    member.assigned(2)
+    assert member.joined.offset_store == "sqlite"
+    with refused(office.api, grpc.StatusCode.FAILED_PRECONDITION, "GROUP_HAS_MEMBERS"):
+        move("log")
+    assert member.commit((topic, 0, 4)) == [None]
+    member.leave()
+    for to in ("log", "sqlite"):
+        moved = move(to)
+        assert moved.to == to != moved.from_ if hasattr(moved, "from_") else moved.to == to
+        assert office.offsets(group) == {(topic, 0): 4, (topic, 1): 3}
+        assert office.describe(group).summary.offset_store == to
+
+
 def test_the_same_over_json(door, office, client, group, topic):
     base = f"/v1/groups/{group}"
     answer = door.ok("POST", base + "/commit", {"offsets": [
