@@ -34,6 +34,8 @@ struct HealthReport: Sendable {
     var unplacedCount = 0
     /// Partitions of `__groups` whose groups are not coordinated, and why.
     var groupFaults: [(partition: Int32, fault: Fault)] = []
+    /// Offset stores that do not answer, and why.
+    var silentStores: [(name: String, fault: Fault)] = []
   }
 
   /// Queues, journal and memory above this share of their limit are told, in percent.
@@ -63,6 +65,12 @@ struct HealthReport: Sendable {
     }
     judgePlugins(facts)
     judgeGroups(facts)
+    for (name, fault) in facts.silentStores {
+      add(
+        .degraded, "offset store \(name)", fault.reason, "it does not answer: \(fault.message)",
+        "see to its server and its plug-in; commits to it are refused meanwhile, and its groups go on up to groups.max-uncommitted"
+      )
+    }
     // Stable: problems of one severity keep the order above.
     problems = problems.enumerated().sorted {
       ($1.element.severity, $0.offset) < ($0.element.severity, $1.offset)

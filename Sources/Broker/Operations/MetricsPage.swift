@@ -80,6 +80,7 @@ struct MetricsPage {
     page.addPartitioning(context)
     page.addTokens(context)
     await page.addGroups(context)
+    page.addOffsetStores(context)
     try await page.addPlugins(context)
     try await page.addPartitions(context)
     return page.text

@@ -50,7 +50,10 @@ extension BrokerContext {
         },
         offlineCount: count, authenticator: authenticator?.problem, stuckPlugin: plugins.runner.stuck,
         unplaced: Array(unplaced.prefix(Self.maximumNamedPartitions)), unplacedCount: unplaced.count,
-        groupFaults: groupFaults))
+        groupFaults: groupFaults,
+        silentStores: groupOffsets.stores.all.compactMap { store in
+          store.condition.problem.map { (name: store.name, fault: $0) }
+        }))
     return HealthFacts(report: report, directory: condition, offline: offline, offlineCount: count)
   }
 
