@@ -166,15 +166,25 @@ import Testing
 
   @Test func aMemberWithTooManyCommitsIsRefused() async throws {
     let bench = await Bench()
+    let (reached, arrive) = AsyncStream.makeStream(of: Void.self)
     let (released, release) = AsyncStream.makeStream(of: Void.self)
-    bench.control.state.withLock { $0.beforeCommit = [{ for await _ in released {} }] }
+    bench.control.state.withLock {
+      $0.beforeCommit = [
+        {
+          arrive.finish()
+          for await _ in released {}
+        }
+      ]
+    }
     let order = Order()
-    for number in 0..<(CommitLanes.mostWaiting + 5) {
+    bench.add([(0, 0)]) { order.add(0, $0) }
+    for await _ in reached {}
+    for number in 1...(CommitLanes.mostWaiting + 5) {
       bench.add([(0, Int64(number))]) { order.add(number, $0) }
     }
-    #expect(order.all.contains { $0.1 == ["OVERLOADED"] })
+    #expect(order.all.map(\.1) == Array(repeating: ["OVERLOADED"], count: 5))
     release.finish()
-    while order.all.count < CommitLanes.mostWaiting + 5 { await Task.yield() }
+    while order.all.count < CommitLanes.mostWaiting + 6 { await Task.yield() }
     #expect(try await bench.reasons([(0, 1_000_000)]) == ["ok"])
     await bench.end()
   }

@@ -1,5 +1,6 @@
 import CommitLog
 import NIOPosix
+import OffsetStorage
 import SkeinCore
 import Wire
 
