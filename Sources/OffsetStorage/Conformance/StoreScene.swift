@@ -4,8 +4,8 @@ import SkeinCore
 /// What the cases of the suite work with: a store, a tenant of their own, and short words for what is done with them.
 ///
 /// Used by one task, which may hand `store` to others.
+// Safe between threads: `store` changes only in `reopen`, which no case calls while other tasks of it run.
 final class StoreScene: @unchecked Sendable {
-  // Safe between threads: `store` changes only in `reopen`, which no case calls while other tasks of it run.
   private let subject: OffsetStoreSuite.Subject
   let tenant: String
   private(set) var store: any OffsetStore
