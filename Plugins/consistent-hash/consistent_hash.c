@@ -34,10 +34,43 @@ static int32_t jump(uint64_t hash, int32_t count) {
   return (int32_t)at;
 }
 
+enum { SIDE = 8 };
+
+/* The same for several keys side by side: each step waits for a division, and those of several keys overlap. A key that
+ * has arrived stays where it is while the others go on. */
+static void jump_side(uint64_t *hash, int32_t count, int32_t *out) {
+  int64_t at[SIDE] = {0}, next[SIDE] = {0}, going;
+  do {
+    going = 0;
+    for (int k = 0; k < SIDE; k++) {
+      int64_t on = -(int64_t)(next[k] < count);
+      at[k] += (next[k] - at[k]) & on;
+      hash[k] = hash[k] * 2862933555777941757u + 1;
+      int64_t reach = (int64_t)((double)(at[k] + 1) * ((double)(1ll << 31) / (double)(int64_t)((hash[k] >> 33) + 1)));
+      next[k] += (reach - next[k]) & on;
+      going |= next[k] - count; /* negative while one is below */
+    }
+  } while (going < 0);
+  for (int k = 0; k < SIDE; k++) out[k] = (int32_t)at[k];
+}
+
 static void batch(void *self, const skein_topic *topic, const skein_records *records, int32_t *out) {
   (void)self;
-  for (uint32_t i = 0; i < records->count; i++)
-    out[i] = records->keys[i].ptr == NULL ? SKEIN_ANY_PARTITION : jump(hash_of(records->keys[i]), topic->partitions);
+  uint64_t hash[SIDE];
+  uint32_t where[SIDE];
+  int32_t found[SIDE];
+  int waiting = 0;
+  for (uint32_t i = 0; i < records->count; i++) {
+    out[i] = SKEIN_ANY_PARTITION;
+    if (records->keys[i].ptr == NULL) continue;
+    where[waiting] = i;
+    hash[waiting++] = hash_of(records->keys[i]);
+    if (waiting < SIDE) continue;
+    jump_side(hash, topic->partitions, found);
+    for (int k = 0; k < SIDE; k++) out[where[k]] = found[k];
+    waiting = 0;
+  }
+  for (int k = 0; k < waiting; k++) out[where[k]] = jump(hash[k], topic->partitions);
 }
 
 static skein_status create(const skein_host *host, uint64_t instance, skein_bytes config_json, void **self,

@@ -101,6 +101,12 @@ class Every(unittest.TestCase):
             self.assertEqual(load("affinity", b'{"prefix_bytes": 1024}').place(keys, count), scaled)
             jumped = [reference_jump(reference_hash(key), count) for key in keys]
             self.assertEqual(load("consistent-hash").place(keys, count), jumped)
+            # It takes keys in groups: of every size of batch, with records between them that have no key.
+            plugin = load("consistent-hash")
+            for size in range(1, 36):
+                some = [None if n % 3 == size % 3 and n % 2 else key for n, key in enumerate(keys[:size])]
+                self.assertEqual(plugin.place(some, count),
+                                 [-1 if key is None else jumped[n] for n, key in enumerate(some)])
 
     def test_keys_spread_evenly(self):
         for name, plugin in self.each():
