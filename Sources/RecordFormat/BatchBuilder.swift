@@ -98,6 +98,46 @@ public struct BatchBuilder: ~Copyable, @unchecked Sendable {
     count += 1
   }
 
+  /// Adds records of `source`, in order, until one does not fit: into the batch, or into `room` bytes, of which each
+  /// takes its size and `overhead`. An empty batch takes one record whatever the room.
+  /// - Returns: how many were added, and what they took. No record is added in part.
+  package mutating func append(
+    _ records: UnsafeBufferPointer<PreparedRecord>, of source: borrowing PreparedRecords, room: Int,
+    overhead: Int
+  ) -> (taken: Int, bytes: Int) {
+    let (keys, tails) = (source.keyStart, source.tailStart)
+    var (taken, bytes) = (0, 0)
+    for record in records {
+      let size = record.sizeInBytes
+      let timestampDelta = count == 0 ? 0 : record.timestamp - baseTimestamp
+      let body =
+        1 + Zigzag.size(timestampDelta) + Zigzag.size(Int64(count)) + Zigzag.size(Int64(record.keyBytes))
+        + size
+      let total = Zigzag.size(Int64(body)) + body
+      guard bytes + size + overhead <= room || count == 0, count < limits.maxRecords,
+        used + total <= limits.maxBatchBytes, let tails
+      else { break }
+      var next = self.room(for: total) + used
+      next = Zigzag.write(Int64(body), at: next)
+      next.storeBytes(of: 0, as: UInt8.self)
+      next = Zigzag.write(timestampDelta, at: next + 1)
+      next = Zigzag.write(Int64(count), at: next)
+      next = Zigzag.write(Int64(record.keyBytes), at: next)
+      if record.keyBytes > 0, let keys {
+        copyBytes(from: keys + Int(record.keyAt), to: next, count: Int(record.keyBytes))
+        next += Int(record.keyBytes)
+      }
+      copyBytes(from: tails + Int(record.tailAt), to: next, count: Int(record.tailBytes))
+      used += total
+      if count == 0 { baseTimestamp = record.timestamp }
+      maxTimestamp = max(maxTimestamp, record.timestamp)
+      count += 1
+      taken += 1
+      bytes += size + overhead
+    }
+    return (taken, bytes)
+  }
+
   /// Adds a record of arrays. Disfavoured so that two literal nils are not ambiguous.
   @_disfavoredOverload
   public mutating func append(
