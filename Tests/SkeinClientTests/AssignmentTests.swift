@@ -39,7 +39,7 @@ import Testing
               RecordInput(
                 key: key == nil ? nil : key_, value: value, headers: sequence,
                 headerBytes: sequence.sizeInBytes, timestamp: timestamp, partition: partition, tag: 0),
-              topic: topic, waiter: waiter)
+              topic: topic, front: core.front(topic), waiter: waiter)
           }
         }
       }

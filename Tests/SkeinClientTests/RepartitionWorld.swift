@@ -103,10 +103,14 @@ final class RepartitionWorld {
     let keyBytes = key.map { [$0] } ?? []
     try value.withUnsafeBytes { value in
       try keyBytes.withUnsafeBytes { keyBytes in
-        _ = try core.append(
-          RecordInput(
-            key: key == nil ? nil : keyBytes, value: value, headers: .none, headerBytes: 0, timestamp: 5,
-            partition: explicit, tag: UInt64(number)), topic: topic)
+        let record = RecordInput(
+          key: key == nil ? nil : keyBytes, value: value, headers: .none, headerBytes: 0, timestamp: 5,
+          partition: explicit, tag: UInt64(number))
+        if random.chance(50) {
+          _ = try core.append(record, topic: topic, front: core.front(topic))
+        } else {
+          _ = try core.append(record, topic: topic)
+        }
       }
     }
   }

@@ -55,7 +55,8 @@ extension ProducerBuffer {
   /// Topics whose change is known and whose lanes are all quiet.
   func dueChanges(_ machine: ProducerMachine) -> [Int] {
     topics.indices.filter { topic in
-      topics[topic].change != nil && topics[topic].lanes.allSatisfy { machine.isQuiet($0) }
+      topics[topic].change != nil && topics[topic].staging?.placing == nil
+        && topics[topic].lanes.allSatisfy { machine.isQuiet($0) }
     }
   }
 
@@ -69,11 +70,11 @@ extension ProducerBuffer {
   /// Step 3. All lanes of the topic are quiet.
   mutating func repartition(_ topic: Int, clock: SystemClock, machine: inout ProducerMachine) {
     guard let change = topics[topic].change else { return }
-    topics[topic].staging?.close()
+    if let staging = topics[topic].staging { close(staging) }
     let later = topics[topic].staging?.chunks.drain() ?? []
     let moved = takeOut(topic, machine: &machine)
     topics[topic].partitioner = change.partitioner.local
-    topics[topic].staging = staging(change.partitioner)
+    topics[topic].staging = staging(change.partitioner, front: topics[topic].front)
     topics[topic].generation = change.generation
     addLanes(topic: topic, upTo: change.partitions, machine: &machine)
     endChange(topic)
@@ -83,7 +84,7 @@ extension ProducerBuffer {
       for chunk in later { place(chunk, nil, topic: topic, clock: clock, machine: &machine) }
       return
     }
-    staging.close()
+    close(staging)
     for chunk in later { staging.chunks.append(chunk) }
     staging.forgetAnswers()
   }

@@ -51,10 +51,15 @@ extension ProducerBuffer {
   mutating func ripen(now: Int64) -> Int64? {
     while let first = lingering.first {
       let due = first.batch.openedAt + lingerNanoseconds
-      let isStillOpen = open[first.lane] === first.batch && !first.batch.isRipe
+      let isAway = first.batch.isAway
+      let isStillOpen = (isAway || open[first.lane] === first.batch) && !first.batch.isRipe
       guard due <= now || !isStillOpen else { return due }
       _ = lingering.popFirst()
-      if isStillOpen { markRipe(first.lane, first.batch) }
+      if isAway {
+        first.batch.isRipe = true
+      } else if isStillOpen {
+        markRipe(first.lane, first.batch)
+      }
     }
     return nil
   }
@@ -93,7 +98,8 @@ extension ProducerBuffer {
   /// Seals every open batch, also behind a full window.
   mutating func sealAll(machine: inout ProducerMachine) {
     for lane in open.indices where open[lane] != nil { seal(lane, machine: &machine) }
-    _ = lingering.drain()
+    // Batches that are away are sealed when they come back.
+    for (_, batch) in lingering.drain() where batch.isAway { batch.isRipe = true }
     _ = ripe.drain()
   }
 

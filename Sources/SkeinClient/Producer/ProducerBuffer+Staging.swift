@@ -12,10 +12,10 @@ import SkeinCore
 ///    stick to now.
 /// Nothing is published by a question, so one whose answer was lost, late or of another generation is asked again.
 extension ProducerBuffer {
-  func staging(_ partitioner: TopicPartitioner) -> Staging? {
+  func staging(_ partitioner: TopicPartitioner, front: StagingFront) -> Staging? {
     partitioner.asked.map { shape in
       Staging(
-        shape: shape, chunkBytes: Staging.chunkBytes(bufferBytes: configuration.bufferBytes),
+        shape: shape, front: front, chunkBytes: Staging.chunkBytes(bufferBytes: configuration.bufferBytes),
         lingerNanoseconds: lingerNanoseconds)
     }
   }
@@ -28,7 +28,8 @@ extension ProducerBuffer {
     var oldest: UInt64?
     for case let staging? in topics.lazy.map(\.staging) {
       for at in 0..<staging.chunks.count { oldest = min(oldest ?? .max, staging.chunks[at].number) }
-      if let filling = staging.filling { oldest = min(oldest ?? .max, filling.number) }
+      if let filling = staging.front.status { oldest = min(oldest ?? .max, filling.number) }
+      if let placing = staging.placing { oldest = min(oldest ?? .max, placing.chunk.number) }
     }
     return oldest
   }
@@ -36,42 +37,32 @@ extension ProducerBuffer {
   /// Copies one record into the topic's chunk.
   mutating func stage(
     _ record: RecordInput, cost: Int, staging: Staging, topic: Int, waiter: RecordWaiter?, clock: SystemClock,
-    takenAt: Int64?, machine: inout ProducerMachine
+    takenAt: Int64?
   ) throws(SkeinError) -> Appended {
     try check(record, topic: topic)
-    var placed = false
-    if staging.handedOver != nil, !topics[topic].isChanging {
-      place(topic, clock: clock, machine: &machine)
-      placed = true
-    }
-    if let chunk = staging.filling,
-      chunk.charged + cost > staging.chunkBytes || chunk.count >= Staging.maxRecords
-        || takenAt.map({ abs($0 - chunk.openedAt) > Staging.maxAge }) ?? false
-    {
-      staging.close()
-    }
-    let chunk: StagedChunk
     var opened = false
-    if let open = staging.filling {
-      chunk = open
-    } else {
+    if !staging.front.put(record, cost: cost, waiter: waiter, takenAt: takenAt) {
+      close(staging)
+      guard hasRoom(cost) || takenAt != nil else { return .full }
       lastChunk += 1
-      let takenAt = takenAt ?? clock.monotonicNanoseconds
-      if let spare = staging.spare {
-        staging.spare = nil
-        spare.recycle(number: lastChunk, openedAt: takenAt)
-        chunk = spare
-      } else {
-        chunk = StagedChunk(number: lastChunk, openedAt: takenAt, like: staging.hint)
-      }
-      staging.filling = chunk
+      let chunk = staging.makeChunk(number: lastChunk, openedAt: takenAt ?? clock.monotonicNanoseconds)
+      let room = max(cost, min(staging.chunkBytes, configuration.bufferBytes - used))
+      used += room
+      staging.front.open(
+        chunk, room: room, limits: limits, keepsTags: keepsTags, first: record, cost: cost, waiter: waiter)
       opened = true
     }
-    chunk.append(record, cost: cost, waiter: waiter, keepsTag: keepsTags)
-    used += cost
     // The pump asks about the first one at once; the next ones go when they are full, or with an answer.
     let hasTurn = opened && staging.chunks.count < Staging.window
-    return .taken(sealed: hasTurn || placed, opened: false)
+    return .taken(
+      sealed: hasTurn, opened: false,
+      places: staging.handedOver != nil && staging.placing == nil && !topics[topic].isChanging)
+  }
+
+  /// Closes the chunk that takes records and gives back what it did not take.
+  mutating func close(_ staging: Staging) {
+    staging.close()
+    used -= staging.takeUnused()
   }
 
   /// What `BatchBuilder` would refuse is refused before it is taken.
@@ -91,21 +82,17 @@ extension ProducerBuffer {
 
   // MARK: Asking
 
-  /// What to ask next, or nil; applies what is answered on the way.
-  mutating func nextQuestion(
-    now: Int64, clock: SystemClock, machine: inout ProducerMachine
-  ) -> AssignmentQuestion? {
+  /// What to ask next, or nil.
+  mutating func nextQuestion(now: Int64) -> AssignmentQuestion? {
     for topic in topics.indices {
       guard let staging = topics[topic].staging, !staging.isEmpty, !topics[topic].isChanging else { continue }
-      if staging.handedOver ?? 0 <= now { place(topic, clock: clock, machine: &machine) }
       if let until = staging.pausedUntil {
         guard until <= now else { continue }
         staging.pausedUntil = nil
       }
-      guard let at = staging.nextToAsk(now: now) else {
-        if staging.handedOver == nil { place(topic, clock: clock, machine: &machine) }
-        continue
-      }
+      let next = staging.nextToAsk(now: now)
+      used -= staging.takeUnused()
+      guard let at = next else { continue }
       lastQuestion += 1
       let chunk = staging.chunks[at]
       guard
@@ -138,10 +125,7 @@ extension ProducerBuffer {
   }
 
   /// The broker answered. Returns the topic if the broker has another generation of it than we asked for.
-  mutating func answered(
-    _ answer: AssignmentAnswer, now: Int64, random: any RandomSource, clock: SystemClock,
-    machine: inout ProducerMachine
-  ) -> Int? {
+  mutating func answered(_ answer: AssignmentAnswer, now: Int64, random: any RandomSource) -> Int? {
     guard let topic = questions.removeValue(forKey: answer.requestID), let staging = topics[topic].staging,
       let at = staging.asked(answer.requestID)
     else { return nil }
@@ -156,27 +140,32 @@ extension ProducerBuffer {
       return nil
     }
     let count = Int32(topics[topic].lanes.count)
-    guard answer.partitions.count == chunk.keyLengths.count,
-      answer.partitions.allSatisfy({ $0 >= -1 && $0 < count })
-    else {
+    let (least, most) = Self.extremes(answer.partitions)
+    guard answer.partitions.count == chunk.askedCount, least >= -1, most < count else {
       refused(
         chunk,
         SkeinError(
           .internalError,
-          "the broker answered \(answer.partitions.count) partitions, of 0 to \(count - 1) or -1, for \(chunk.keyLengths.count) records of \(topics[topic].name): this is a defect of the broker; nothing was sent",
+          "the broker answered \(answer.partitions.count) partitions, of 0 to \(count - 1) or -1, for \(chunk.askedCount) records of \(topics[topic].name): this is a defect of the broker; nothing was sent",
           outcome: .definite), topic: topic, now: now, random: random)
       return nil
     }
     staging.backoff.reset()
     chunk.state = .answered(answer.partitions)
-    guard !topics[topic].isChanging else { return nil }
-    let isFlowing = staging.filling.map { $0.count >= staging.worthAsking } ?? false
-    if isFlowing, used * 8 <= configuration.bufferBytes * 7 {
-      staging.handedOver = staging.handedOver ?? now + Staging.handOver
-    } else {
-      place(topic, clock: clock, machine: &machine)
-    }
+    chunk.isPlacedWhole = least >= 0
+    let isFlowing = staging.front.status.map { $0.count >= staging.worthAsking } ?? false
+    let isRoomy = used * 8 <= configuration.bufferBytes * 7
+    staging.handedOver = staging.handedOver ?? (isFlowing && isRoomy ? now + Staging.handOver : 0)
     return nil
+  }
+
+  private static func extremes(_ partitions: [Int32]) -> (least: Int32, most: Int32) {
+    var (least, most) = (Int32.max, Int32.min)
+    for partition in partitions {
+      least = min(least, partition)
+      most = max(most, partition)
+    }
+    return (least, most)
   }
 
   private mutating func refused(
@@ -196,13 +185,86 @@ extension ProducerBuffer {
 
   // MARK: Placing
 
-  /// Everything whose answer is there, and all before it, goes into its batches.
-  mutating func place(_ topic: Int, clock: SystemClock, machine: inout ProducerMachine) {
-    guard let staging = topics[topic].staging else { return }
+  /// A topic whose answers the loop is to apply now.
+  func topicToPlace(now: Int64) -> Int? {
+    topics.indices.first { topic in
+      guard !topics[topic].isChanging, let staging = topics[topic].staging, staging.placing == nil,
+        case .answered? = staging.chunks.first?.state
+      else { return false }
+      return staging.handedOver ?? 0 <= now
+    }
+  }
+
+  /// Everything whose answer is there, and all before it, goes into its batches: small chunks and special ones here,
+  /// up to the first large plain one, which is returned, to be placed outside of the lock.
+  mutating func beginPlacing(_ topic: Int, clock: SystemClock, machine: inout ProducerMachine)
+    -> ChunkPlacing?
+  {
+    guard let staging = topics[topic].staging, staging.placing == nil, !topics[topic].isChanging else {
+      return nil
+    }
     staging.handedOver = nil
     while let (chunk, partitions) = staging.takeAnswered() {
-      place(chunk, partitions, topic: topic, clock: clock, machine: &machine)
+      guard isPlacedOutside(chunk, topic: topic) else {
+        place(chunk, partitions, topic: topic, clock: clock, machine: &machine)
+        continue
+      }
+      let lanes = topics[topic].lanes
+      let placing = ChunkPlacing(
+        topic: topic, chunk: chunk, partitions: partitions, codec: topics[topic].codec,
+        metrics: topics[topic].metrics, limits: limits, batchBytes: batchBytes, open: lanes.map { open[$0] },
+        hints: lanes.map { sizeHints[$0] })
+      for lane in lanes {
+        open[lane]?.isAway = true
+        open[lane] = nil
+      }
+      staging.placing = placing
+      return placing
     }
+    return nil
+  }
+
+  /// Sorting by partition pays for many records, and must not have to look for one that fits nowhere.
+  private func isPlacedOutside(_ chunk: StagedChunk, topic: Int) -> Bool {
+    chunk.isPlain && chunk.isPlacedWhole && chunk.count >= 32 && chunk.count * 2 >= topics[topic].lanes.count
+      && chunk.largest <= limits.maxRecordBytes
+      && chunk.largest + Self.recordOverhead * 2 <= limits.maxBatchBytes - BatchHeader.size
+  }
+
+  /// What was placed outside of the lock: full batches are sealed, the others take records again.
+  mutating func endPlacing(_ placing: ChunkPlacing, clock: SystemClock, machine: inout ProducerMachine) {
+    let topic = placing.topic
+    used += placing.added - placing.chunk.charged
+    let lanes = topics[topic].lanes
+    for (partition, batch) in placing.full {
+      let lane = lanes[partition]
+      batch.isAway = false
+      if var failure = machine.failure {
+        failure.outcome = .definite
+        spoiled.append((lane, batch, failure))
+      } else {
+        open[lane] = batch
+        seal(lane, machine: &machine)
+      }
+    }
+    for (partition, batch) in placing.open.enumerated() {
+      guard let batch else { continue }
+      let lane = lanes[partition]
+      open[lane] = batch
+      if !batch.isAway {
+        lingering.append((lane, batch))
+      } else if batch.isRipe {
+        batch.isParked = false
+        ripe.append(lane)
+      }
+      batch.isAway = false
+    }
+    for _ in 0..<placing.refused {
+      let why = "\(topics[topic].name): a record fits no batch; this is a defect of the SDK"
+      spoil(nil, topic: topic, SkeinError(.internalError, why, outcome: .definite), clock)
+    }
+    topics[topic].staging?.placing = nil
+    topics[topic].staging?.keep(placing.chunk)
   }
 
   /// - Parameter partitions: one per record that was asked about; nil: the topic has a built-in partitioner now.
@@ -229,10 +291,7 @@ extension ProducerBuffer {
         failures.append((waiter, error))
       }
     }
-    // Half-empty ones would keep memory that nobody needs.
-    if chunk.charged * 2 > topics[topic].staging?.chunkBytes ?? .max {
-      topics[topic].staging?.spare = chunk
-    }
+    topics[topic].staging?.keep(chunk)
     for (waiter, error) in failures { spoil(waiter, topic: topic, error, clock) }
   }
 
@@ -257,8 +316,12 @@ extension ProducerBuffer {
   /// deadline takes few younger records along.
   mutating func expireStaged(now: Int64) {
     for topic in topics.indices {
-      guard let staging = topics[topic].staging, !staging.isEmpty else { continue }
-      if let filling = staging.filling, now - filling.openedAt > Staging.maxAge { staging.close() }
+      guard let staging = topics[topic].staging else { continue }
+      guard !staging.isEmpty else {
+        staging.dropSpares()
+        continue
+      }
+      if let filling = staging.front.status, now - filling.openedAt > Staging.maxAge { close(staging) }
       guard let first = staging.chunks.first, first.openedAt + deadlineNanoseconds <= now else { continue }
       for chunk in staging.remove(where: { $0.openedAt + deadlineNanoseconds <= now }) {
         unplaced.append((topic, chunk, Self.notPlaced(topics[topic].name, chunk.refusal)))
@@ -279,7 +342,7 @@ extension ProducerBuffer {
     var all: [(Int, StagedChunk)] = []
     for topic in topics.indices {
       guard let staging = topics[topic].staging else { continue }
-      staging.close()
+      close(staging)
       for chunk in staging.chunks.drain() { all.append((topic, chunk)) }
     }
     return all
@@ -287,6 +350,6 @@ extension ProducerBuffer {
 
   /// Closes what takes records, so that a flush has a number to wait for.
   mutating func closeStaged() {
-    for case let staging? in topics.lazy.map(\.staging) { staging.close() }
+    for case let staging? in topics.map(\.staging) { close(staging) }
   }
 }

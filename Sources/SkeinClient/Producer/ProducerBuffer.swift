@@ -14,6 +14,8 @@ struct ProducerBuffer: ~Copyable {
     var partitioner: BuiltInPartitioner
     /// The partitioner is a plug-in: the broker is asked (`ProducerBuffer+Staging.swift`).
     var staging: Staging?
+    /// Where its records are taken while there is a `staging`.
+    let front: StagingFront
     var generation: UInt32
     var codec: Codec
     let metrics: SentMetrics
@@ -43,6 +45,8 @@ struct ProducerBuffer: ~Copyable {
     var isRipe = false
     /// Ripe, but its lane took nothing when it was its turn.
     var isParked = false
+    /// A `ChunkPlacing` has it: it is in its lane again when that ends.
+    var isAway = false
     var placement = Placement()
     /// The last record came with an explicit partition.
     var isLastExplicit: Bool
@@ -77,6 +81,18 @@ struct ProducerBuffer: ~Copyable {
       if keepsTag { tags.append(record.tag) }
     }
 
+    /// The same for the last `count` records, of which nothing is special.
+    func book(_ count: Int, cost: Int, tags: UnsafeBufferPointer<UInt64>?) {
+      guard count > 0 else { return }
+      charged += cost
+      if isLastExplicit {
+        isLastExplicit = false
+        placement.switches.append(Int32(builder.count - count))
+      }
+      unattended += count
+      if let tags { self.tags.append(contentsOf: tags) }
+    }
+
     /// Who waits for it; empties what it is made of.
     func takeTicket() -> BatchTicket {
       defer {
@@ -92,7 +108,8 @@ struct ProducerBuffer: ~Copyable {
   enum Appended {
     /// The buffer's bound is reached; nothing was taken.
     case full
-    case taken(sealed: Bool, opened: Bool)
+    /// `places`: answers are there for who appends to apply.
+    case taken(sealed: Bool, opened: Bool, places: Bool = false)
   }
 
   /// Bytes accounted per record beside key, value and headers: what the format adds, rounded up.
@@ -155,9 +172,10 @@ struct ProducerBuffer: ~Copyable {
     name: String, partitioner: TopicPartitioner, generation: UInt32, partitions: Int32, codec: Codec?,
     machine: inout ProducerMachine
   ) -> Int {
+    let front = StagingFront()
     topics.append(
       Topic(
-        name: name, partitioner: partitioner.local, staging: staging(partitioner),
+        name: name, partitioner: partitioner.local, staging: staging(partitioner, front: front), front: front,
         generation: generation, codec: configuration.compression ?? codec ?? .none,
         metrics: SentMetrics(topic: name)))
     addLanes(topic: topics.count - 1, upTo: partitions, machine: &machine)
@@ -187,15 +205,17 @@ struct ProducerBuffer: ~Copyable {
     machine: inout ProducerMachine
   ) throws(SkeinError) -> Appended {
     let cost = record.sizeInBytes + Self.recordOverhead
-    guard used + cost <= configuration.bufferBytes || used == 0 || takenAt != nil else { return .full }
     if let staging = topics[topic].staging, record.partition == nil || !staging.isEmpty {
       return try stage(
-        record, cost: cost, staging: staging, topic: topic, waiter: waiter, clock: clock, takenAt: takenAt,
-        machine: &machine)
+        record, cost: cost, staging: staging, topic: topic, waiter: waiter, clock: clock, takenAt: takenAt)
     }
+    guard hasRoom(cost) || takenAt != nil else { return .full }
     return try put(
       record, topic: topic, waiter: waiter, clock: clock, takenAt: takenAt, machine: &machine)
   }
+
+  /// Whether the buffer's bound allows so many bytes more. Something always goes into an empty one.
+  func hasRoom(_ cost: Int) -> Bool { used + cost <= configuration.bufferBytes || used == 0 }
 
   /// As `append`, for a record whose partition can be told here and that has its room in the buffer.
   mutating func put(

@@ -62,25 +62,33 @@ final class ProducerCore: Sendable {
   // MARK: Appending
 
   /// Copies the record into its batch, or returns false when the buffer is full.
+  /// - Parameter front: the topic's.
+  @inline(__always)
   func append(
-    _ record: RecordInput, topic: Int,
-    waiter: RecordWaiter? = nil
+    _ record: RecordInput, topic: Int, front: StagingFront, waiter: RecordWaiter? = nil
   ) throws(SkeinError) -> Bool {
-    let (outcome, effects) = state.withLock { state -> (Result<Bool, SkeinError>, Effects?) in
-      if let failure = state.machine.failure { return (.failure(failure), nil) }
-      guard !state.isClosed else { return (.failure(Self.closedError), nil) }
+    if front.append(record, waiter: waiter) { return true }
+    return try append(record, topic: topic, waiter: waiter)
+  }
+
+  /// The same without the short way.
+  func append(_ record: RecordInput, topic: Int, waiter: RecordWaiter? = nil) throws(SkeinError) -> Bool {
+    let (outcome, effects, places) = state.withLock { state -> (Result<Bool, SkeinError>, Effects?, Bool) in
+      if let failure = state.machine.failure { return (.failure(failure), nil, false) }
+      guard !state.isClosed else { return (.failure(Self.closedError), nil, false) }
       do throws(SkeinError) {
         switch try state.buffer.append(
           record, topic: topic, waiter: waiter, clock: clock, machine: &state.machine)
         {
-        case .full: return (.success(false), nil)
-        case .taken(let sealed, let opened):
-          guard sealed || (opened && !state.isTimerDue) else { return (.success(true), nil) }
-          return (.success(true), Self.effects(&state, []))
+        case .full: return (.success(false), nil, false)
+        case .taken(let sealed, let opened, let places):
+          guard sealed || (opened && !state.isTimerDue) else { return (.success(true), nil, places) }
+          return (.success(true), Self.effects(&state, []), places)
         }
-      } catch { return (.failure(error), nil) }
+      } catch { return (.failure(error), nil, false) }
     }
     if let effects { perform(effects) }
+    if places { place(topic) }
     return try outcome.get()
   }
 
@@ -146,6 +154,9 @@ final class ProducerCore: Sendable {
         machine: &state.machine)
     }
   }
+
+  /// Where the topic's records are taken while the broker has its partitioner.
+  func front(_ topic: Int) -> StagingFront { state.withLock { $0.buffer.topics[topic].front } }
 
   /// Partitions of the topic as known now.
   func partitionCount(_ topic: Int) -> Int32 {
@@ -266,6 +277,7 @@ final class ProducerCore: Sendable {
     perform(
       state.withLock { state in
         state.isClosed = true
+        state.buffer.closeStaged()
         return Self.effects(&state, [])
       })
   }

@@ -23,6 +23,7 @@ public struct ProducerTopic: Sendable {
   public let name: String
   let index: Int
   let core: ProducerCore
+  private let front: StagingFront
   /// nil: the producer's.
   private(set) var codec: Codec?
 
@@ -30,6 +31,7 @@ public struct ProducerTopic: Sendable {
     self.name = name
     self.index = index
     self.core = core
+    front = core.front(index)
   }
 
   /// Partitions as the producer knows them now; explicit partitions are checked against it.
@@ -154,12 +156,12 @@ public struct ProducerTopic: Sendable {
       key: key, value: value, headers: .none, headerBytes: 0,
       timestamp: timestamp ?? SystemClock().wallMilliseconds, partition: partition, tag: tag, codec: codec)
     guard let headers, !headers.isEmpty else {
-      return try core.append(record, topic: index, waiter: waiter)
+      return try core.append(record, topic: index, front: front, waiter: waiter)
     }
     record.headerBytes = headers.sizeInBytes
     return try headers.withSequence { (sequence) throws(SkeinError) in
       record.headers = sequence
-      return try core.append(record, topic: index, waiter: waiter)
+      return try core.append(record, topic: index, front: front, waiter: waiter)
     }
   }
 

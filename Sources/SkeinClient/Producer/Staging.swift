@@ -1,8 +1,8 @@
 import SkeinCore
 
 /// The records of one topic whose partitioner only the broker has: a queue of chunks, in the order in which the
-/// records were taken. The first few are asked about at once; answers are applied from the front only, so a key's
-/// records reach their partition in order however the answers come. Confined to the producer's lock.
+/// records were taken. The first few are asked about at once; answers are applied in the order of the chunks only, so
+/// a key's records reach their partition in order however the answers come. Confined to the producer's lock.
 final class Staging {
   /// Chunks at the front that may be asked about at once. A question waits behind the batches that were sent before
   /// it, in sockets and windows: as much must be staged as may lie there, or the stream runs dry.
@@ -24,7 +24,7 @@ final class Staging {
   /// which counts from the same moment, so it costs no latency of its own.
   let patience: Int64
   /// Takes records.
-  var filling: StagedChunk?
+  let front: StagingFront
   /// Closed, in order.
   var chunks = FIFO<StagedChunk>()
   var backoff = Backoff()
@@ -32,30 +32,59 @@ final class Staging {
   var pausedUntil: Int64?
   /// Answers are there, and are left to whoever appends next: an application in full flow then places its records
   /// itself, and the loop has its time for sending. At this time the loop does it all the same.
-  var handedOver: Int64?
+  var handedOver: Int64? {
+    didSet { front.handsOver = handedOver ?? 0 > 0 }
+  }
   /// How long the loop waits for that, in nanoseconds.
   static let handOver: Int64 = 1_000_000
-  /// A chunk that was placed, for its memory.
-  var spare: StagedChunk?
-  /// Records, bytes of keys and of the rest in the last chunk.
-  var hint = (records: 64, keys: 1024, rest: 4096)
+  /// What is being placed outside of the lock: it is ahead of all that is here.
+  var placing: ChunkPlacing?
+  /// Chunks that were placed, for their memory: while records flow none is allocated.
+  private var spares: [StagedChunk] = []
+  private var unused = 0
+  /// What the last chunk held.
+  private var hint = (records: 64, keyBytes: 1024, tailBytes: 4096)
 
-  init(shape: AssignmentShape, chunkBytes: Int, lingerNanoseconds: Int64) {
+  init(shape: AssignmentShape, front: StagingFront, chunkBytes: Int, lingerNanoseconds: Int64) {
+    self.front = front
     self.shape = shape
     self.chunkBytes = chunkBytes
     worthAsking = min(256, max(1, chunkBytes / 2048))
     patience = min(lingerNanoseconds / 2, 2_000_000)
   }
 
-  var isEmpty: Bool { filling == nil && chunks.isEmpty }
+  var isEmpty: Bool { front.status == nil && chunks.isEmpty && placing == nil }
+
+  /// A chunk to take records.
+  func makeChunk(number: UInt64, openedAt: Int64) -> StagedChunk {
+    guard let spare = spares.popLast() else {
+      return StagedChunk(number: number, openedAt: openedAt, like: hint)
+    }
+    spare.recycle(number: number, openedAt: openedAt)
+    return spare
+  }
+
+  /// Keeps the memory of a chunk that was placed. Half-empty ones would keep memory that nobody needs.
+  func keep(_ chunk: StagedChunk) {
+    if chunk.charged * 2 > chunkBytes, spares.count < Self.window { spares.append(chunk) }
+  }
+
+  /// Nothing flows: what was kept is given back.
+  func dropSpares() { spares.removeAll() }
 
   /// No more records go into the one that takes them.
   func close() {
-    guard let chunk = filling else { return }
-    filling = nil
+    guard let (chunk, room) = front.close() else { return }
+    unused += room
     hint = chunk.size
-    if chunk.keyLengths.isEmpty { chunk.state = .answered([]) }
+    if chunk.askedCount == 0 { chunk.state = .answered([]) }
     chunks.append(chunk)
+  }
+
+  /// Bytes that were charged for chunks and not taken.
+  func takeUnused() -> Int {
+    defer { unused = 0 }
+    return unused
   }
 
   /// The place of the next chunk to ask about.
@@ -72,7 +101,7 @@ final class Staging {
 
   /// When what gathers is asked about though it is not full, in monotonic nanoseconds; nil: with the next answer.
   var fillingDue: Int64? {
-    guard chunks.isEmpty, let filling else { return nil }
+    guard chunks.isEmpty, let filling = front.status else { return nil }
     return filling.count >= worthAsking ? 0 : filling.openedAt + patience
   }
 
@@ -93,7 +122,7 @@ final class Staging {
 
   /// Questions and answers of this stream, or of the generation before, count no more.
   func forgetAnswers() {
-    for at in 0..<chunks.count where !chunks[at].keyLengths.isEmpty { chunks[at].state = .waiting }
+    for at in 0..<chunks.count where chunks[at].askedCount > 0 { chunks[at].state = .waiting }
   }
 
   /// Takes out the chunks for which `isOut` says so.
