@@ -52,14 +52,21 @@ extension SubscribeHandler {
     heldHeartbeat = nil
     for key in released { drop(key) }
     lastAlive = .now()
+    heartbeats += 1
+    let number = heartbeats
     context.groups.ask(.heartbeat(heartbeat, session), of: heartbeat.group, on: eventLoop) { result in
       if case .closed = self.phase { return }
       switch result {
       case .success(.alive(let epoch)): self.sendHeartbeat(epoch: epoch)
       case .success: break
       case .failure(let fault) where fault.reason == .overloaded:
-        // What it gives back must not get lost.
-        self.eventLoop.scheduleTask(in: .milliseconds(100)) { [weak self] in self?.forward(heartbeat, []) }
+        // What it gives back must not get lost; a newer one may have been passed on meanwhile.
+        self.eventLoop.scheduleTask(in: .milliseconds(100)) { [weak self] in
+          guard let self, case .member = phase else { return }
+          var again = heartbeat
+          if number != heartbeats { again.subscription = nil }
+          forward(again, [])
+        }
       case .failure(let fault): self.end(with: fault)
       }
     }

@@ -81,6 +81,8 @@ final class SubscribeHandler: CallHandler, DrainableStream, MemberSink, PumpOwne
 
   // Heartbeats and the end.
   var heldHeartbeat: (request: GroupCoordination.Heartbeat, released: [TopicPartition])?
+  /// Passed on to the coordinator.
+  var heartbeats = 0
   var leave: LeaveRequest?
   var lastHeard = NIODeadline.now()
   var lastSent = NIODeadline.now()
