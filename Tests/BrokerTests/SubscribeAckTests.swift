@@ -160,7 +160,8 @@ import Wire
       let records = (0..<20).map { number in
         let key = number % 2 == 0 && round % 2 == 0 ? "\(round) \(number)" : "\(number)"
         return Record(
-          key: SharedBytes(Array(key.utf8)), value: SharedBytes(Array("\(round) \(filler)".utf8)), partition: 0)
+          key: SharedBytes(Array(key.utf8)), value: SharedBytes(Array("\(round) \(filler)".utf8)),
+          partition: 0)
       }
       let _: PublishResponse = try await fixture.connection.call(
         ProducerMethod.publish, PublishRequest(topic: "t", records: records))
