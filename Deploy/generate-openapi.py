@@ -122,6 +122,9 @@ class Route:
         for name in [camel(f.name) for f in self.free] + [name for name, _ in self.query]:
             if name in OWN_PARAMETERS:
                 raise SystemExit(f"{rpc.name}: the parameter {name} is the door's own")
+        for members in OpenAPI.exclusive(contract.types[rpc.input]):
+            if not self.has_body and sum(f in self.free for f in members) > 1:
+                raise SystemExit(f"{rpc.name}: OpenAPI cannot say that parameters exclude each other; route it with a body")
 
     @staticmethod
     def binding(text):
@@ -263,7 +266,22 @@ class OpenAPI:
         schema = self.schema(full)
         schema["properties"] = {k: v for k, v in schema["properties"].items()
                                 if k not in {camel(name) for name in bound}}
+        for members in self.exclusive(self.contract.types[full]):
+            if not bound.isdisjoint(f.name for f in members):
+                raise SystemExit(f"{full}: a path binds a member of a oneof; say here what that leaves to the body")
         return schema
+
+    @staticmethod
+    def exclusive(message):
+        """The members of each oneof of several."""
+        groups = [message.members(index) for index in range(len(message.oneofs))]
+        return [members for members in groups if len(members) > 1]
+
+    @staticmethod
+    def at_most_one(members):
+        """One of the names, or none: each alternative excludes the others, as the door does (JSON_INVALID)."""
+        given = [{"required": [camel(f.name)]} for f in members]
+        return {"oneOf": given + [{"not": {"anyOf": given}}]}
 
     def parameter(self, name, field, place):
         out = {"name": name, "in": place, "required": place == "path"}
@@ -296,6 +314,11 @@ class OpenAPI:
             out["description"] = clean(item.doc)
         out["properties"] = {camel(f.name): self.property(f) for f in item.fields}
         out["additionalProperties"] = False
+        oneofs = [self.at_most_one(members) for members in self.exclusive(item)]
+        if len(oneofs) > 1:
+            out["allOf"] = oneofs
+        elif oneofs:
+            out.update(oneofs[0])
         return out
 
     def property(self, field):

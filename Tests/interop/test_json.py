@@ -482,6 +482,31 @@ def test_answers_fit_the_document(door):
     check("google.rpc.Status", door.call("GET", "/v1/topics/no-such").json())
 
 
+def test_members_of_a_oneof_exclude_each_other_in_the_document(door):
+    """None and one fit; of two, neither the document nor the door takes any pair. (Members of type bool, string
+    and 64 bits are what the contract has.)"""
+    from itertools import combinations
+
+    from jsonschema import Draft202012Validator
+
+    document = json.loads((stubs.ROOT / "Docs" / "openapi.json").read_text())
+    pairs = 0
+    for message in stubs.all_message_classes():
+        name = message.DESCRIPTOR.full_name
+        if name not in document["components"]["schemas"]:
+            continue
+        validator = Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": document["components"]})
+        for oneof in (o for o in message.DESCRIPTOR.oneofs if len(o.fields) > 1):
+            values = {f.json_name: True if f.type == f.TYPE_BOOL else "1" for f in oneof.fields}
+            assert validator.is_valid({}) and all(validator.is_valid({n: v}) for n, v in values.items()), name
+            for a, b in combinations(values, 2):
+                assert not validator.is_valid({a: values[a], b: values[b]}), (name, a, b)
+                pairs += 1
+    assert pairs >= 10  # the places of ResetOffsetsRequest
+    violations = door.refused("POST", "/v1/groups/g/reset-offsets", {"shift": "1", "timeMs": "1"}, reason="JSON_INVALID")
+    assert violations == {"shift": "excludes timeMs: give one of the two"}
+
+
 def test_the_door_keeps_to_its_document(door):
     """Schemathesis makes requests from the document: such as fit it are understood, and no other breaks anything.
 
