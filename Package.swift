@@ -39,6 +39,8 @@ let cTargets: [Target] = [
   .target(name: "CSQLiteShims", dependencies: ["CSQLite"]),
   // The plug-in ABI: one header.
   .target(name: "CSkeinPlugin"),
+  // What `skein plugin new` writes, taken from where it stands.
+  .target(name: "CPluginSources"),
   // What a plug-in's process gives up, in C: it runs before anything else of that process.
   .target(name: "CSkeinSandbox", dependencies: ["CSeccomp"]),
 ]
@@ -173,7 +175,7 @@ let programs: [Target] = [
   .executableTarget(
     name: "skein",
     dependencies: [
-      "SkeinCore", "SkeinClient", "Certificates", "PluginPackage", "PluginConformance",
+      "SkeinCore", "SkeinClient", "Certificates", "PluginPackage", "PluginConformance", "CPluginSources",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Yams", package: "Yams"),
       .product(name: "Histogram", package: "hdrhistogram-swift"),

@@ -28,6 +28,7 @@ enum ModuleTable {
     "COpenSSLShims": ModuleRow(uses: ["COpenSSL"]),
     "CSQLiteShims": ModuleRow(uses: ["CSQLite"]),
     "CSkeinPlugin": ModuleRow(uses: []),
+    "CPluginSources": ModuleRow(uses: []),
     "CSkeinSandbox": ModuleRow(uses: ["CSeccomp"]),
 
     // Pure
@@ -109,9 +110,8 @@ enum ModuleTable {
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
     "skein": ModuleRow(
       uses: [
-        "SkeinCore", "SkeinClient", "Certificates", "PluginPackage", "PluginConformance", "ArgumentParser",
-        "Yams",
-        "Histogram",
+        "SkeinCore", "SkeinClient", "Certificates", "PluginPackage", "PluginConformance", "CPluginSources",
+        "ArgumentParser", "Yams", "Histogram",
       ],
       toolchain: ["Foundation", "Glibc", "Dispatch", "Synchronization"]),
 
@@ -168,6 +168,7 @@ enum ModuleTable {
     "COpenSSL": ["Transport", "COpenSSLShims", "Certificates", "PluginPackage"],
     "CSkeinPlugin": ["SkeinPluginKit", "PluginABI", "PluginHost", "PluginConformance", "skein-plugin-host"],
     "CSeccomp": ["CSkeinSandbox"],
+    "CPluginSources": ["skein"],
     "CPCRE2": ["Broker"],
     "CSkeinSandbox": ["skein-plugin-host"],
     "COpenSSLShims": ["Transport"],

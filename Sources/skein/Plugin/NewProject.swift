@@ -89,18 +89,18 @@ struct NewProject {
   }
 
   private func folder(_ prefix: String, at place: String) -> [(String, String)] {
-    NewFiles.all.keys.filter { $0.hasPrefix(prefix) }.sorted().map {
+    PluginSources.paths.filter { $0.hasPrefix(prefix) }.map {
       (place + $0.dropFirst(prefix.count), $0)
     }
   }
 
   /// What stands in a file.
   private func text(_ path: String) throws -> String {
-    guard var text = NewFiles.all[path] else {
+    guard var text = PluginSources.text(path) else {
       throw LocalFailure("this program lacks \(path); build it again")
     }
     guard path.hasPrefix("Plugins/Templates/") else { return text }
-    let notes = NewFiles.all["Plugins/Templates/\(kind.word)/notes.md"] ?? ""
+    let notes = PluginSources.text("Plugins/Templates/\(kind.word)/notes.md") ?? ""
     let words = [
       "NAME": name, "ID": id, "TYPE": typeName, "KIND": kind.word.replacingOccurrences(of: "-", with: " "),
       "LANGUAGE": language == .c ? "C" : "Swift", "RUNTIME": language == .c ? "c" : "swift-static",
