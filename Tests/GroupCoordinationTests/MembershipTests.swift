@@ -290,6 +290,18 @@ import Testing
     #expect(driver.member("m2") == nil && driver.assigned("m1") == [0, 1, 2, 3])
   }
 
+  /// Who is sent away after a restart does not hold its partitions for the whole session time. Found by seed 186159.
+  @Test func whoIsRefusedIsGoneWithItsStream() throws {
+    var driver = settled()
+    try driver.restart()
+    let old = Heartbeat(group: GroupDriver.key, memberID: "m1", epoch: 0)
+    #expect(driver.fault(.heartbeat(old, SessionID(11)))?.reason == .staleMemberEpoch)
+    #expect(driver.heartbeat("m2", session: 12, owned: [2, 3]) == nil)
+    driver.handle(.streamLost(SessionID(11)))
+    driver.pass(milliseconds: 6_000)
+    #expect(driver.member("m1") == nil && driver.assigned("m2") == [0, 1, 2, 3])
+  }
+
   @Test func nothingIsToldBeforeItIsDurable() {
     var driver = GroupDriver()
     driver.isHeld = true

@@ -191,7 +191,13 @@ extension GroupCoordinator {
     -> GroupReply
   {
     let key = heartbeat.group
-    let member = try member(heartbeat.memberID, in: key, epoch: heartbeat.epoch)
+    let member: GroupMember
+    do throws(Fault) {
+      member = try self.member(heartbeat.memberID, in: key, epoch: heartbeat.epoch)
+    } catch {
+      watch(heartbeat.memberID, of: key, on: session)
+      throw error
+    }
     if let subscription = heartbeat.subscription {
       let wrong = Self.problems(subscription)
       guard wrong.isEmpty else {

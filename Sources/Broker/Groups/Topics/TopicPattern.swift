@@ -7,7 +7,7 @@ import SkeinCore
 /// The one place where PCRE2 is called. Its work is bounded: length and nesting when it is compiled; steps, depth and
 /// memory of each match.
 ///
-/// `@unchecked Sendable`: what PCRE2 compiled is read only; every match brings its own memory.
+/// `@unchecked Sendable`: immutable once PCRE2 has compiled it; every match brings its own memory.
 final class TopicPattern: @unchecked Sendable {
   /// Steps of one match: names have at most 249 bytes, and an honest pattern takes a few steps a byte.
   static let matchLimit: UInt32 = 20_000
