@@ -38,7 +38,9 @@ extension GroupCoordinator {
   /// The member was refused on this stream. It is not heard (no deadline moves), but if it has no other stream, the end
   /// of this one counts: else who is sent away would hold its partitions for the whole session time.
   mutating func watch(_ member: String, of key: GroupKey, on session: SessionID) {
-    guard let live = runtime[key]?.liveness[member], live.session == nil, sessions[session] == nil else { return }
+    guard let live = runtime[key]?.liveness[member], live.session == nil, sessions[session] == nil else {
+      return
+    }
     runtime[key]?.liveness[member]?.session = session
     sessions[session] = (key, member)
   }
