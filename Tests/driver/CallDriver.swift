@@ -9,13 +9,16 @@ import Wire
 ///     CallDriver HOST PORT TLS_FOLDER publish CALLS IN_FLIGHT TOPIC SIZE
 ///     CallDriver HOST PORT TLS_FOLDER refusals CALLS IN_FLIGHT TOPIC
 ///     CallDriver HOST PORT TLS_FOLDER stalled STREAMS SECONDS TOPIC KIND
+///     CallDriver HOST PORT TLS_FOLDER commits CALLS IN_FLIGHT TOPIC OFFSETS
+///     CallDriver HOST PORT TLS_FOLDER members GROUPS SECONDS TOPIC MEMBERS
 ///
 /// `publish` is what the yardstick's unary mode does, but acknowledged when durable. `refusals` sends bad
-/// input of every kind, all of which must be refused. `stalled` opens streams of a kind (read, publish, watch-cluster, watch-health) and never takes what they give. Prints one JSON object.
+/// input of every kind, all of which must be refused. `stalled` opens streams of a kind (read, publish, watch-cluster, watch-health) and never takes what they give.
+/// `commits` commits offsets durably, several a call. `members` is many groups with a few members each. Prints JSON objects.
 @main
 enum CallDriver {
   static let usage =
-    "usage: CallDriver HOST PORT TLS_FOLDER publish|refusals|stalled COUNT NUMBER TOPIC [SIZE|KIND]"
+    "usage: CallDriver HOST PORT TLS_FOLDER publish|refusals|stalled|commits|members COUNT NUMBER TOPIC [SIZE|KIND|OFFSETS|MEMBERS]"
 
   static func main() async throws {
     let words = Array(CommandLine.arguments.dropFirst())
@@ -31,6 +34,15 @@ enum CallDriver {
       guard words.count == 8, let kind = StalledStreams.Kind(rawValue: words[7]) else { return print(usage) }
       return try await StalledStreams(host: words[0], port: port, tls: words[2], topic: words[6], kind: kind)
         .run(streams: calls, seconds: inFlight)
+    case "commits":
+      guard words.count == 8, let offsets = Int(words[7]), (1...10_000).contains(offsets) else {
+        return print(usage)
+      }
+      workload = Committing(topic: words[6], offsets: offsets)
+    case "members":
+      guard words.count == 8, let members = Int(words[7]), members > 0 else { return print(usage) }
+      return try await GroupMembers(host: words[0], port: port, tls: words[2], topic: words[6], members: members)
+        .run(groups: calls, seconds: inFlight)
     case "refusals": workload = Refusals(topic: words[6])
     default: return print(usage)
     }
