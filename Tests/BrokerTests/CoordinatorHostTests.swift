@@ -297,4 +297,38 @@ private final class HostHarness: @unchecked Sendable {
     #expect(isEmpty)
     try await harness.close()
   }
+
+  @Test func joinsOfOneTurnDivideTheGroupOnce() async throws {
+    let harness = try await HostHarness()
+    let sinks = (0..<40).map { _ in RecordingSink(harness.loop) }
+    try await harness.onLoop { harness in
+      for (index, sink) in sinks.enumerated() { harness.host.attach(sink, SessionID(UInt64(index + 1))) }
+    }
+    let joins = (0..<40).map { index in
+      GroupRequest.join(
+        JoinRequest(
+          group: HostHarness.key, memberID: "m\(index)", processID: "p\(index)",
+          subscription: Subscription(names: ["a"])), SessionID(UInt64(index + 1)))
+    }
+    let answers = try await harness.ask(joins)
+    try await harness.flush()
+    for answer in answers {
+      guard case .success(.joined) = answer.result else {
+        Issue.record("\(String(describing: answer.result))")
+        return
+      }
+    }
+    #expect(harness.host.counts.joined.value == 40 && harness.host.counts.rebalances.value == 1)
+    #expect(sinks.allSatisfy { $0.assignments.count == 1 })
+    // Who leaves in the turn in which it joins has joined before.
+    let brief = JoinRequest(
+      group: HostHarness.key, memberID: "brief", processID: "b", subscription: Subscription(names: ["a"]))
+    let both = try await harness.ask([
+      .join(brief, SessionID(1)), .leave(LeaveRequest(group: HostHarness.key, memberID: "brief")),
+    ])
+    try await harness.flush()
+    for answer in both { #expect(answer.reason == nil && answer.result != nil) }
+    #expect(harness.host.facts.members == 40 || harness.host.facts.members == 39)
+    try await harness.close()
+  }
 }

@@ -185,13 +185,13 @@ extension GroupCoordinator {
 
   /// Asks the edge for what a member's subscription names and nobody has resolved yet; for a group that had no
   /// member, for everything, because nobody looked after its topics.
-  func resolve(_ subscription: Subscription, of key: GroupKey, _ turn: inout Turn) {
+  func resolve(_ subscription: Subscription, of key: GroupKey, isFirst: Bool, _ turn: inout Turn) {
     guard let group = table.groups[key] else { return }
     let known = Set(group.topics.topics.map(\.name))
     let isKnown =
       subscription.names.allSatisfy(known.contains)
       && subscription.patterns.allSatisfy { group.topics.patterns[$0] != nil }
-    if !isKnown || group.members.count == 1 {
+    if !isKnown || isFirst || group.members.count == 1 {
       turn.outputs.append(.resolve(key, self.subscription(of: group)))
     }
   }

@@ -7,10 +7,49 @@ extension GroupCoordinator {
   mutating func join(_ request: JoinRequest, _ session: SessionID, _ turn: inout Turn) throws(Fault)
     -> GroupReply
   {
+    let isFirst = table.groups[request.group]?.members.isEmpty ?? true
+    let isNew = try enter(request, session, &turn)
+    if isNew {
+      reassign(request.group, &turn)
+      resolve(request.subscription, of: request.group, isFirst: isFirst, &turn)
+    }
+    return .joined
+  }
+
+  /// Dividing a group's partitions is what a join costs, in proportion to members and partitions: so it is done once for
+  /// all that have come.
+  mutating func join(
+    _ joins: [(request: JoinRequest, session: SessionID, token: ReplyToken)], _ turn: inout Turn
+  ) {
+    var changed: [GroupKey: (isFirst: Bool, subscriptions: Set<Subscription>)] = [:]
+    for (request, session, token) in joins {
+      let isFirst = table.groups[request.group]?.members.isEmpty ?? true
+      do throws(Fault) {
+        if try enter(request, session, &turn) {
+          changed[request.group, default: (isFirst, [])].subscriptions.insert(request.subscription)
+        }
+        turn.outputs.append(.reply(token, .success(.joined)))
+      } catch {
+        turn.outputs.append(.reply(token, .failure(error)))
+      }
+    }
+    for (key, change) in changed.sorted(by: { $0.key < $1.key }) {
+      reassign(key, &turn)
+      let names = change.subscriptions.flatMap(\.names)
+      let patterns = change.subscriptions.flatMap(\.patterns)
+      resolve(Subscription(names: names, patterns: patterns), of: key, isFirst: change.isFirst, &turn)
+    }
+  }
+
+  /// Takes a member in; the caller divides the partitions anew if it is a new one.
+  private mutating func enter(
+    _ request: JoinRequest, _ session: SessionID, _ turn: inout Turn
+  ) throws(Fault) -> Bool {
     try check(request)
     let key = request.group
     if let known = table.groups[key]?.members[request.memberID] {
-      return rejoin(known, request, session, &turn)
+      rejoin(known, request, session, &turn)
+      return false
     }
     let process = request.instanceID ?? request.processID
     if let wait = runtime[key]?.failures.quarantine(of: process, at: turn.now.monotonic) {
@@ -39,16 +78,14 @@ extension GroupCoordinator {
     propose(.assignment(key, request.memberID, assignment), &turn)
     begin(request.memberID, of: key, session: session, at: turn.now)
     push(request.memberID, of: key, &turn)
-    reassign(key, &turn)
-    resolve(request.subscription, of: key, &turn)
-    return .joined
+    return true
   }
 
   /// The answer to the first join was lost. The member keeps what it has: its list of owned partitions is of a time
   /// before it had anything, and says nothing.
   private mutating func rejoin(
     _ known: GroupMember, _ request: JoinRequest, _ session: SessionID, _ turn: inout Turn
-  ) -> GroupReply {
+  ) {
     if configuration.breakages.contains(.repeatedJoinReleases) {
       var assignment = MemberAssignment(epoch: known.assignment.epoch)
       assignment.target = known.assignment.target
@@ -57,7 +94,6 @@ extension GroupCoordinator {
     }
     bind(request.memberID, of: request.group, to: session, at: turn.now)
     push(request.memberID, of: request.group, &turn)
-    return .joined
   }
 
   /// The static member of the same name whose place this one takes, if there is one and it is not there any more.
@@ -254,7 +290,7 @@ extension GroupCoordinator {
     raise(key, &turn)
     propose(.member(key, member, profile), &turn)
     reassign(key, &turn)
-    resolve(subscription, of: key, &turn)
+    resolve(subscription, of: key, isFirst: false, &turn)
   }
 
   // MARK: Leave

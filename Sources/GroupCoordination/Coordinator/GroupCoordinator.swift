@@ -84,11 +84,7 @@ package struct GroupCoordinator: Sendable {
     switch event {
     case .request(let request, let token):
       guard waiting.count - left < limits.pendingAnswers else {
-        return refuse(
-          token,
-          Fault(
-            .overloaded, "\(limits.pendingAnswers) answers of the group coordinator wait for the log",
-            retryAfterMilliseconds: 100))
+        return refuse(token, overloaded)
       }
       do throws(Fault) {
         let reply = try answer(request, &turn)
@@ -96,6 +92,14 @@ package struct GroupCoordinator: Sendable {
       } catch {
         turn.outputs.append(.reply(token, .failure(error)))
       }
+    case .joins(let joins):
+      guard waiting.count - left + joins.count <= limits.pendingAnswers else {
+        return joins.reduce(into: GroupEffects()) { effects, join in
+          effects.outputs += refuse(join.token, overloaded).outputs
+          effects.nextDeadline = deadlines.first
+        }
+      }
+      self.join(joins, &turn)
     case .streamLost(let session): lose(session, at: now)
     case .streamAlive(let session): heard(session, at: now)
     case .topicsResolved(let key, let topics): take(topics, for: key, &turn)
@@ -172,6 +176,11 @@ package struct GroupCoordinator: Sendable {
   }
 
   private func refuse(_ event: GroupEvent) -> GroupEffects {
+    if case .joins(let joins) = event {
+      return joins.reduce(into: GroupEffects()) { effects, join in
+        effects.outputs += refuse(.request(.join(join.request, join.session), join.token)).outputs
+      }
+    }
     guard case .request(_, let token) = event else { return GroupEffects() }
     if phase == .loading {
       return refuse(
@@ -187,6 +196,12 @@ package struct GroupCoordinator: Sendable {
     effects.outputs = [.reply(token, .failure(fault))]
     effects.nextDeadline = deadlines.first
     return effects
+  }
+
+  private var overloaded: Fault {
+    Fault(
+      .overloaded, "\(limits.pendingAnswers) answers of the group coordinator wait for the log",
+      retryAfterMilliseconds: 100)
   }
 
   private static let notCoordinator = Fault(

@@ -4,6 +4,9 @@ package import SkeinCore
 package enum GroupEvent: Sendable {
   /// A request that is answered once, under its token.
   case request(GroupRequest, ReplyToken)
+  /// Joins that came at about the same time, of any groups: one after the other, but each group divides its partitions
+  /// once for all of them. Each is answered under its token.
+  case joins([(request: JoinRequest, session: SessionID, token: ReplyToken)])
   /// The stream of a member is there no more (not: it is silent). No event of that session comes after it.
   case streamLost(SessionID)
   /// The stream of a member was heard, without a message for the coordinator (its keepalive, G11).

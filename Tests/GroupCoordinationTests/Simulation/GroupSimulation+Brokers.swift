@@ -60,6 +60,16 @@ extension GroupSimulation {
     _ event: GroupEvent, by broker: Int, holds: [TopicPartition: Int32] = [:], sender: Int = 0,
     memberID: String = ""
   ) throws(Broken) {
+    if case .request(.join(let join, let session), let token) = event, random.chance(40) {
+      brokers[broker].open[token] = SimulatedBroker.Expectation(member: sender, memberID: memberID)
+      brokers[broker].gathered.append((join, session, token))
+      return
+    }
+    let gathered = brokers[broker].gathered
+    if !gathered.isEmpty {
+      brokers[broker].gathered = []
+      try perform(brokers[broker].coordinator.handle(.joins(gathered), at: now), by: broker, isReset: false)
+    }
     var isReset = false
     if case .request(let request, let token) = event {
       var expectation = SimulatedBroker.Expectation(member: sender, memberID: memberID)

@@ -12,6 +12,8 @@ struct SimulatedBroker {
   /// The process is gone: whatever was on its way to it is lost.
   var isDead = false
   var failureTold = false
+  /// Joins that are handled together, before whatever comes next.
+  var gathered: [(request: JoinRequest, session: SessionID, token: ReplyToken)] = []
   /// Streams that it was told are gone; nothing of theirs comes after that.
   var lost: Set<SessionID> = []
   /// On which stream each member was heard last.

@@ -56,6 +56,10 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
   var pause: Int64 = CoordinatorHost.firstPause
   var loadBegan: Int64 = 0
   private var events = CircularBuffer<GroupEvent>()
+  /// Joins of this turn of the loop, and whose: a group divides its partitions once for all of them. When that takes long
+  /// more of them come together, so that a thousand that join at once do not cost a thousand divisions.
+  private var joins: [(request: JoinRequest, session: SessionID, token: ReplyToken)] = []
+  private var joining: Set<String> = []
   private var isHandling = false
   private var outbox = MemberOutbox()
   private var waiting: [ReplyToken: GroupAnswer] = [:]
@@ -86,7 +90,37 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
     let token = ReplyToken(nextToken)
     nextToken &+= 1
     waiting[token] = answer
-    enqueue(.request(request, token))
+    if case .join(let join, let session) = request {
+      gather(join, session, token)
+    } else {
+      enqueue(.request(request, token))
+    }
+  }
+
+  private func gather(_ join: JoinRequest, _ session: SessionID, _ token: ReplyToken) {
+    joins.append((join, session, token))
+    joining.insert(join.memberID)
+    if joins.count == 1 { loop.execute { self.releaseJoins() } }
+  }
+
+  private func releaseJoins() {
+    guard !joins.isEmpty else { return }
+    events.append(.joins(joins))
+    joins = []
+    joining = []
+    drain()
+  }
+
+  /// Whether the event may overtake joins that wait: it is of other members.
+  private func mayOvertakeJoins(_ event: GroupEvent) -> Bool {
+    switch event {
+    case .durable, .streamAlive: true
+    case .request(.heartbeat(let heartbeat, _), _): !joining.contains(heartbeat.memberID)
+    case .request(.commit(let commit), _), .request(.checkCommit(let commit), _):
+      commit.member.map { !joining.contains($0.id) } ?? false
+    case .request(.fetchOffsets(let fetch), _): fetch.member.map { !joining.contains($0.id) } ?? true
+    default: false
+    }
   }
 
   func attach(_ sink: any MemberSink, _ session: SessionID) { sinks[session] = sink }
@@ -104,6 +138,7 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
 
   /// Another event; ignored while there is no coordinator.
   func enqueue(_ event: GroupEvent) {
+    if !joins.isEmpty, !mayOvertakeJoins(event) { releaseJoins() }
     events.append(event)
     drain()
   }
@@ -151,10 +186,7 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
 
   private func handle(_ event: GroupEvent) {
     guard case .active = phase else {
-      if case .request(_, let token) = event, let answer = waiting.removeValue(forKey: token) {
-        outbox.add(answer, .failure(Self.notCoordinator))
-      }
-      return
+      return refuse(event)
     }
     let effects = coordinator.handle(event, at: now)
     if let append = effects.append {
@@ -171,6 +203,18 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
         loop.execute { [self] in if incarnation == self.incarnation { enqueue(event) } }
       }
     default: break
+    }
+  }
+
+  private func refuse(_ event: GroupEvent) {
+    let tokens: [ReplyToken]
+    switch event {
+    case .request(_, let token): tokens = [token]
+    case .joins(let joins): tokens = joins.map(\.token)
+    default: return
+    }
+    for token in tokens {
+      if let answer = waiting.removeValue(forKey: token) { outbox.add(answer, .failure(Self.notCoordinator)) }
     }
   }
 
@@ -211,6 +255,8 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
     incarnation += 1
     timer?.cancel()
     timerAt = .max
+    joins = []
+    joining = []
     appends = GroupAppender()
     refusedSince = nil
     let answers = waiting
