@@ -41,8 +41,10 @@ enum CallDriver {
       workload = Committing(topic: words[6], offsets: offsets)
     case "members":
       guard words.count == 8, let members = Int(words[7]), members > 0 else { return print(usage) }
-      return try await GroupMembers(host: words[0], port: port, tls: words[2], topic: words[6], members: members)
-        .run(groups: calls, seconds: inFlight)
+      return try await GroupMembers(
+        host: words[0], port: port, tls: words[2], topic: words[6], members: members
+      )
+      .run(groups: calls, seconds: inFlight)
     case "refusals": workload = Refusals(topic: words[6])
     default: return print(usage)
     }

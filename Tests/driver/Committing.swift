@@ -19,7 +19,9 @@ struct Committing: Workload {
   }
 
   func isExpected(_ number: Int, _ status: GRPCStatus, reply: SharedBytes?) -> Bool {
-    guard status.code == .ok, let reply, let response = try? CommitResponse(decoding: reply) else { return false }
+    guard status.code == .ok, let reply, let response = try? CommitResponse(decoding: reply) else {
+      return false
+    }
     return response.results.count == offsets && response.results.allSatisfy { $0.error == nil }
   }
 }
