@@ -72,14 +72,21 @@ def the_kit_says_that_no_server_answers():
 
 @test
 def kill_9_of_the_server_loses_nothing_that_was_acknowledged():
-    with w.programs.committing(config(), "killed") as member:
-        for _ in range(2):
+    for n in range(3):
+        # The member ends while the server is down: nothing later hides what is missing.
+        with w.programs.committing(config(), f"killed-{n}", "--pause", "0") as member:
             member.wait(50)
             w.server.kill()
             member.wait_failure()
-            w.server.start()
-            member.wait(50)
-    w.programs.verify(config(), "killed", member)
+        w.server.start()
+        w.programs.verify(config(), f"killed-{n}", member)
+    with w.programs.committing(config(), "goes-on") as member:
+        member.wait(20)
+        w.server.kill()
+        member.wait_failure()
+        w.server.start()
+        member.wait(20)
+    w.programs.verify(config(), "goes-on", member)
 
 
 @test
@@ -285,6 +292,9 @@ def a_schema_of_an_older_version_is_upgraded_once_however_many_begin():
     stores[2].commit("old", 8, [(0, 50)])
     for each in stores:
         each.close()
+    # One of them did it, and the others waited; nobody ran into another.
+    said = "\n".join(each.log() for each in stores)
+    assert said.count("upgrading schema") == 1 and "no connection" not in said, said
     assert w.server.sql("SELECT string_agg(version::text, ',' ORDER BY version) FROM skein.schema_version", name) == "1,2"
 
 
@@ -330,6 +340,24 @@ def one_refused_commit_of_a_batch_refuses_no_other():
         assert ends == [DENIED if n % 7 == 3 else OK for n in range(40)], ends
         for n in range(40):
             assert one.fetch(f"batch-{n}") == {0: 10 if n % 7 == 3 else 20 + n}
+
+
+@test
+def what_fails_at_the_very_end_of_its_transaction_is_not_acknowledged():
+    w.server.sql(
+        "CREATE FUNCTION skein.late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'late' USING ERRCODE = '53100'; END $$;"
+        "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON skein.offsets DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+        " WHEN (NEW.group_name = 'late') EXECUTE FUNCTION skein.late(); GRANT EXECUTE ON FUNCTION skein.late TO broker", "skein")
+    try:
+        with store(connections=1) as late:
+            late.until_up()
+            assert status_of(lambda: late.commit("late", 1, [(0, 1)])) == RETRY_LATER and late.fetch("late") == {}
+            calls = [late.begin("commit", late.commit_request(group, 1, [(0, 1)])) for group in ("x", "y", "late", "z", "late", "v")]
+            ends = [status_of(lambda call=call: late.wait(call)) for call in calls]
+            assert ends == [OK, OK, RETRY_LATER, OK, RETRY_LATER, OK], ends
+            assert [late.fetch(group) for group in ("x", "late", "v")] == [{0: 1}, {}, {0: 1}]
+    finally:
+        w.server.sql("DROP FUNCTION skein.late CASCADE", "skein")
 
 
 @test

@@ -93,14 +93,21 @@ def does_with_the_rights_of_the_documented_user():
 
 @test
 def kill_9_of_the_server_loses_nothing_that_was_acknowledged():
-    with w.programs.committing(config(), "killed") as member:
-        for _ in range(3):
+    for n in range(3):
+        # The member ends while the server is down: nothing later hides what is missing.
+        with w.programs.committing(config(), f"killed-{n}", "--pause", "0") as member:
             member.wait(50)
             w.server.kill()
             member.wait_failure()
-            w.server.start()
-            member.wait(50)
-    w.programs.verify(config(), "killed", member)
+        w.server.start()
+        w.programs.verify(config(), f"killed-{n}", member)
+    with w.programs.committing(config(), "goes-on") as member:
+        member.wait(20)
+        w.server.kill()
+        member.wait_failure()
+        w.server.start()
+        member.wait(20)
+    w.programs.verify(config(), "goes-on", member)
 
 
 @test
@@ -375,6 +382,21 @@ def scripts_that_the_server_forgets_are_sent_again_in_order():
         for call in calls:
             forgets.wait(call)
         assert forgets.fetch("scripts") == {0: 400}
+    proxy = Proxy(w.server.port)
+    with store(port=proxy.port) as forgets:
+        forgets.until_up()
+        forgets.commit("behind", 1, [(0, 1)])
+        proxy.set("hold")
+        calls = [forgets.begin("commit", forgets.commit_request("behind", 1, [(0, n)])) for n in range(2, 100)]
+        w.server.cli("script", "flush")
+        proxy.set("pass")
+        for n in range(100, 500):
+            calls.append(forgets.begin("commit", forgets.commit_request("behind", 1, [(0, n)])))
+            time.sleep(0.0005)
+        for call in calls:
+            forgets.wait(call)
+        assert forgets.fetch("behind") == {0: 499}
+    proxy.close()
 
 
 @test
