@@ -10,7 +10,7 @@ sources=$here/../../Sources
 kit=$here/../store-kit
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
-for script in commit page remove; do
+for script in commit page remove forget; do
   { echo "static const unsigned char script_$script[] = {"; od -An -v -tx1 "$here/scripts/$script.lua" | sed 's/ \(..\)/0x\1,/g'; echo "0};"; }
 done >"$made/scripts.h"
 # shellcheck disable=SC2086

@@ -12,7 +12,7 @@
 
 #include "scripts.h"
 
-static const char *const texts[RD_SCRIPTS] = {(const char *)script_commit, (const char *)script_page, (const char *)script_remove};
+static const char *const texts[RD_SCRIPTS] = {(const char *)script_commit, (const char *)script_page, (const char *)script_remove, (const char *)script_forget};
 
 enum { MOST_FIELD = 48 };
 
@@ -102,7 +102,8 @@ static void put_page(store_text *out, bool uses_eval, const char *const *keys, c
   put(out, group != NULL ? "1" : "0");
 }
 
-static void put_keyed(store_text *out, const rd_settings *s, const store_call *call, bool uses_eval, const char *tenant, const char *group) {
+static void put_keyed(store_text *out, const rd_settings *s, const store_call *call, rd_script script, bool uses_eval, const char *tenant,
+                      const char *group) {
   char *hash = key(s, tenant, "o:", group), *index = key(s, tenant, "groups", "");
   if (hash == NULL || index == NULL) {
     out->failed = true;
@@ -131,8 +132,12 @@ static void put_keyed(store_text *out, const rd_settings *s, const store_call *c
         break;
       case STORE_REMOVE: {
         const Skein__Plugin__V1__RemoveOffsets *remove = call->request.remove;
-        put_script(out, RD_REMOVE_SCRIPT, uses_eval, 1 + remove->n_partitions, keys, 2);
-        put(out, remove->group);
+        if (script == RD_FORGET_SCRIPT) {
+          put_script(out, script, uses_eval, 1, keys, 2);
+          put(out, remove->group);
+          break;
+        }
+        put_script(out, RD_REMOVE_SCRIPT, uses_eval, remove->n_partitions, keys, 1);
         for (size_t i = 0; i < remove->n_partitions; i++) put_field(out, remove->partitions[i]->topic_id, remove->partitions[i]->partition);
         break;
       }
@@ -142,13 +147,22 @@ static void put_keyed(store_text *out, const rd_settings *s, const store_call *c
   free(index);
 }
 
-void rd_put_call(store_text *out, const rd_settings *s, const store_call *call, bool uses_eval) {
+void rd_put_call(store_text *out, const rd_settings *s, const store_call *call, rd_script script, bool uses_eval) {
+  const char *tenant = "", *group = "";
   switch (call->what) {
-    case STORE_COMMIT: put_keyed(out, s, call, uses_eval, call->request.commit->tenant, call->request.commit->group); break;
-    case STORE_FETCH: put_keyed(out, s, call, uses_eval, call->request.fetch->tenant, call->request.fetch->group); break;
-    case STORE_SCAN: put_keyed(out, s, call, uses_eval, call->request.scan->tenant, ""); break;
-    case STORE_REMOVE: put_keyed(out, s, call, uses_eval, call->request.remove->tenant, call->request.remove->group); break;
+    case STORE_COMMIT: tenant = call->request.commit->tenant, group = call->request.commit->group; break;
+    case STORE_FETCH: tenant = call->request.fetch->tenant, group = call->request.fetch->group; break;
+    case STORE_SCAN: tenant = call->request.scan->tenant; break;
+    case STORE_REMOVE: tenant = call->request.remove->tenant, group = call->request.remove->group; break;
   }
+  put_keyed(out, s, call, script, uses_eval, tenant, group);
+}
+
+void rd_put_index(store_text *out, const rd_settings *s, const store_call *call) {
+  char *index = key(s, call->request.commit->tenant, "groups", "");
+  if (index != NULL) rd_put_words(out, (const char *const[]){"ZADD", index, "0", call->request.commit->group, NULL});
+  else out->failed = true;
+  free(index);
 }
 
 rd_script rd_script_of(const store_call *call) {
@@ -214,6 +228,7 @@ static bool read_all(const rd_reply *reply, store_page *page, char (*topics)[33]
 skein_status rd_read_answer(const store_call *call, const rd_reply *reply, uint8_t **result, size_t *length) {
   if (call->what == STORE_COMMIT || call->what == STORE_REMOVE) {
     if (reply->kind != RD_NUMBER) return SKEIN_FAILED;
+    if (call->what == STORE_COMMIT && reply->number == -1) return SKEIN_RETRY_LATER; /* it does not come into the index */
     return reply->number == 1 ? SKEIN_OK : reply->number == 0 && call->what == STORE_COMMIT ? SKEIN_DENIED : SKEIN_FAILED;
   }
   if (reply->kind != RD_ARRAY) return SKEIN_FAILED;

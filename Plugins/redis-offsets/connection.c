@@ -89,6 +89,18 @@ void rd_lose(rd_store *self, const char *why) {
 
 /* ---- Sending ---- */
 
+/* A commit that this server would acknowledge, and then drop at its next start. */
+static bool would_be_dropped(rd_store *self, const store_call *call) {
+  if (!self->drops_transactions || call->what != STORE_COMMIT || call->request.commit->n_offsets <= RD_MOST_AT_ONCE) return false;
+  char why[RD_MOST_WHY];
+  snprintf(why, sizeof why,
+           "a commit of %zu offsets (more than %d) needs a transaction, and Redis drops those at its next start while the user default has"
+           " no rights (redis#14541): ACL SETUSER default off ~* &* +@all",
+           call->request.commit->n_offsets, (int)RD_MOST_AT_ONCE);
+  rd_say(self, SKEIN_LOG_ERROR, why);
+  return true;
+}
+
 static bool put_wait(rd_store *self, uint64_t now) {
   char count[16], time[16];
   rd_op *op = calloc(1, sizeof *op);
@@ -97,6 +109,15 @@ static bool put_wait(rd_store *self, uint64_t now) {
   snprintf(count, sizeof count, "%d", self->settings.wait_replicas);
   snprintf(time, sizeof time, "%d", self->settings.wait_ms);
   rd_put_words(&self->output, (const char *const[]){"WAIT", count, time, NULL});
+  rd_push(&self->flight, op);
+  return true;
+}
+
+static bool put_note(rd_store *self, const store_call *call, uint64_t now) {
+  rd_op *op = calloc(1, sizeof *op);
+  if (op == NULL) return false;
+  *op = (rd_op){.is_note = true, .script = RD_SCRIPTS, .sent_ns = now};
+  rd_put_index(&self->output, &self->settings, call);
   rd_push(&self->flight, op);
   return true;
 }
@@ -134,9 +155,18 @@ void rd_send(rd_store *self, uint64_t now) {
       free(op);
       continue;
     }
+    if (would_be_dropped(self, op->call)) {
+      end_op(self, op, SKEIN_RETRY_LATER, NULL, 0);
+      continue;
+    }
     const bool uses_eval = op->script != RD_SCRIPTS && self->needs_text[op->script];
     if (op->script != RD_SCRIPTS) self->needs_text[op->script] = false;
-    rd_put_call(&self->output, &self->settings, op->call, uses_eval);
+    if (op->index_tries > 0 && !put_note(self, op->call, now)) {
+      rd_push(&self->waiting, op);
+      ok = false;
+      break;
+    }
+    rd_put_call(&self->output, &self->settings, op->call, op->script, uses_eval);
     op->was_sent = true;
     op->sent_ns = now;
     has_commit = has_commit || op->call->what == STORE_COMMIT;
@@ -169,6 +199,15 @@ static void end_held(rd_store *self, const rd_reply *reply) {
   for (rd_op *op; (op = rd_pop(&self->held)) != NULL;) end_op(self, op, is_enough ? SKEIN_OK : SKEIN_CANCELLED, NULL, 0);
 }
 
+/* A commit whose group is not in the index yet, a removal that left nothing: another command finishes them. */
+static bool needs_more(rd_op *op, const rd_reply *reply) {
+  if (reply->kind != RD_NUMBER) return false;
+  if (op->call->what == STORE_COMMIT && reply->number == -1) return ++op->index_tries <= 3;
+  if (op->call->what != STORE_REMOVE || op->script != RD_REMOVE_SCRIPT || reply->number != 2) return false;
+  op->script = RD_FORGET_SCRIPT;
+  return true;
+}
+
 /* False: the connection is lost. */
 static bool take_reply(rd_store *self, const rd_reply *reply) {
   rd_op *op = rd_pop(&self->flight);
@@ -178,6 +217,9 @@ static bool take_reply(rd_store *self, const rd_reply *reply) {
   }
   if (op->is_wait) {
     end_held(self, reply);
+    free(op);
+  } else if (op->is_note) {
+    if (reply->kind == RD_ERROR) refused(self, reply);
     free(op);
   } else if (reply->kind == RD_ERROR && begins(reply, "NOSCRIPT") && op->script != RD_SCRIPTS) {
     self->needs_text[op->script] = true;
@@ -192,6 +234,8 @@ static bool take_reply(rd_store *self, const rd_reply *reply) {
     }
   } else if (op->call == NULL) {
     free(op);
+  } else if (needs_more(op, reply)) {
+    rd_push(&self->again, op);
   } else {
     uint8_t *result = NULL;
     size_t length = 0;

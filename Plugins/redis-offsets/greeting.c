@@ -5,17 +5,17 @@
 
 #include "redis.h"
 
-enum { GREETINGS = 5 };
+enum { GREETINGS = 6 };
 static const char *const durabilities[] = {"always", "everysec", "none"};
 
-/* Five commands, whose replies are told apart by their place. */
+/* Six commands, whose replies are told apart by their place. */
 void rd_greet(rd_store *self) {
   const rd_settings *s = &self->settings;
   char database[16];
   snprintf(database, sizeof database, "%d", s->database);
   store_text *out = &self->output;
   self->greetings = 0;
-  self->is_aof = self->is_always = self->knows_fsync = self->evicts = false;
+  self->is_aof = self->is_always = self->knows_fsync = self->evicts = self->drops_transactions = false;
   const char *const with_password[] = {"AUTH", s->user == NULL ? "default" : s->user, s->password, NULL};
   const char *const without[] = {"PING", NULL};
   rd_put_words(out, s->password != NULL ? with_password : without);
@@ -23,6 +23,7 @@ void rd_greet(rd_store *self) {
   rd_put_words(out, (const char *const[]){"INFO", NULL});
   rd_put_words(out, (const char *const[]){"CONFIG", "GET", "appendfsync", NULL});
   rd_put_words(out, (const char *const[]){"CONFIG", "GET", "no-appendfsync-on-rewrite", NULL});
+  rd_put_words(out, (const char *const[]){"ACL", "DRYRUN", "default", "HSET", s->prefix, "f", "v", NULL});
 }
 
 /* Whether a line of INFO is `name:` and then something that begins with `value`. */
@@ -68,7 +69,7 @@ static const char *config_value(const rd_reply *reply) {
 void rd_take_greeting(rd_store *self, const rd_reply *reply) {
   const char *value;
   const int place = self->greetings++;
-  /* To tell fsync is a right of its own; all else must go. */
+  /* To tell fsync and the rights of `default` are rights of their own; all else must go. */
   if (reply->kind == RD_ERROR && place < 3) {
     char why[RD_MOST_WHY];
     snprintf(why, sizeof why, "it refuses %s: %.300s", place == 0 ? "the login" : place == 1 ? "the database" : "INFO", reply->text);
@@ -98,6 +99,10 @@ void rd_take_greeting(rd_store *self, const rd_reply *reply) {
     case 4:
       value = config_value(reply);
       if (value != NULL && strcmp(value, "no") != 0) self->is_always = false;
+      break;
+    case 5:
+      /* OK, or a sentence about what is missing; an error: this server or user cannot tell. */
+      self->drops_transactions = self->is_aof && reply->kind == RD_TEXT;
       break;
     default: break;
   }

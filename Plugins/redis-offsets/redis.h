@@ -10,6 +10,7 @@ enum {
   RD_MOST_WHY = 512,
   RD_MOST_REPLY = 16 << 20,      /* bytes of one reply */
   RD_MOST_ELEMENTS = 200000,     /* of one reply */
+  RD_MOST_AT_ONCE = 3500,        /* offsets that commit.lua writes by one command; more are a transaction of Redis */
 };
 
 /* ---- A socket with TLS; link.c ---- */
@@ -57,7 +58,7 @@ void rd_reply_free(rd_reply *reply);
 
 /* ---- Commands; commands.c ---- */
 
-typedef enum { RD_COMMIT_SCRIPT, RD_PAGE_SCRIPT, RD_REMOVE_SCRIPT, RD_SCRIPTS } rd_script;
+typedef enum { RD_COMMIT_SCRIPT, RD_PAGE_SCRIPT, RD_REMOVE_SCRIPT, RD_FORGET_SCRIPT, RD_SCRIPTS } rd_script;
 
 typedef struct rd_settings {
   char *host, *user, *password, *ca_file, *certificate_file, *key_file, *prefix;
@@ -70,8 +71,10 @@ enum { RD_ALWAYS, RD_EVERYSEC, RD_NONE };
 /* Appends a command. `words` end with NULL. */
 void rd_put_words(store_text *out, const char *const *words);
 /* Appends the command of a call. `uses_eval`: with the script's text, for a server that does not know it. */
-void rd_put_call(store_text *out, const rd_settings *settings, const store_call *call, bool uses_eval);
-/* Which script the call runs; RD_SCRIPTS: none. */
+void rd_put_call(store_text *out, const rd_settings *settings, const store_call *call, rd_script script, bool uses_eval);
+/* Appends what puts a commit's group into the index. */
+void rd_put_index(store_text *out, const rd_settings *settings, const store_call *call);
+/* Which script the call runs first; RD_SCRIPTS: none. */
 rd_script rd_script_of(const store_call *call);
 /* Reads an answer. */
 skein_status rd_read_answer(const store_call *call, const rd_reply *reply, uint8_t **result, size_t *length);
@@ -81,9 +84,11 @@ skein_status rd_read_answer(const store_call *call, const rd_reply *reply, uint8
 typedef struct rd_op {
   struct rd_op *next;
   store_call *call; /* NULL: over */
-  rd_script script;
-  bool is_wait;  /* a WAIT, for the commits before it */
-  bool was_sent; /* it may have happened */
+  rd_script script; /* that it runs next */
+  bool is_wait;     /* a WAIT, for the commits before it */
+  bool is_note;     /* a group goes into the index; nobody waits for it */
+  bool was_sent;    /* it may have happened */
+  int index_tries;  /* how often its group was not in the index */
   uint64_t sent_ns;
 } rd_op;
 
@@ -106,10 +111,11 @@ typedef struct rd_store {
   size_t written;        /* of `output` */
   int greetings;         /* GREETING: replies that came */
   bool is_aof, is_always, knows_fsync, evicts;
+  bool drops_transactions; /* when it reads its append-only file: redis#14541 */
   rd_queue waiting;      /* to be sent */
   rd_queue flight;       /* sent, in the order of their replies */
   rd_queue held;         /* done here, until replicas have them */
-  rd_queue again;        /* the server did not know the script: sent again once nothing is under way */
+  rd_queue again;        /* needs another command (or the text of the script); sent once nothing is under way */
   bool needs_text[RD_SCRIPTS];
   char said[RD_MOST_WHY]; /* the last problem that went to the log */
   uint64_t said_ns;
