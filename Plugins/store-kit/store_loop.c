@@ -1,43 +1,12 @@
+/* Calls: how they come in, and the thread in which they end. */
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "store.h"
+#include "store_instance.h"
 
-SKEIN_PLUGIN_ABI_MARK;
-
-enum { MOST_WHY = 512, MOST_LINE = 1024 };
-
-struct store {
-  const store_driver *driver;
-  void *state; /* the driver's */
-  void *host_ctx;
-  uint64_t instance;
-  const skein_host_async *async;
-  const skein_host_log *log;
-  const skein_host_metrics *metrics;
-  uint64_t series[STORE_METRICS];
-  pthread_t thread;
-  int wake; /* eventfd */
-
-  pthread_mutex_t lock; /* for what follows; held for a few instructions */
-  store_call *inbox_first, *inbox_last;
-  size_t calls; /* open, the inbox included */
-  skein_call *cancels;
-  size_t cancel_count, cancel_capacity;
-  skein_call quiesce;
-  bool is_stopping, is_awake; /* is_awake: `wake` is written and not yet read */
-
-  store_call *open; /* the loop's own */
-};
-
-/* Written once, from skein_plugin_entry, before the host has a table to call by. */
-static const store_driver *the_driver;
+enum { MOST_LINE = 1024 };
 
 /* ---- Host services ---- */
 
@@ -58,23 +27,10 @@ void store_record(store *self, store_metric metric, double value) {
     self->metrics->record(self->host_ctx, self->series[metric], value);
 }
 
-static void define_metrics(store *self) {
-  static const struct { const char *name; int32_t kind; } all[STORE_METRICS] = {
-      [STORE_COMMITS] = {"commits", SKEIN_METRIC_COUNTER},
-      [STORE_DENIED] = {"commits_denied", SKEIN_METRIC_COUNTER},
-      [STORE_RECONNECTS] = {"reconnects", SKEIN_METRIC_COUNTER},
-      [STORE_CONNECTIONS] = {"connections", SKEIN_METRIC_GAUGE}};
-  if (!SKEIN_HAS(skein_host_metrics, self->metrics, define)) return;
-  for (size_t i = 0; i < STORE_METRICS; i++) {
-    const skein_bytes name = {(const uint8_t *)all[i].name, strlen(all[i].name)};
-    self->series[i] = self->metrics->define(self->host_ctx, self->instance, all[i].kind, name, (skein_bytes){(const uint8_t *)"", 0});
-  }
-}
-
 /* ---- Calls in [any] ---- */
 
 /* With the lock held. */
-static void wake(store *self) {
+void store_wake(store *self) {
   if (self->is_awake) return;
   self->is_awake = true;
   const uint64_t one = 1;
@@ -103,7 +59,7 @@ static void begin(void *raw, store_what what, skein_call token, uint64_t deadlin
       else self->inbox_first = call;
       self->inbox_last = call;
       self->calls++;
-      wake(self);
+      store_wake(self);
     }
     pthread_mutex_unlock(&self->lock);
   }
@@ -113,12 +69,12 @@ static void begin(void *raw, store_what what, skein_call token, uint64_t deadlin
   refuse(self, token, SKEIN_RETRY_LATER);
 }
 
-static void commit(void *self, skein_call call, uint64_t deadline, skein_bytes bytes) { begin(self, STORE_COMMIT, call, deadline, bytes); }
-static void fetch(void *self, skein_call call, uint64_t deadline, skein_bytes bytes) { begin(self, STORE_FETCH, call, deadline, bytes); }
-static void scan(void *self, skein_call call, uint64_t deadline, skein_bytes bytes) { begin(self, STORE_SCAN, call, deadline, bytes); }
-static void remove_offsets(void *self, skein_call call, uint64_t deadline, skein_bytes bytes) { begin(self, STORE_REMOVE, call, deadline, bytes); }
+void store_commit(void *self, skein_call call, uint64_t deadline, skein_bytes bytes) { begin(self, STORE_COMMIT, call, deadline, bytes); }
+void store_fetch(void *self, skein_call call, uint64_t deadline, skein_bytes bytes) { begin(self, STORE_FETCH, call, deadline, bytes); }
+void store_scan(void *self, skein_call call, uint64_t deadline, skein_bytes bytes) { begin(self, STORE_SCAN, call, deadline, bytes); }
+void store_remove(void *self, skein_call call, uint64_t deadline, skein_bytes bytes) { begin(self, STORE_REMOVE, call, deadline, bytes); }
 
-static void cancel(void *raw, skein_call token) {
+void store_cancel(void *raw, skein_call token) {
   store *self = raw;
   pthread_mutex_lock(&self->lock);
   if (self->cancel_count == self->cancel_capacity) {
@@ -131,15 +87,15 @@ static void cancel(void *raw, skein_call token) {
   }
   /* Without memory the call ends at its deadline. */
   if (self->cancel_count < self->cancel_capacity) self->cancels[self->cancel_count++] = token;
-  wake(self);
+  store_wake(self);
   pthread_mutex_unlock(&self->lock);
 }
 
-static void quiesce(void *raw, skein_call done) {
+void store_quiesce(void *raw, skein_call done) {
   store *self = raw;
   pthread_mutex_lock(&self->lock);
   self->quiesce = done;
-  wake(self);
+  store_wake(self);
   pthread_mutex_unlock(&self->lock);
 }
 
@@ -234,7 +190,7 @@ static void drain_wake(store *self) {
   if (read(self->wake, &count, sizeof count) < 0) return;
 }
 
-static void *run(void *raw) {
+void *store_run(void *raw) {
   store *self = raw;
   struct pollfd polled[STORE_MOST_POLLED + 1];
   while (empty_inbox(self)) {
@@ -257,94 +213,4 @@ static void *run(void *raw) {
   }
   while (self->open != NULL) give_up(self, self->open);
   return NULL;
-}
-
-/* ---- Making and ending ---- */
-
-static void free_store(store *self) {
-  if (self->state != NULL) self->driver->destroy(self->state);
-  if (self->wake >= 0) close(self->wake);
-  pthread_mutex_destroy(&self->lock);
-  free(self->cancels);
-  free(self);
-}
-
-/* The thread takes no signal: those of the process are not ours, and of a closed socket we are told by EPIPE. */
-static bool start(store *self) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  const int code = pthread_create(&self->thread, NULL, run, self);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return code == 0;
-}
-
-static const void *service(const skein_host *host, const char *id) {
-  return SKEIN_HAS(skein_host, host, get) ? host->get(host->ctx, id) : NULL;
-}
-
-static skein_status create(const skein_host *host, uint64_t instance, skein_bytes json, void **out, skein_bytes *why) {
-  static _Thread_local char text[MOST_WHY];
-  store_config config = {.host = service(host, SKEIN_HOST_CONFIG), .host_ctx = host == NULL ? NULL : host->ctx,
-                         .instance = instance, .why = text};
-  text[0] = 0;
-  skein_status status = SKEIN_FAILED;
-  store *self = calloc(1, sizeof *self);
-  if (self != NULL) {
-    self->driver = the_driver;
-    self->host_ctx = config.host_ctx;
-    self->instance = instance;
-    self->async = service(host, SKEIN_HOST_ASYNC);
-    self->log = service(host, SKEIN_HOST_LOG);
-    self->metrics = service(host, SKEIN_HOST_METRICS);
-    self->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    pthread_mutex_init(&self->lock, NULL);
-    if (!SKEIN_HAS(skein_host_async, self->async, complete)) {
-      store_config_problem(&config, "the host has no skein.host.async/1");
-      status = SKEIN_UNSUPPORTED;
-    } else if (self->wake >= 0) {
-      if (store_config_open(&config, json)) self->state = self->driver->create(self, &config);
-      const bool is_good = store_config_close(&config);
-      if (!is_good) status = SKEIN_BAD_CONFIG;
-      define_metrics(self);
-      if (is_good && self->state != NULL && start(self)) {
-        *out = self;
-        return SKEIN_OK;
-      }
-    }
-    free_store(self);
-  }
-  store_config_problem(&config, "there is no memory, descriptor or thread for one more instance");
-  *why = (skein_bytes){(const uint8_t *)text, strlen(text)};
-  return status;
-}
-
-static void destroy(void *raw) {
-  store *self = raw;
-  pthread_mutex_lock(&self->lock);
-  self->is_stopping = true;
-  wake(self);
-  pthread_mutex_unlock(&self->lock);
-  pthread_join(self->thread, NULL);
-  free_store(self);
-}
-
-static const skein_offset_store table = {
-    .size = sizeof(skein_offset_store),
-    .ops = {.create = create, .quiesce = quiesce, .destroy = destroy},
-    .commit = commit,
-    .fetch = fetch,
-    .scan = scan,
-    .remove = remove_offsets,
-    .cancel = cancel,
-};
-
-static const void *get(const char *kind_id) { return strcmp(kind_id, SKEIN_OFFSET_STORE) == 0 ? &table : NULL; }
-
-const skein_plugin *store_plugin(const store_driver *driver) {
-  static skein_plugin plugin = {.size = sizeof(skein_plugin), .abi_minor = SKEIN_ABI_MINOR, .get = get};
-  the_driver = driver;
-  plugin.id = driver->id;
-  plugin.version = driver->version;
-  return &plugin;
 }

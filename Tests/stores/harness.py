@@ -5,12 +5,15 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
+
+from servers import bound
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEADLINE_GRACE = 0.3  # seconds; threads wake late on a busy machine
@@ -114,7 +117,7 @@ class Programs:
 class Member:
     def __init__(self, command, file):
         self.file, self.count, self.failures, self.condition = file, 0, [], threading.Condition()
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(bound(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.out = open(file, "w")
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -193,9 +196,25 @@ def raises(kind, body):
     raise AssertionError(f"no {kind.__name__}")
 
 
+def left_over(work):
+    """Ends whatever still runs from our folder; their command lines."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(work) in line and int(folder.name) != os.getpid():
+                found.append(line.strip())
+                os.kill(int(folder.name), signal.SIGKILL)
+        except OSError:
+            continue  # it has ended
+    return found
+
+
 def main(tests, make):
-    """`FILE PROGRAMS PLUGINS [TEST…]`; `make(programs, plugins, work)` gets ready what the tests need, and gives what ends it."""
+    """`FILE PROGRAMS PLUGINS [TEST…]`; `make(programs, plugins, work, ends)` gets ready what the tests need, and leaves in
+    `ends` (an ExitStack) what ends it, also when it fails half-way."""
     programs, plugins = sys.argv[1:3]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     os.environ.pop("LD_PRELOAD", None)  # a sanitizer's run time, for plug-ins that were built with it: not for the servers
     # In memory where there is room: a server that was killed first flushes each of its thousand files. What kill -9 leaves is
     # the same.
@@ -203,14 +222,17 @@ def main(tests, make):
     roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 1 << 30
     work = pathlib.Path(tempfile.mkdtemp(prefix="skein-stores-", dir=shm if roomy else None))
     work.chmod(0o755)
-    end = None
+    code, rest = 1, []
     try:
-        end = make(programs, plugins, work)
-        return tests.run(sys.argv[3:])
+        with contextlib.ExitStack() as ends:
+            make(programs, plugins, work, ends)
+            code = tests.run(sys.argv[3:])
     finally:
-        if end:
-            end()
+        rest = left_over(work)
         if os.environ.get("SKEIN_KEEP"):
             print(work)
         else:
             shutil.rmtree(work, ignore_errors=True)
+    for line in rest:
+        print(f"still running at the end: {line[:200]}")
+    return 1 if rest else code

@@ -12,6 +12,8 @@ import time
 
 POSTGRES = next(iter(sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), pathlib.Path("/nonexistent"))
 
+PSQL = [str(POSTGRES / "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
+
 
 def free_port():
     with socket.socket() as s:
@@ -44,6 +46,11 @@ class Authority:
         run("openssl", "x509", "-req", "-in", request, "-CA", self.file, "-CAkey", self.folder / f"{self.name}.key", "-CAcreateserial",
             "-days", "2", "-extfile", extensions, "-out", certificate)
         return certificate, key
+
+
+def bound(command, name="KILL"):
+    """The command as a process that gets this signal when we end, however that is."""
+    return ["setpriv", "--pdeathsig", name, *map(str, command)]
 
 
 class Server:
@@ -102,7 +109,7 @@ class Postgres(Server):
         for option in options:
             command += ["-c", option]
         self.log = open(self.folder / "log", "ab")
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, cwd=self.folder, **self._as())
+        self.process = subprocess.Popen(bound(command, "QUIT"), stdout=self.log, stderr=self.log, cwd=self.folder, **self._as())
         self.wait()
         return self
 
@@ -134,13 +141,20 @@ class Postgres(Server):
             except ProcessLookupError:
                 pass
 
+    def _environment(self, database, user, password):
+        return {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": user, "PGPASSWORD": password, "PGDATABASE": database,
+                "PGSSLMODE": "require", "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+
+    def session(self, database, user, password):
+        """A psql that does what comes by its `stdin`."""
+        return subprocess.Popen(
+            bound(PSQL), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+            env=self._environment(database, user, password))
+
     def sql(self, text, database="postgres", user="admin", password="admin-password", check=True):
         """Runs statements over TLS; the output, and with check=False the error instead of an exception."""
         done = subprocess.run(
-            [str(POSTGRES / "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"],
-            input=text, capture_output=True, text=True, timeout=60,
-            env={"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": user, "PGPASSWORD": password, "PGDATABASE": database,
-                 "PGSSLMODE": "require", "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"})
+            PSQL, input=text, capture_output=True, text=True, timeout=60, env=self._environment(database, user, password))
         if check and done.returncode != 0:
             raise RuntimeError(done.stderr)
         return done.stdout.strip() if done.returncode == 0 else done.stderr
@@ -157,12 +171,13 @@ class Redis(Server):
     def start(self, *more):
         options = {"port": 0, "tls-port": self.port, "bind": "127.0.0.1", "tls-cert-file": self.certificate, "tls-key-file": self.key,
                    "tls-ca-cert-file": self.authority.file, "tls-auth-clients": "no", "tls-replication": "yes", "dir": self.folder,
-                   "appendonly": "yes", "appendfsync": "always", "save": "", "aclfile": self.acl, "daemonize": "no", "repl-diskless-sync-delay": 0, "logfile": self.folder / "log"}
+                   "appendonly": "yes", "appendfsync": "always", "save": "", "aclfile": self.acl, "daemonize": "no",
+                   "repl-diskless-sync-delay": 0, "logfile": self.folder / "log"}
         options.update(zip(more[::2], more[1::2]))
         command = ["redis-server"]
         for name, value in options.items():
             command += [f"--{name}", str(value)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(bound(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 20
         while "PONG" not in self.cli("ping") and "NOAUTH" not in self.cli("ping"):
             if self.process.poll() is not None or time.monotonic() > end:

@@ -10,7 +10,8 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from harness import DEADLINE_GRACE, ROOT, Programs, Tests, fill, main, raises, small_disk  # noqa: E402
+import common  # noqa: E402
+from harness import ROOT, Programs, Tests, fill, main, raises, small_disk  # noqa: E402
 from servers import Authority, Postgres, Proxy  # noqa: E402
 from store_abi import CANCELLED, DENIED, FAILED, OK, RETRY_LATER, TOPIC, Refused, Store, status_of  # noqa: E402
 
@@ -25,17 +26,19 @@ class World:
 w = World()
 
 
-def make(programs, plugins, work):
+def make(programs, plugins, work, ends):
     w.work = work
     w.programs = Programs(programs, plugins, "postgres-offsets", work)
     w.authority = Authority(work)
     w.other_authority = Authority(work, "other")
     w.password = work / "password"
     w.password.write_text(PASSWORD + "\n")
-    w.server = Postgres(work / "postgres", w.authority).start()
+    w.config, w.store, w.password_text, w.bad_certificate = config, store, PASSWORD, "certificate verify failed"
+    w.server = Postgres(work / "postgres", w.authority)
+    ends.callback(w.server.stop)
+    w.server.start()
     w.server.sql(f"CREATE ROLE broker LOGIN PASSWORD '{PASSWORD}'")
     database("skein")
-    return w.server.stop
 
 
 def database(name):
@@ -52,110 +55,10 @@ def store(**more):
     return Store(w.programs.plugin, config(**more))
 
 
-@test
-def passes_the_suite_of_every_store_in_a_real_child():
-    return w.programs.suite(config())
+common.add(test, w)
 
 
-@test
-def passes_the_conformance_kit():
-    return w.programs.kit_passes(config())
-
-
-@test
-def the_kit_says_that_no_server_answers():
-    w.programs.kit_without_server()
-
-
-# ---- What fails under way ----
-
-
-@test
-def kill_9_of_the_server_loses_nothing_that_was_acknowledged():
-    for n in range(3):
-        # The member ends while the server is down: nothing later hides what is missing.
-        with w.programs.committing(config(), f"killed-{n}", "--pause", "0") as member:
-            member.wait(50)
-            w.server.kill()
-            member.wait_failure()
-        w.server.start()
-        w.programs.verify(config(), f"killed-{n}", member)
-    with w.programs.committing(config(), "goes-on") as member:
-        member.wait(20)
-        w.server.kill()
-        member.wait_failure()
-        w.server.start()
-        member.wait(20)
-    w.programs.verify(config(), "goes-on", member)
-
-
-@test
-def a_cut_network_loses_nothing_and_heals():
-    proxy = Proxy(w.server.port)
-    with w.programs.committing(config(port=proxy.port), "cut") as member:
-        for _ in range(3):
-            member.wait(30)
-            proxy.drop()
-        member.wait(30)
-        proxy.set("cut")
-        member.wait_failure()
-        proxy.set("pass")
-        member.wait(30)
-        # The worst cut: nobody hears of it.
-        proxy.set("hold")
-        member.wait_failure()
-        proxy.set("pass")
-        member.wait(30)
-    proxy.close()
-    w.programs.verify(config(), "cut", member)
-
-
-@test
-def calls_end_at_their_deadlines_when_answers_are_slow():
-    proxy = Proxy(w.server.port, delay=0.4)
-    with store(port=proxy.port, connect_timeout_ms=20000) as slow:
-        slow.until_up()
-        slow.commit("slow", 1, [(0, 1)])
-        proxy.set("slow")
-        start = time.monotonic()
-        assert status_of(lambda: slow.commit("slow", 1, [(0, 2)], seconds=0.2)) == CANCELLED
-        assert time.monotonic() - start < 0.2 + DEADLINE_GRACE
-        slow.commit("slow", 1, [(0, 3)])
-        assert slow.fetch("slow") == {0: 3}
-        # Cancelled: it ends at once, and what was sent may have happened; the same again does no harm.
-        call = slow.begin("commit", slow.commit_request("slow", 1, [(0, 4)]))
-        slow.table.cancel(slow.self, call)
-        start = time.monotonic()
-        assert status_of(lambda: slow.wait(call)) == CANCELLED and time.monotonic() - start < DEADLINE_GRACE
-        slow.commit("slow", 1, [(0, 4)])
-        assert slow.fetch("slow") == {0: 4}
-    proxy.close()
-
-
-@test
-def a_commit_that_was_under_way_is_acknowledged_after_a_reconnect():
-    proxy = Proxy(w.server.port)
-    with store(port=proxy.port) as under_way:
-        under_way.until_up()
-        proxy.set("hold")
-        calls = [under_way.begin("commit", under_way.commit_request("under-way", 1, [(0, n)]), 10) for n in range(1, 20)]
-        time.sleep(0.1)
-        proxy.drop()
-        proxy.set("pass")
-        for call in calls:
-            under_way.wait(call)
-        assert under_way.fetch("under-way") == {0: 19}
-    proxy.close()
-
-
-@test
-def a_store_that_is_down_says_so_at_once():
-    with store(port=1) as nowhere:
-        time.sleep(0.3)
-        start = time.monotonic()
-        assert status_of(lambda: nowhere.commit("g", 1, [(0, 1)])) == RETRY_LATER
-        assert time.monotonic() - start < DEADLINE_GRACE
-        assert "Connection refused" in nowhere.log()
+# ---- What is full ----
 
 
 @test
@@ -198,15 +101,7 @@ def a_full_disk_stops_commits_and_damages_nothing():
 
 
 def refused_with(sentence, **more):
-    """Never DENIED, which would tell a member that it is a zombie; the log says why, and no secret."""
-    with store(**more) as refused:
-        deadline = time.monotonic() + 10
-        while sentence not in refused.log():
-            assert time.monotonic() < deadline, refused.log()
-            time.sleep(0.02)
-        assert status_of(lambda: refused.commit("g", 1, [(0, 1)])) == RETRY_LATER
-        assert PASSWORD not in refused.log()
-        assert len(refused.lines) <= 4, refused.log()
+    common.refused_with(w, sentence, **more)
 
 
 @test
@@ -221,11 +116,6 @@ def wrong_credentials_are_no_fence():
     with Store(w.programs.plugin, without) as nobody:
         time.sleep(0.5)
         assert status_of(lambda: nobody.fetch("g")) == RETRY_LATER and "no password supplied" in nobody.log(), nobody.log()
-
-
-@test
-def another_authority_is_refused():
-    refused_with("certificate verify failed", ca_file=str(w.other_authority.file))
 
 
 @test
@@ -512,6 +402,38 @@ def a_transaction_that_holds_a_row_holds_up_no_other_group_for_long():
         assert status_of(lambda: skein.wait(first)) in (RETRY_LATER, CANCELLED)
         held.join()
         skein.commit("held", 1, [(0, 2)])
+
+
+@test
+def a_consumer_that_hangs_in_its_transaction_keeps_its_successor_waiting_only_so_long():
+    name = "SELECT skein.skein_%s('default', 'hung', '" + TOPIC + "', 0, %s)"
+    w.server.sql(
+        "CREATE ROLE hung LOGIN PASSWORD 'app-password'; GRANT USAGE ON SCHEMA skein TO hung;"
+        "GRANT EXECUTE ON FUNCTION skein.skein_commit, skein.skein_claim TO hung; INSERT INTO skein.committers VALUES ('hung', 'default', 'hung');"
+        f"{documented('hung').replace('billing_app', 'hung').replace('30s', '1s')}", "skein")
+
+    def hung(text):
+        return w.server.sql(text, "skein", "hung", "app-password", check=False)
+
+    ends = []
+    # psql has no more to say, and its session stays: as a process that was stopped.
+    hangs = w.server.session("skein", "hung", "app-password")
+    try:
+        hangs.stdin.write(f"BEGIN; {name % ('commit', '41, 3')};\n")
+        hangs.stdin.flush()
+        while w.server.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'hung' AND state = 'idle in transaction'") == "0":
+            time.sleep(0.02)
+        start = time.monotonic()
+        successor = threading.Thread(target=lambda: ends.append(hung(name % ("claim", "4"))))
+        successor.start()
+        successor.join(10)
+        assert ends == [""] and 0.3 < time.monotonic() - start < 5, ends  # none was committed
+        hangs.stdin.write("COMMIT;\n")
+        hangs.stdin.flush()
+    finally:
+        hangs.stdin.close()
+        hangs.wait(10)
+    assert hung(name % ("claim", "4")) == ""
 
 
 if __name__ == "__main__":
