@@ -1,5 +1,4 @@
 import SkeinCore
-import Synchronization
 import Transport
 import Wire
 
@@ -37,62 +36,16 @@ final class StepSession<Step: ProgressStep>: Sendable {
 
 /// The steps that wait for the consumer. Any thread.
 final class StepStream<Step: ProgressStep>: StreamDelegate {
-  private struct State {
-    var queue = FIFO<Step>()
-    var failure: SkeinError?
-    var isOver = false
-    var reader: CheckedContinuation<Void, Never>?
-  }
-
   /// A broker tells less than this; whoever tells more is none.
   private let limit = 1_000
   private let request: [UInt8]
-  private let state = Mutex(State())
+  private let mailbox = Mailbox<Step>()
 
   init(request: [UInt8]) { self.request = request }
 
-  func next() async throws(SkeinError) -> Step? {
-    while true {
-      if Task.isCancelled { throw SkeinError(wrapping: CancellationError()) }
-      let (step, failure, isOver) = state.withLock { state in
-        let step = state.queue.popFirst()
-        let failure = step == nil ? state.failure : nil
-        if failure != nil { state.failure = nil }
-        return (step, failure, state.isOver)
-      }
-      if let step { return step }
-      if let failure { throw failure }
-      if isOver { return nil }
-      await withTaskCancellationHandler {
-        await withCheckedContinuation { continuation in
-          let isReady = state.withLock { state in
-            if !state.queue.isEmpty || state.isOver || Task.isCancelled { return true }
-            state.reader = continuation
-            return false
-          }
-          if isReady { continuation.resume() }
-        }
-      } onCancel: {
-        wake()
-      }
-    }
-  }
+  func next() async throws(SkeinError) -> Step? { try await mailbox.next() }
 
-  private func wake() {
-    let reader = state.withLock { state in
-      defer { state.reader = nil }
-      return state.reader
-    }
-    reader?.resume()
-  }
-
-  func end(_ error: SkeinError?) {
-    state.withLock { state in
-      if !state.isOver { state.failure = error }
-      state.isOver = true
-    }
-    wake()
-  }
+  func end(_ error: SkeinError?) { mailbox.end(error) }
 
   // MARK: StreamDelegate, on the loop
 
@@ -106,21 +59,20 @@ final class StepStream<Step: ProgressStep>: StreamDelegate {
     do {
       step = Step(try Step.Message(decoding: message, limits: .reply))
     } catch { throw SkeinError(error) }
-    let isTooMuch = state.withLock { state in
-      let last = state.queue.count - 1
-      if last >= 0, step.replaces(state.queue[last]) {
-        state.queue[last] = step
+    let isTooMuch = mailbox.update { queue in
+      let last = queue.count - 1
+      if last >= 0, step.replaces(queue[last]) {
+        queue[last] = step
         return false
       }
       guard last + 1 < limit else { return true }
-      state.queue.append(step)
+      queue.append(step)
       return false
     }
     guard !isTooMuch else {
       throw SkeinError(
         .internalError, "the broker tells of more than \(limit) steps of one operation", outcome: .unknown)
     }
-    wake()
   }
 
   func writable(_ stream: StreamSession) {}

@@ -10,64 +10,20 @@ final class WatchStream: SupervisedStream {
 
   private struct State {
     var revision: Int64 = 0
-    var queue = FIFO<ClusterChange>()
-    var failure: SkeinError?
-    var isOver = false
     /// The consumer was too slow: nothing of this stream counts any more.
     var isBehind = false
-    var reader: CheckedContinuation<Void, Never>?
   }
 
   private let state = Mutex(State())
+  private let mailbox = Mailbox<ClusterChange>()
 
-  // MARK: The consumer's side
+  func next() async throws(SkeinError) -> ClusterChange? { try await mailbox.next() }
 
-  func next() async throws(SkeinError) -> ClusterChange? {
-    while true {
-      if Task.isCancelled { throw SkeinError(wrapping: CancellationError()) }
-      let (change, failure, isOver) = state.withLock { state in
-        let change = state.queue.popFirst()
-        let failure = change == nil ? state.failure : nil
-        if failure != nil { state.failure = nil }
-        return (change, failure, state.isOver)
-      }
-      if let change { return change }
-      if let failure { throw failure }
-      if isOver { return nil }
-      await withTaskCancellationHandler {
-        await withCheckedContinuation { continuation in
-          let isReady = state.withLock { state in
-            if !state.queue.isEmpty || state.isOver || Task.isCancelled { return true }
-            state.reader = continuation
-            return false
-          }
-          if isReady { continuation.resume() }
-        }
-      } onCancel: {
-        wake()
-      }
-    }
-  }
-
-  private func wake() {
-    let reader = state.withLock { state in
-      defer { state.reader = nil }
-      return state.reader
-    }
-    reader?.resume()
-  }
-
-  func end(_ error: SkeinError?) {
-    state.withLock { state in
-      if !state.isOver { state.failure = error }
-      state.isOver = true
-    }
-    wake()
-  }
+  func end(_ error: SkeinError?) { mailbox.end(error) }
 
   // MARK: SupervisedStream
 
-  var isOver: Bool { state.withLock { $0.isOver } }
+  var isOver: Bool { mailbox.isOver }
 
   func streamEnded(_ error: SkeinError?) -> StreamContinuation {
     state.withLock { state in
@@ -94,17 +50,18 @@ final class WatchStream: SupervisedStream {
     guard response.heartbeat == nil, response.goAway == nil else { return }
     let isBehind = state.withLock { state in
       guard !state.isBehind else { return false }
-      guard state.queue.count < Self.limit else {
-        _ = state.queue.drain()
-        state.revision = 0
-        state.isBehind = true
-        return true
+      state.isBehind = mailbox.update { queue in
+        guard queue.count < Self.limit else {
+          _ = queue.drain()
+          return true
+        }
+        queue.append(ClusterChange(response))
+        return false
       }
-      state.revision = response.revision
-      state.queue.append(ClusterChange(response))
-      return false
+      state.revision = state.isBehind ? 0 : response.revision
+      return state.isBehind
     }
-    if isBehind { stream.cancel(nil) } else { wake() }
+    if isBehind { stream.cancel(nil) }
   }
 
   func writable(_ stream: StreamSession) {}
