@@ -30,7 +30,7 @@ examples: deps ## the examples of Deploy/examples, in Swift and Python, run and 
 kill-test: deps ## real brokers killed under load, with and without the power-cut layer
 	@Tests/run-all.sh kill
 
-demo: build ## stream a real file of this machine through a TLS broker and check the result
+demo: build ## stream a real file of this machine through a TLS broker and a consumer group, and check the result
 	@Deploy/demo.sh
 
 demo-plugins: build ## swap a live topic's partitioner to a third party's signed C plug-in and back, and check every record

@@ -7,41 +7,9 @@
 #   DEMO_RATE=N               records a second (default 2,000)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=$(cd "${SKEIN_BIN:-.build/release}" && pwd)
-work=$(mktemp -d "${TMPDIR:-/tmp}/skein-demo-plugins.XXXXXX")
-chmod 700 "$work"
-broker=""
-load=""
-step() { printf '\n== %s\n' "$*"; }
-die() { echo "demo-plugins: $*" >&2; tail -20 "$work/skeind.log" 2>/dev/null >&2 || true; exit 1; }
-stop() { # PID: asks, waits, then insists
-  kill -TERM "$1" 2>/dev/null || return 0
-  for _ in $(seq 100); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done
-  kill -KILL "$1" 2>/dev/null || true
-}
-finish() {
-  local code=$?
-  [ -z "$load" ] || stop "$load"
-  [ -z "$broker" ] || stop "$broker"
-  rm -rf "$work"
-  exit $code
-}
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-skein() { "$bin/skein" "$@" --context "$work/broker/context.yaml"; }
+. Deploy/demo-broker.sh
 
-step "broker: skeind --dev (own authority, TLS, client certificates)"
-"$bin/skeind" --dev "$work/broker" --listen 127.0.0.1:0 --operations 127.0.0.1:0 >"$work/ready" 2>"$work/skeind.log" &
-broker=$!
-for _ in $(seq 600); do
-  grep -q '^skeind ready' "$work/ready" && break
-  kill -0 "$broker" 2>/dev/null || die "the broker ended while starting"
-  sleep 0.1
-done
-ready=$(grep '^skeind ready' "$work/ready") || die "no ready line within 60 s"
-echo "$ready"
-address=$(sed -E 's/.*grpc=([^ ]+).*/\1/' <<<"$ready")
+start_broker
 
 step "a third party compiles its partitioner: cc, one C file, one header"
 mkdir "$work/acme"
@@ -91,9 +59,5 @@ cat "$work/load.out"
 [ "$code" = 0 ] || die "the checker found something (exit $code)"
 
 step "stop: SIGTERM drains the broker and its child"
-kill -TERM "$broker"
-code=0
-wait "$broker" || code=$?
-broker=""
-[ "$code" = 0 ] || die "the broker ended with $code"
+drain_broker
 step "demo passed: two swaps on a live topic, 0 lost, 0 doubled, 0 reordered within a key"

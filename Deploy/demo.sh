@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The demo: a broker with its own certificates, a real file of this machine through it over TLS, and the
+# The demo: a broker with its own certificates, a real file of this machine through it over TLS, read alone and by a
+# consumer group, and the
 # result checked record by record.
 #
 #   Deploy/demo.sh            (`make demo` builds first)
@@ -7,26 +8,7 @@
 #   DEMO_FILE=F               a file of your own; column DEMO_KEY_COLUMN (default 4) is the key
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=$(cd "${SKEIN_BIN:-.build/release}" && pwd)
-work=$(mktemp -d "${TMPDIR:-/tmp}/skein-demo.XXXXXX")
-chmod 700 "$work"
-broker=""
-step() { printf '\n== %s\n' "$*"; }
-die() { echo "demo: $*" >&2; tail -20 "$work/skeind.log" 2>/dev/null >&2 || true; exit 1; }
-finish() {
-  local code=$?
-  if [ -n "$broker" ] && kill -0 "$broker" 2>/dev/null; then
-    kill -TERM "$broker" 2>/dev/null || true
-    for _ in $(seq 100); do kill -0 "$broker" 2>/dev/null || break; sleep 0.1; done
-    kill -KILL "$broker" 2>/dev/null || true
-  fi
-  rm -rf "$work"
-  exit $code
-}
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-skein() { "$bin/skein" "$@" --context "$work/broker/context.yaml"; }
+. Deploy/demo-broker.sh
 
 step "input: a file of this machine, keyed by package"
 source=${DEMO_FILE:-/var/log/dpkg.log}
@@ -48,17 +30,7 @@ keys=$(cut -f1 "$work/input.tsv" | sort -u | wc -l)
 echo "$records records, $keys keys; for example:"
 head -2 "$work/input.tsv" | cut -c1-100 | sed 's/^/    /'
 
-step "broker: skeind --dev (own authority, TLS, client certificates)"
-"$bin/skeind" --dev "$work/broker" --listen 127.0.0.1:0 --operations 127.0.0.1:0 >"$work/ready" 2>"$work/skeind.log" &
-broker=$!
-for _ in $(seq 600); do
-  grep -q '^skeind ready' "$work/ready" && break
-  kill -0 "$broker" 2>/dev/null || die "the broker ended while starting"
-  sleep 0.1
-done
-ready=$(grep '^skeind ready' "$work/ready") || die "no ready line within 60 s"
-echo "$ready"
-operations=$(sed -E 's/.*operations=([^ ]+).*/\1/' <<<"$ready")
+start_broker
 
 step "topic: dpkg, 8 partitions, durable (fsync before the acknowledgement)"
 skein topic create dpkg --partitions 8
@@ -75,6 +47,14 @@ skein consume dpkg --from beginning --format json >"$work/output.json"
 
 step "check: nothing lost, nothing twice, order kept per key"
 python3 Deploy/check_demo.py "$work/input.tsv" "$work/output.json"
+
+step "a consumer group: its first member leaves in the middle, the next goes on where it had committed"
+skein consume dpkg --group audit --format json --max $((records / 3)) >"$work/group.json"
+echo "the first: $(wc -l <"$work/group.json") records"
+skein consume dpkg --group audit --format json >>"$work/group.json"
+echo "both: $(wc -l <"$work/group.json") records"
+python3 Deploy/check_demo.py "$work/input.tsv" "$work/group.json"
+skein group describe audit
 
 step "partitions"
 skein topic describe dpkg
@@ -100,10 +80,6 @@ curl -fsS "http://$operations/metrics" >"$work/metrics"
 python3 Deploy/check_demo.py --lag "$work/output.json" "$work/metrics"
 
 step "stop: SIGTERM drains the broker"
-kill -TERM "$broker"
-code=0
-wait "$broker" || code=$?
-broker=""
-[ "$code" = 0 ] || die "the broker ended with $code"
+drain_broker
 echo "stopped cleanly"
 step "demo passed: $records records in, $records out, order per key kept"
