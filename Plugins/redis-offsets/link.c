@@ -21,7 +21,9 @@ struct rd_link {
   int port;
   int descriptor;
   bool is_connected;
-  SSL_CTX *context; /* NULL: without TLS */
+  bool uses_tls;
+  rd_tls files;
+  SSL_CTX *context; /* once it is connected: to read all authorities takes milliseconds, which a server that is down is not worth */
   SSL *tls;
   bool is_shaken;
   bool wants_write; /* TLS wants to write, whatever we do */
@@ -59,6 +61,8 @@ static SSL_CTX *make_context(const rd_tls *tls, char *why) {
 
 static bool begin_tls(rd_link *link, char *why) {
   unsigned char address[16];
+  link->context = make_context(&link->files, why);
+  if (link->context == NULL) return false;
   const bool is_address = inet_pton(AF_INET, link->host, address) == 1 || inet_pton(AF_INET6, link->host, address) == 1;
   link->tls = SSL_new(link->context);
   bool ok = link->tls != NULL && SSL_set_fd(link->tls, link->descriptor) == 1;
@@ -79,7 +83,10 @@ static bool try_next(rd_link *link, char *why) {
     struct sockaddr_in six_or_four = {.sin_family = AF_INET, .sin_port = htons((uint16_t)link->port)};
     struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)link->port)};
     const bool is_four = inet_pton(AF_INET, text, &six_or_four.sin_addr) == 1;
-    if (!is_four && inet_pton(AF_INET6, text, &six.sin6_addr) != 1) continue;
+    if (!is_four && inet_pton(AF_INET6, text, &six.sin6_addr) != 1) {
+      say(why, text, "only whole IPv4 and IPv6 addresses are tried");
+      continue;
+    }
     if (link->descriptor >= 0) close(link->descriptor);
     link->descriptor = socket(is_four ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (link->descriptor < 0) {
@@ -111,8 +118,9 @@ rd_link *rd_link_open(const char *host, const store_addresses *addresses, int po
   link->addresses = *addresses;
   link->port = port;
   link->descriptor = -1;
-  if (tls != NULL) link->context = make_context(tls, why);
-  if ((tls == NULL || link->context != NULL) && try_next(link, why)) return link;
+  link->uses_tls = tls != NULL;
+  if (tls != NULL) link->files = *tls;
+  if (try_next(link, why)) return link;
   rd_link_close(link);
   return NULL;
 }
@@ -129,9 +137,9 @@ rd_progress rd_link_connect(rd_link *link, char *why) {
       return try_next(link, why) ? RD_BUSY : RD_FAILED;
     }
     link->is_connected = true;
-    if (link->context != NULL && !begin_tls(link, why)) return RD_FAILED;
+    if (link->uses_tls && !begin_tls(link, why)) return RD_FAILED;
   }
-  if (link->context == NULL || link->is_shaken) return RD_DONE;
+  if (!link->uses_tls || link->is_shaken) return RD_DONE;
   ERR_clear_error();
   errno = 0;
   const int code = SSL_connect(link->tls);
@@ -170,7 +178,7 @@ static long encrypted(rd_link *link, int count, char *why) {
 static int bounded(size_t size) { return size > 1 << 20 ? 1 << 20 : (int)size; }
 
 long rd_link_read(rd_link *link, char *bytes, size_t size, char *why) {
-  if (link->context == NULL) return plain(link, recv(link->descriptor, bytes, size, 0), "read", why);
+  if (!link->uses_tls) return plain(link, recv(link->descriptor, bytes, size, 0), "read", why);
   ERR_clear_error();
   errno = 0;
   link->wants_write = false;
@@ -179,7 +187,7 @@ long rd_link_read(rd_link *link, char *bytes, size_t size, char *why) {
 
 long rd_link_write(rd_link *link, const char *bytes, size_t size, char *why) {
   if (size == 0) return 0;
-  if (link->context == NULL) return plain(link, send(link->descriptor, bytes, size, MSG_NOSIGNAL), "write", why);
+  if (!link->uses_tls) return plain(link, send(link->descriptor, bytes, size, MSG_NOSIGNAL), "write", why);
   ERR_clear_error();
   errno = 0;
   return encrypted(link, SSL_write(link->tls, bytes, bounded(size)), why);

@@ -22,7 +22,7 @@ typedef struct rd_tls {
 typedef struct rd_link rd_link;
 typedef enum { RD_BUSY, RD_DONE, RD_FAILED } rd_progress;
 
-/* Begins to connect. `tls` NULL: without. NULL: `why` (RD_MOST_WHY) says it. */
+/* Begins to connect. `tls` NULL: without; its texts must outlive the link. NULL: `why` (RD_MOST_WHY) says it. */
 rd_link *rd_link_open(const char *host, const store_addresses *addresses, int port, const rd_tls *tls, char *why);
 /* Connects and shakes hands; DONE: bytes may flow. */
 rd_progress rd_link_connect(rd_link *link, char *why);

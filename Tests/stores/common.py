@@ -1,11 +1,12 @@
 """What both stores are tried with: the suites, and what fails under way. Each test gets the world of its store: `w.server`,
 `w.programs`, `w.config(**more)`, `w.store(**more)`, `w.password_text`."""
 
+import random
 import time
 
 from harness import DEADLINE_GRACE
 from servers import Proxy
-from store_abi import CANCELLED, RETRY_LATER, status_of
+from store_abi import CANCELLED, DENIED, FAILED, OK, RETRY_LATER, TOPIC, names, number, status_of, text
 
 
 def refused_with(w, sentence, **more):
@@ -19,6 +20,23 @@ def refused_with(w, sentence, **more):
         assert status_of(lambda: refused.commit("g", 1, [(0, 1)])) == RETRY_LATER
         assert w.password_text not in refused.log()
         assert len(refused.lines) <= 4, refused.log()
+
+
+def broken(noise, request):
+    """A message of which some bytes are others, missing, or there twice."""
+    raw = bytearray(request)
+    for _ in range(noise.randint(1, 4)):
+        at = noise.randrange(len(raw) + 1)
+        match noise.randrange(4):
+            case 0:
+                raw[at:at + 1] = bytes([noise.choice((0, 1, 127, 128, 255, noise.randrange(256)))])
+            case 1:
+                del raw[at:at + noise.randint(1, 8)]
+            case 2:
+                raw[at:at] = raw[at:at + noise.randint(1, 40)]
+            case _:
+                raw[at:at] = b"\xff" * noise.randint(1, 10)
+    return bytes(raw)
 
 
 def add(test, w):
@@ -116,6 +134,26 @@ def add(test, w):
             assert status_of(lambda: nowhere.commit("g", 1, [(0, 1)])) == RETRY_LATER
             assert time.monotonic() - start < DEADLINE_GRACE
             assert "Connection refused" in nowhere.log()
+
+    @test
+    def no_request_however_broken_hurts_it():
+        noise = random.Random(11)
+        with w.store() as fooled:
+            fooled.until_up()
+            fooled.tenant = "fuzz"
+            named = text(1, "fuzz") + text(2, "g")
+            good = [("commit", fooled.commit_request("g", 1, [(p, p) for p in range(4)], metadata="note", ms=1)),
+                    ("fetch", named + names([0, 1, 2])), ("fetch", named + text(4, f"1 {TOPIC} g") + number(5, 10)),
+                    ("scan", text(1, "fuzz") + text(2, f"1 {TOPIC} g") + number(3, 10)), ("remove", named + names([0, 1]))]
+            for _ in range(8):
+                calls = []
+                for _ in range(400):
+                    what, request = noise.choice(good)
+                    calls.append(fooled.begin(what, broken(noise, request), 10))
+                for call in calls:
+                    assert status_of(lambda call=call: fooled.wait(call)) in (OK, FAILED, DENIED, RETRY_LATER)
+            fooled.commit("g", 2**31 - 1, [(0, 2**62)])
+            assert fooled.fetch("g", [0]) == {0: 2**62}
 
     @test
     def another_authority_is_refused():

@@ -161,6 +161,8 @@ class Postgres(Server):
 
 
 class Redis(Server):
+    client = None  # certificate and key of redis-cli
+
     def __init__(self, folder, authority, names="DNS:localhost,IP:127.0.0.1"):
         self.folder, self.port, self.authority = folder, free_port(), authority
         folder.mkdir(parents=True, exist_ok=True)
@@ -194,6 +196,7 @@ class Redis(Server):
     def cli(self, *command):
         done = subprocess.run(
             ["redis-cli", "--no-auth-warning", "-h", "127.0.0.1", "-p", str(self.port), "--tls", "--cacert", str(self.authority.file),
+             *(["--cert", str(self.client[0]), "--key", str(self.client[1])] if self.client else []),
              "--user", "admin", "-a", "admin-password", *map(str, command)], capture_output=True, text=True, timeout=30)
         return done.stdout + done.stderr
 

@@ -137,6 +137,28 @@ def a_server_without_tls_is_refused():
 
 
 @test
+def a_client_certificate_is_the_login():
+    certificate, key = w.authority.issue("broker", "DNS:broker")
+    key.chmod(0o600)
+    strict = Postgres(w.work / "strict", w.authority)
+    (strict.folder / "hba").write_text("local all all scram-sha-256\nhostssl all broker 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
+    strict.start(f"ssl_ca_file={w.authority.file}")
+    try:
+        strict.sql("CREATE ROLE broker LOGIN")
+        strict.sql("CREATE DATABASE skein OWNER broker")
+        with store(port=strict.port, client_certificate_file=str(certificate), client_key_file=str(key)) as known:
+            known.until_up()
+            known.commit("certified", 1, [(0, 1)])
+            assert known.fetch("certified") == {0: 1}
+        refused_with("requires a valid client certificate", port=strict.port)
+        certificate, key = w.authority.issue("somebody", "DNS:somebody")
+        key.chmod(0o600)
+        refused_with("certificate authentication failed", port=strict.port, client_certificate_file=str(certificate), client_key_file=str(key))
+    finally:
+        strict.stop()
+
+
+@test
 def configurations_of_no_use_are_refused_with_a_cure():
     for more, sentence in [
         (dict(tls="off", host="db.example.com"), "clear text"), (dict(schema="a; DROP TABLE x"), "schema may have"),

@@ -226,6 +226,25 @@ def a_server_without_tls_is_refused():
 
 
 @test
+def a_server_that_asks_for_a_certificate_gets_it():
+    certificate, key = w.authority.issue("broker", "DNS:broker")
+    strict = server("strict")
+    strict.client = (certificate, key)
+    strict.start("tls-auth-clients", "yes")
+    try:
+        with store(port=strict.port, client_certificate_file=str(certificate), client_key_file=str(key)) as known:
+            known.until_up()
+            known.commit("certified", 1, [(0, 1)])
+            assert known.fetch("certified") == {0: 1}
+        # By an alert, or by a reset that overtakes it: the handshake was over for us.
+        refused_with("TLS: ", port=strict.port)
+        unknown = w.other_authority.issue("stranger", "DNS:stranger")
+        refused_with("TLS: ", port=strict.port, client_certificate_file=str(unknown[0]), client_key_file=str(unknown[1]))
+    finally:
+        strict.stop()
+
+
+@test
 def configurations_of_no_use_are_refused_with_a_cure():
     without_password = config()
     del without_password["password"]
