@@ -136,6 +136,47 @@ import Testing
     #expect(!core.hasOutstanding)
   }
 
+  /// The next answered chunk takes the open batches along the moment the one before is placed.
+  @Test func aFlushDoesNotForgetWhatTheNextChunkTakesAlong() async throws {
+    let bench = try Bench(linger: .seconds(30))
+    let core = bench.core
+    for number in 0..<40 { try bench.append(number) }
+    let first = try #require(bench.questions().first)
+    let flush = Task { await core.flush() }
+    while !core.isFlushing { await Task.yield() }
+    for number in 40..<80 { try bench.append(number) }
+    core.state.withLock { $0.buffer.closeStaged() }
+    let second = try #require(bench.questions().first)
+    // Together, so that one is placed right after the other.
+    core.assigned(
+      [first, second].map {
+        AssignmentAnswer(
+          requestID: $0.requestID, generation: $0.generation, partitions: Bench.partitions($0))
+      })
+    #expect(core.isFlushing, "nothing is acknowledged yet")
+    #expect(try Array(bench.sent().joined().sorted().prefix(40)) == Array(0..<40))
+    #expect(await flush.value == nil)
+  }
+
+  @Test func oneLargeRecordLeavesNoLargeMemoryBehind() throws {
+    let bench = try Bench { $0.bufferBytes = 1 << 20 }
+    let value = [UInt8](repeating: 7, count: 200_000)
+    for _ in 0..<10 {
+      _ = try value.withUnsafeBytes { value in
+        try bench.core.append(
+          RecordInput(
+            key: UnsafeRawBufferPointer(rebasing: value.prefix(8)), value: value, headers: .none,
+            headerBytes: 0, timestamp: 5, partition: nil, tag: 0), topic: bench.topic, front: bench.front)
+      }
+      for question in bench.questions() { bench.answer(question) }
+      _ = bench.questions()
+      _ = try bench.sent()
+    }
+    let kept = bench.core.state.withLock { $0.buffer.topics[bench.topic].staging?.spareBytes }
+    #expect(kept == 0, "a chunk of 32 KiB is kept for the next records, one of 200 KB is not")
+    #expect(bench.core.state.withLock { $0.buffer.used } == 0)
+  }
+
   @Test func aBatchThatLingeredEnoughMeanwhileLeavesAfterwards() throws {
     let bench = try Bench(linger: .milliseconds(1))
     for partition in 0..<4 { try bench.append(partition, partition: Int32(partition)) }
@@ -185,7 +226,8 @@ import Testing
   }
 
   /// The application's threads and the loop at once: every record arrives once, each thread's in order per key.
-  @Test func threadsDoNotDisturbEachOther() async throws {
+  /// - Parameter changes: the partitioner is another one again and again; everything that waits is staged anew.
+  @Test(arguments: [false, true]) func threadsDoNotDisturbEachOther(changes: Bool) async throws {
     let bench = try Bench {
       $0.batchBytes = 4096
       $0.bufferBytes = 256 * 1024
@@ -209,8 +251,15 @@ import Testing
       }
       group.addTask {
         var all: [[Int]] = Array(repeating: [], count: 4)
+        var generation: UInt32 = 7
         while true {
           let wasOver = bench.isOver.withLock { $0 }
+          if changes, !wasOver {
+            generation += 1
+            let change = TopicChange(
+              partitioner: .asked(AssignmentShape()), generation: generation, partitions: 4)
+            bench.core.refresh(bench.topic, change)
+          }
           if wasOver { bench.core.state.withLock { $0.buffer.closeStaged() } }
           for question in bench.questions() { bench.answer(question) }
           for (partition, numbers) in try bench.sent().enumerated() { all[partition] += numbers }

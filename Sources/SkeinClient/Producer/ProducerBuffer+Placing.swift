@@ -17,9 +17,11 @@ extension ProducerBuffer {
 
   /// Everything whose answer is there, and all before it, goes into its batches: small chunks and special ones here,
   /// up to the first large plain one, which is returned, to be placed outside of the lock.
-  mutating func beginPlacing(_ topic: Int, clock: SystemClock, machine: inout ProducerMachine)
-    -> ChunkPlacing?
-  {
+  /// - Parameter flushed: somebody waits for all chunks up to this number: what is of them is sealed before later
+  ///   records can take its batches away, or the wait would not see them.
+  mutating func beginPlacing(
+    _ topic: Int, flushed: UInt64 = .max, clock: SystemClock, machine: inout ProducerMachine
+  ) -> ChunkPlacing? {
     guard let staging = topics[topic].staging, staging.placing == nil, !topics[topic].isChanging else {
       return nil
     }
@@ -30,6 +32,7 @@ extension ProducerBuffer {
         continue
       }
       let lanes = topics[topic].lanes
+      if flushed < chunk.number { for lane in lanes { seal(lane, machine: &machine) } }
       let placing = ChunkPlacing(
         topic: topic, chunk: chunk, partitions: partitions, codec: topics[topic].codec,
         metrics: topics[topic].metrics, limits: limits, batchBytes: batchBytes, open: lanes.map { open[$0] },
@@ -81,7 +84,7 @@ extension ProducerBuffer {
     }
     for _ in 0..<placing.refused {
       let why = "\(topics[topic].name): a record fits no batch; this is a defect of the SDK"
-      spoil(nil, topic: topic, SkeinError(.internalError, why, outcome: .definite), clock)
+      spoil(nil, nil, topic: topic, SkeinError(.internalError, why, outcome: .definite), clock)
     }
     topics[topic].staging?.placing = nil
     topics[topic].staging?.keep(placing.chunk)
@@ -94,7 +97,7 @@ extension ProducerBuffer {
   ) {
     used -= chunk.charged
     var next = 0
-    var failures: [(waiter: RecordWaiter?, error: SkeinError)] = []
+    var failures: [(waiter: RecordWaiter?, tag: UInt64, error: SkeinError)] = []
     let (lanes, codec) = (topics[topic].lanes, topics[topic].codec)
     chunk.forEach { record, waiter in
       var record = record
@@ -108,11 +111,11 @@ extension ProducerBuffer {
         _ = try put(
           record, topic: topic, waiter: waiter, clock: clock, takenAt: chunk.openedAt, machine: &machine)
       } catch {
-        failures.append((waiter, error))
+        failures.append((waiter, record.tag, error))
       }
     }
     topics[topic].staging?.keep(chunk)
-    for (waiter, error) in failures { spoil(waiter, topic: topic, error, clock) }
+    for (waiter, tag, error) in failures { spoil(waiter, tag, topic: topic, error, clock) }
   }
 
   /// Adds a record to the lane's open batch if that neither opens nor closes one.

@@ -70,11 +70,15 @@ extension ProducerBuffer {
   /// Step 3. All lanes of the topic are quiet.
   mutating func repartition(_ topic: Int, clock: SystemClock, machine: inout ProducerMachine) {
     guard let change = topics[topic].change else { return }
+    let front = topics[topic].front
+    front.bar(true)
+    defer { front.bar(false) }
+    topics[topic].staging?.handedOver = nil
     if let staging = topics[topic].staging { close(staging) }
     let later = topics[topic].staging?.chunks.drain() ?? []
     let moved = takeOut(topic, machine: &machine)
     topics[topic].partitioner = change.partitioner.local
-    topics[topic].staging = staging(change.partitioner, front: topics[topic].front)
+    topics[topic].staging = staging(change.partitioner, front: front)
     topics[topic].generation = change.generation
     addLanes(topic: topic, upTo: change.partitions, machine: &machine)
     endChange(topic)
@@ -117,7 +121,7 @@ extension ProducerBuffer {
   ) {
     let ticket = moved.ticket
     var (index, nextWaiter, nextSwitch) = (Int32(0), 0, 0)
-    var failures: [(waiter: RecordWaiter?, error: SkeinError)] = []
+    var failures: [(waiter: RecordWaiter?, tag: UInt64?, error: SkeinError)] = []
     do {
       try moved.payload.withUnsafeBytes { bytes in
         _ = try reader.forEach(bytes, verifyingChecksum: false) { record in
@@ -137,27 +141,30 @@ extension ProducerBuffer {
             _ = try append(
               input, topic: topic, waiter: waiter, clock: clock, takenAt: ticket.openedAt, machine: &machine)
           } catch {
-            failures.append((waiter, error))
+            failures.append((waiter, input.tag, error))
           }
         }
       }
     } catch {
       // Our own batch does not read back: a defect, told to everybody who waits for the rest of it.
       for (_, waiter) in ticket.waiters[nextWaiter...] {
-        failures.append((waiter, SkeinError(wrapping: error)))
+        failures.append((waiter, nil, SkeinError(wrapping: error)))
       }
-      if ticket.waiters.isEmpty { failures.append((nil, SkeinError(wrapping: error))) }
+      if ticket.waiters.isEmpty { failures.append((nil, nil, SkeinError(wrapping: error))) }
     }
-    for (waiter, error) in failures { spoil(waiter, topic: topic, error, clock) }
+    for (waiter, tag, error) in failures { spoil(waiter, tag, topic: topic, error, clock) }
   }
 
   /// A record that cannot be placed anew: it ends like a batch that could not be sealed.
-  mutating func spoil(_ waiter: RecordWaiter?, topic: Int, _ error: SkeinError, _ clock: SystemClock) {
+  mutating func spoil(
+    _ waiter: RecordWaiter?, _ tag: UInt64?, topic: Int, _ error: SkeinError, _ clock: SystemClock
+  ) {
     guard let lane = topics[topic].lanes.first else { return }
     let batch = OpenBatch(
       builder: BatchBuilder(capacity: 0), topic: topic, codec: .none, openedAt: clock.monotonicNanoseconds,
       startsExplicit: true)
     if let waiter { batch.waiters.append((0, waiter)) } else { batch.unattended = 1 }
+    if keepsTags, let tag { batch.tags = [tag] }
     spoiled.append((lane, batch, error))
   }
 }

@@ -19,7 +19,8 @@ public struct ProducerConfiguration: Sendable {
   /// Batches in flight per partition; the broker's announced window wins if it is smaller. Default 32.
   public var maxInFlightBatches = 32
   /// Bytes of records accepted and not yet acknowledged. At the bound `send` suspends and `append`
-  /// returns `.bufferFull`. Default 64 MiB.
+  /// returns `.bufferFull`. While records flow to a topic whose partitioner is a plug-in, half as much may be
+  /// kept besides, for what comes next. Default 64 MiB.
   public var bufferBytes = 64 * 1024 * 1024
   /// From the acceptance of a record to its acknowledgement. Past it a record that was never sent
   /// fails; one that may have been stored fails the producer (P10). Default 120 s.

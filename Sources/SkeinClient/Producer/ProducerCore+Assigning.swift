@@ -48,9 +48,10 @@ extension ProducerCore {
     repeat {
       let (next, effects) = state.withLock { state -> (ChunkPlacing?, Effects) in
         if let placed { state.buffer.endPlacing(placed, clock: clock, machine: &state.machine) }
+        let flushed = state.flushes.lazy.filter { $0.staged > 0 }.map(\.staged).min() ?? .max
         let next =
           state.machine.failure == nil
-          ? state.buffer.beginPlacing(topic, clock: clock, machine: &state.machine) : nil
+          ? state.buffer.beginPlacing(topic, flushed: flushed, clock: clock, machine: &state.machine) : nil
         return (next, Self.effects(&state, []))
       }
       perform(effects)

@@ -64,10 +64,16 @@ final class Staging {
     return spare
   }
 
-  /// Keeps the memory of a chunk that was placed. Half-empty ones would keep memory that nobody needs.
+  /// Keeps the memory of a chunk that was placed, for as many as may be asked about at once: together half of the
+  /// producer's buffer, beside it. Not of half-empty ones, which would keep memory that nobody needs, nor of one that a
+  /// single large record has made larger than others.
   func keep(_ chunk: StagedChunk) {
-    if chunk.charged * 2 > chunkBytes, spares.count < Self.window { spares.append(chunk) }
+    guard chunk.charged * 2 > chunkBytes, chunk.charged <= chunkBytes else { return }
+    if spares.count < Self.window { spares.append(chunk) }
   }
+
+  /// Bytes of the records that the kept chunks held, for tests.
+  var spareBytes: Int { spares.reduce(0) { $0 + $1.charged } }
 
   /// Nothing flows: what was kept is given back.
   func dropSpares() { spares.removeAll() }
@@ -76,7 +82,8 @@ final class Staging {
   func close() {
     guard let (chunk, room) = front.close() else { return }
     unused += room
-    hint = chunk.size
+    let size = chunk.size
+    hint = (size.records, min(size.keyBytes, chunkBytes), min(size.tailBytes, chunkBytes))
     if chunk.askedCount == 0 { chunk.state = .answered([]) }
     chunks.append(chunk)
   }

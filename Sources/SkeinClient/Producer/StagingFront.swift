@@ -16,6 +16,8 @@ final class StagingFront: Sendable {
     var room = 0
     var limits = BatchLimits()
     var keepsTags = false
+    /// Older records are on their way into the chunk: nobody else may put one there.
+    var isBarred = false
   }
 
   /// The chunk that takes records, as far as others need to know.
@@ -43,8 +45,8 @@ final class StagingFront: Sendable {
     let size = record.sizeInBytes
     let cost = size + ProducerBuffer.recordOverhead
     return filling.withLock { filling in
-      guard let chunk = filling.chunk, cost <= filling.room, chunk.count < Staging.maxRecords,
-        size <= filling.limits.maxRecordBytes, record.headers.count <= filling.limits.maxHeaders,
+      guard let chunk = filling.chunk, !filling.isBarred, cost <= filling.room,
+        chunk.count < Staging.maxRecords, size <= filling.limits.maxRecordBytes, record.headers.count <= filling.limits.maxHeaders,
         record.timestamp >= 0
       else { return false }
       filling.room -= cost
@@ -61,15 +63,19 @@ final class StagingFront: Sendable {
     }
   }
 
+  /// While the topic's older records are staged anew, a record of now must not get in between them: it takes the long
+  /// way, and waits there for the producer's lock.
+  func bar(_ isBarred: Bool) { filling.withLock { $0.isBarred = isBarred } }
+
   /// Opens a chunk with its first record: another thread may fill it the moment it is open.
   func open(
     _ chunk: StagedChunk, room: Int, limits: BatchLimits, keepsTags: Bool, first record: RecordInput,
-    cost: Int,
-    waiter: RecordWaiter?
+    cost: Int, waiter: RecordWaiter?
   ) {
     chunk.append(record, cost: cost, waiter: waiter, keepsTag: keepsTags)
     filling.withLock { filling in
-      filling = Filling(chunk: chunk, room: room - cost, limits: limits, keepsTags: keepsTags)
+      filling = Filling(
+        chunk: chunk, room: room - cost, limits: limits, keepsTags: keepsTags, isBarred: filling.isBarred)
     }
     isOpen.store(true, ordering: .relaxed)
   }
