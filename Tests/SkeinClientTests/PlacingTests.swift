@@ -15,12 +15,15 @@ import Testing
     /// Nobody appends any more.
     let isOver = Mutex(false)
 
-    init(linger: Duration = .zero, _ change: (inout ProducerConfiguration) -> Void = { _ in }) throws {
+    init(
+      linger: Duration = .zero, partitioner: TopicPartitioner = .asked(AssignmentShape()),
+      _ change: (inout ProducerConfiguration) -> Void = { _ in }
+    ) throws {
       var configuration = ProducerConfiguration()
       configuration.linger = linger
       change(&configuration)
       core = ProducerCore(configuration: try configuration.validated(), random: SeededRandom(3))
-      topic = core.register("t", partitioner: .asked(AssignmentShape()), generation: 7, partitions: 4)
+      topic = core.register("t", partitioner: partitioner, generation: 7, partitions: 4)
       front = core.front(topic)
       core.streamOpened(producerID: 9, producerEpoch: 0, window: 5, limits: BatchLimits()) {}
     }
@@ -136,6 +139,20 @@ import Testing
     #expect(!core.hasOutstanding)
   }
 
+  @Test func aFlushThatIsGivenUpMeanwhileForgetsNoBatch() async throws {
+    let bench = try Bench(linger: .seconds(30))
+    for partition in 0..<4 { try bench.append(partition, partition: Int32(partition)) }
+    let placing = try bench.beginPlacing()
+    let core = bench.core
+    let flush = Task { await core.flush() }
+    while !core.isFlushing { await Task.yield() }
+    flush.cancel()
+    #expect(await flush.value?.reason == "CANCELLED")
+    placing.run()
+    core.place(bench.topic, after: placing)
+    #expect(try bench.sent().joined().count == 44, "it was to be sealed, and still is")
+  }
+
   /// The next answered chunk takes the open batches along the moment the one before is placed.
   @Test func aFlushDoesNotForgetWhatTheNextChunkTakesAlong() async throws {
     let bench = try Bench(linger: .seconds(30))
@@ -156,6 +173,45 @@ import Testing
     #expect(core.isFlushing, "nothing is acknowledged yet")
     #expect(try Array(bench.sent().joined().sorted().prefix(40)) == Array(0..<40))
     #expect(await flush.value == nil)
+  }
+
+  /// Two threads may come to the same answers at once.
+  @Test func aSecondThreadPlacesNothingMeanwhile() throws {
+    let bench = try Bench()
+    let placing = try bench.beginPlacing()
+    for number in 40..<80 { try bench.append(number) }
+    bench.core.state.withLock { $0.buffer.closeStaged() }
+    for question in bench.questions() { bench.answer(question) }
+    bench.core.place(bench.topic)
+    #expect(try bench.sent().joined().isEmpty, "later records wait for those on their way")
+    placing.run()
+    bench.core.place(bench.topic, after: placing)
+    #expect(try bench.sent() == Bench.expected(0..<80))
+  }
+
+  /// While the records of a topic are staged anew, an application's thread finds the short way closed: what it
+  /// appends now belongs behind all of them.
+  @Test func nobodyGetsAheadOfWhatIsStagedAnew() async throws {
+    let bench = try Bench(partitioner: .builtIn(.murmur2))
+    for number in 0..<30_000 { try bench.append(number) }
+    let isRunning = Mutex(false)
+    let isOver = Mutex(false)
+    let thread = Task.detached {
+      var count = 0
+      while !isOver.withLock({ $0 }) {
+        let record = RecordInput(
+          key: nil, value: nil, headers: .none, headerBytes: 0, timestamp: 5, partition: nil, tag: 0)
+        if bench.front.append(record, waiter: nil) { count += 1 }
+        isRunning.withLock { $0 = true }
+      }
+      return count
+    }
+    while !isRunning.withLock({ $0 }) { await Task.yield() }
+    bench.core.refresh(
+      bench.topic, TopicChange(partitioner: .asked(AssignmentShape()), generation: 8, partitions: 4))
+    isOver.withLock { $0 = true }
+    #expect(await thread.value == 0)
+    #expect(bench.core.state.withLock { $0.buffer.hasStaged }, "this is what they could have got between")
   }
 
   @Test func oneLargeRecordLeavesNoLargeMemoryBehind() throws {
