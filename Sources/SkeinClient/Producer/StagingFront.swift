@@ -46,7 +46,8 @@ final class StagingFront: Sendable {
     let cost = size + ProducerBuffer.recordOverhead
     return filling.withLock { filling in
       guard let chunk = filling.chunk, !filling.isBarred, cost <= filling.room,
-        chunk.count < Staging.maxRecords, size <= filling.limits.maxRecordBytes, record.headers.count <= filling.limits.maxHeaders,
+        chunk.count < Staging.maxRecords, size <= filling.limits.maxRecordBytes,
+        record.headers.count <= filling.limits.maxHeaders,
         record.timestamp >= 0
       else { return false }
       filling.room -= cost
