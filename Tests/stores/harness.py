@@ -67,8 +67,8 @@ class Programs:
         return path
 
     def driver(self, what, config, *more):
-        return [str(self.bin / "StoreDriver"), what, "--plugin", str(self.plugin), "--id", self.id, "--config", self.config_file(config),
-                "--host", str(self.bin / "skein-plugin-host"), "--network", "--path", str(self.work), *more]
+        return bound([self.bin / "StoreDriver", what, "--plugin", self.plugin, "--id", self.id, "--config", self.config_file(config),
+                      "--host", self.bin / "skein-plugin-host", "--network", "--path", self.work, *more])
 
     def suite(self, config):
         """The suite of every store, through a real child in its sandbox."""
@@ -80,7 +80,7 @@ class Programs:
 
     def kit(self, config):
         """`skein plugin test`."""
-        command = [str(self.bin / "skein"), "plugin", "test", str(self.plugin), "--fuzz-seconds", "1", "--report", "-"]
+        command = bound([self.bin / "skein", "plugin", "test", self.plugin, "--fuzz-seconds", "1", "--report", "-"])
         run = subprocess.run(command + (["--config", json.dumps(config)] if config else []), capture_output=True, text=True, timeout=200)
         return json.loads(run.stdout)["checks"]
 
@@ -117,7 +117,7 @@ class Programs:
 class Member:
     def __init__(self, command, file):
         self.file, self.count, self.failures, self.condition = file, 0, [], threading.Condition()
-        self.process = subprocess.Popen(bound(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.out = open(file, "w")
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -220,7 +220,7 @@ def main(tests, make):
     # the same.
     shm = pathlib.Path("/dev/shm")
     roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 1 << 30
-    work = pathlib.Path(tempfile.mkdtemp(prefix="skein-stores-", dir=shm if roomy else None))
+    work = pathlib.Path(tempfile.mkdtemp(prefix=f"skein-stores-{os.environ.get('SKEIN_STORES_RUN', os.getpid())}-", dir=shm if roomy else None))
     work.chmod(0o755)
     code, rest = 1, []
     try:

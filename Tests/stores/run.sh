@@ -11,11 +11,18 @@ for need in /usr/lib/postgresql/*/bin/postgres "$(command -v redis-server || ech
   [ -x "$need" ] || { echo "$need is missing: make deps, Deploy/build.sh, swift build -c release --product StoreDriver"; echo "0 passed, 1 failed"; exit 1; }
 done
 out=$(mktemp -d)
+export SKEIN_STORES_RUN=$$
 pids=()
 finish() {
   [ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null # each ends its servers
   wait
   rm -rf "$out"
+  # Of one that was killed itself; its servers have ended with it.
+  for left in /dev/shm/skein-stores-$$-* "${TMPDIR:-/tmp}"/skein-stores-$$-*; do
+    [ -d "$left" ] || continue
+    awk -v left="$left/" 'index($2, left) == 1 {print $2}' /proc/mounts | xargs -r umount -l
+    rm -rf "$left"
+  done
 }
 trap finish EXIT
 trap 'exit 1' INT TERM

@@ -204,7 +204,7 @@ def a_consumer_killed_anywhere_in_its_transaction_loses_and_doubles_nothing():
     command = [sys.executable, HERE / "consumer.py", w.broker.address, w.broker.dev / "tls", database, "bills", "billing", 60]
     # `after`: had the offset not been in the transaction, that record would come again.
     for death in ("work:7", "offset:7", "after:7", "offset:8", "work:23", "after:40", ""):
-        done = subprocess.run([*map(str, command), death], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(bound([*command, death]), capture_output=True, text=True, timeout=60)
         assert done.returncode == (-9 if death else 0), (death, done.returncode, done.stderr[-2000:])
     assert w.postgres.sql("SELECT string_agg(record::text, ' ') FROM invoices", "skein").split() == [str(n) for n in range(60)]
     # The broker sees where its group stands, and goes on there.

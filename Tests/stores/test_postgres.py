@@ -194,7 +194,18 @@ def version_1(name):
 @test
 def a_schema_of_an_older_version_is_upgraded_once_however_many_begin():
     name = version_1("older")
+    # They are held up until all of them are at it.
+    holder = w.server.session(name, "admin", "admin-password")
+    holder.stdin.write("BEGIN; LOCK TABLE skein.offsets;\n")
+    holder.stdin.flush()
+    while w.server.sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted", name) == "0":
+        time.sleep(0.02)
     stores = [store(database=name) for _ in range(4)]
+    while int(w.server.sql(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND wait_event_type = 'Lock'")) < 4:
+        time.sleep(0.01)
+    holder.stdin.write("COMMIT;\n")
+    holder.stdin.close()
+    holder.wait(10)
     for each in stores:
         each.until_up()
         assert each.fetch("old") == {0: 41, 3: 43}
@@ -403,6 +414,10 @@ def a_consumer_commits_its_offset_in_its_own_transaction():
         assert "SK001" in application(commit % (50, 4), check=False)
         assert "42501" in application(commit.replace("billing", "payroll") % (1, 1), check=False)
         assert "22023" in application(commit % (1, 0), check=False)
+        w.server.sql("CREATE ROLE other LOGIN PASSWORD 'app-password'; GRANT USAGE ON SCHEMA skein TO other;"
+                     "GRANT EXECUTE ON FUNCTION skein.skein_commit, skein.skein_claim TO other", "skein")
+        for call in (commit % (104, 9), claim % 9):
+            assert "may not commit" in w.server.sql(call, "skein", "other", "app-password", check=False)
         assert "42501" in application("UPDATE skein.offsets SET next_offset = 0", check=False)
         assert "42501" in application("SELECT skein.commit_offsets('default', 'billing', 0, '{}', '{}', '{}', '{}', '{}', '{}')", check=False)
 
