@@ -33,9 +33,10 @@ struct GroupWorker {
     }
     // A cancelled loop finishes its record, commits, and leaves; its partitions are another worker's at once.
     signal(SIGTERM, SIG_IGN)
-    let source = DispatchSource.makeSignalSource(signal: SIGTERM)
+    let source = DispatchSource.makeSignalSource(signal: SIGTERM, queue: .main)
     source.setEventHandler { work.cancel() }
     source.resume()
+    defer { source.cancel() }
 
     print("\(try await work.value) records of \(topic) to \(path)")
     await consumer.close()
