@@ -270,13 +270,26 @@ final class GroupTrial {
   }
 
   private func killBroker() async throws {
+    try refresh()
+    let seen = active.map { ($0, $0.events.count) }
     try await broker.kill()
     try await broker.start()
-    // Members come back by themselves; everything from before is still owned.
     let moment = monotonicNanoseconds()
     try await recovered(
       "kill -9 of the broker, ready", since: moment, limit: nil, harmed: Set(members.map(\.number))
     ) { _ in true }
+    // Members resume by themselves with what they had; nothing is given or taken.
+    for (member, count) in seen {
+      let moved = member.events[count...].contains { event in
+        switch event.kind {
+        case .assigned, .revoked, .lost, .failed: true
+        default: false
+        }
+      }
+      if moved {
+        report.note(\.broken, "kill -9 of the broker: member \(member.number)'s partitions changed, it did not resume")
+      }
+    }
   }
 
   // MARK: Slow members
