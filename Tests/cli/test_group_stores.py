@@ -12,6 +12,7 @@ def test_offsets_move_between_stores(skein, topic, group):
     moved = skein.ok("group", "move-offsets", group, "--to", "sqlite", "-o", "json")
     assert moved.json == {"group": group, "from": "log", "to": "sqlite", "offsets": 3} and "switched" in moved.err
     assert offsets(skein, group) == {0: 3, 1: 3, 2: 3}
+    assert "in sqlite already" in skein.ok("group", "move-offsets", group, "--to", "sqlite").out
     assert skein.ok("group", "describe", group, "-o", "json").json["offset_store"] == "sqlite"
     late = skein.run("group", "choose-store", "log", "--group", group)
     assert late.code == 1 and "CONFLICT" in late.err

@@ -81,9 +81,15 @@ def test_two_members_share_the_partitions(skein, topic, group):
             if found.code == 0:
                 has = sorted(sum(len(a["partitions"]) for a in m["assigned"]) for m in found.json["members"])
                 if found.json["state"] == "stable" and has == [1, 2]:
+                    ids = [m["member_id"] for m in found.json["members"]]
                     break
             assert time.monotonic() < deadline, found
             time.sleep(0.1)
+        # People see so much of an id that both differ, at the member and at its partitions.
+        table = skein.ok("group", "describe", group).out
+        shown = [max((i[:n] for n in range(33) if i[:n] in table), key=len) for i in ids]
+        assert len(set(shown)) == 2 and all(8 <= len(i) < 32 for i in shown)
+        assert sorted(table.count(i) for i in shown) == [2, 3], table
         fill(skein, topic)
     finally:
         deadline = time.monotonic() + 30

@@ -8,6 +8,7 @@ struct GroupDescribe: AsyncParsableCommand {
     abstract: "Show a group's members, partitions, committed offsets, and lag in records and time.",
     discussion: """
       LAG is how many records are behind the commit; BEHIND, how long ago the first of them was appended.
+      Members' ids are cut to what tells them apart; --output json has the whole.
       With --watch a terminal shows one picture that is renewed; a pipe gets one document a look. It goes on while
       the broker is away, and ends with ^C.
       """)
@@ -86,13 +87,28 @@ extension GroupDescription {
     var people = Table(
       ["MEMBER", "CLIENT", "INSTANCE", "HAS", "GIVES BACK", "WAITS FOR", "EPOCH", "HEARD", "STATE"],
       right: [3, 4, 5, 6])
-    for member in members { people.add(member.cells) }
+    let short = ShortIDs(members.map(\.id))
+    for member in members { people.add(member.cells(short)) }
     var places = Table(
       ["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "BEHIND", "MEMBER", "STATE"], right: [1, 2, 3, 4, 5])
-    for partition in partitions { places.add(partition.cells) }
+    for partition in partitions { places.add(partition.cells(short)) }
     let tables = [head] + (members.isEmpty ? [] : [people]) + (partitions.isEmpty ? [] : [places])
     return tables.map(\.text).joined(separator: "\n\n")
   }
+}
+
+/// Members' ids as a table shows them: so much of each, at least 8 characters, that all differ. (32 of them would push
+/// what people look for off a terminal of 80 columns; documents have the whole.)
+private struct ShortIDs {
+  private let length: Int
+
+  init(_ ids: [String]) {
+    let longest = ids.map(\.count).max() ?? 0
+    let different = Set(ids).count
+    length = (8..<max(8, longest)).first { length in Set(ids.map { $0.prefix(length) }).count == different } ?? longest
+  }
+
+  subscript(id: String) -> String { String(id.prefix(length)) }
 }
 
 extension GroupMemberDescription {
@@ -103,9 +119,9 @@ extension GroupMemberDescription {
       .count { !has.contains($0) }
   }
 
-  fileprivate var cells: [String] {
+  fileprivate func cells(_ short: ShortIDs) -> [String] {
     [
-      id, client.isEmpty ? "-" : client, instanceID.isEmpty ? "-" : instanceID,
+      short[id], client.isEmpty ? "-" : client, instanceID.isEmpty ? "-" : instanceID,
       String(assigned.partitionCount),
       String(revoking.partitionCount), String(waiting), String(epoch),
       silence.map { "\($0.behind) ago" } ?? "-", isConnected ? "connected" : "away",
@@ -127,10 +143,10 @@ extension GroupMemberDescription {
 }
 
 extension GroupPartitionDescription {
-  fileprivate var cells: [String] {
+  fileprivate func cells(_ short: ShortIDs) -> [String] {
     [
       topic, String(partition), committed.map(String.init) ?? "-", error == nil ? String(highWatermark) : "-",
-      error == nil ? String(lag) : "-", error == nil ? lagTime.behind : "-", memberID ?? "-",
+      error == nil ? String(lag) : "-", error == nil ? lagTime.behind : "-", memberID.map { short[$0] } ?? "-",
       error?.reason ?? (memberID == nil ? "nobody reads it" : "ok"),
     ]
   }

@@ -99,7 +99,9 @@ struct GroupMoveOffsets: AsyncParsableCommand {
       ("offsets", .int(last.total)),
     ])
     try options.show(json, names: [group]) {
-      "moved \(group.displayable) from \(last.from.displayable) to \(last.to.displayable): \(last.total) offsets"
+      last.from == last.to
+        ? "\(group.displayable): its offsets are in \(last.to.displayable) already"
+        : "moved \(group.displayable) from \(last.from.displayable) to \(last.to.displayable): \(last.total) offsets"
     }
   }
 
