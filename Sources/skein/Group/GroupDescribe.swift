@@ -105,7 +105,9 @@ private struct ShortIDs {
   init(_ ids: [String]) {
     let longest = ids.map(\.count).max() ?? 0
     let different = Set(ids).count
-    length = (8..<max(8, longest)).first { length in Set(ids.map { $0.prefix(length) }).count == different } ?? longest
+    length =
+      (8..<max(8, longest)).first { length in Set(ids.map { $0.prefix(length) }).count == different }
+      ?? longest
   }
 
   subscript(id: String) -> String { String(id.prefix(length)) }
@@ -146,7 +148,8 @@ extension GroupPartitionDescription {
   fileprivate func cells(_ short: ShortIDs) -> [String] {
     [
       topic, String(partition), committed.map(String.init) ?? "-", error == nil ? String(highWatermark) : "-",
-      error == nil ? String(lag) : "-", error == nil ? lagTime.behind : "-", memberID.map { short[$0] } ?? "-",
+      error == nil ? String(lag) : "-", error == nil ? lagTime.behind : "-",
+      memberID.map { short[$0] } ?? "-",
       error?.reason ?? (memberID == nil ? "nobody reads it" : "ok"),
     ]
   }

@@ -287,7 +287,8 @@ final class GroupTrial {
         }
       }
       if moved {
-        report.note(\.broken, "kill -9 of the broker: member \(member.number)'s partitions changed, it did not resume")
+        report.note(
+          \.broken, "kill -9 of the broker: member \(member.number)'s partitions changed, it did not resume")
       }
     }
   }
