@@ -15,7 +15,7 @@ void rd_greet(rd_store *self) {
   snprintf(database, sizeof database, "%d", s->database);
   store_text *out = &self->output;
   self->greetings = 0;
-  self->is_aof = self->is_always = self->knows_fsync = self->evicts = self->drops_transactions = false;
+  self->is_aof = self->is_always = self->is_never = self->knows_fsync = self->evicts = self->drops_transactions = false;
   const char *const with_password[] = {"AUTH", s->user == NULL ? "default" : s->user, s->password, NULL};
   const char *const without[] = {"PING", NULL};
   rd_put_words(out, s->password != NULL ? with_password : without);
@@ -38,6 +38,7 @@ static const char *problem(const rd_store *self) {
   if (self->settings.durability == RD_NONE) return NULL;
   if (!self->is_aof) return "it has appendonly off: offsets that it acknowledges are lost when it ends. Set appendonly yes, or \"durability\": \"none\" if that is wanted";
   if (self->evicts) return "its maxmemory-policy evicts any key, offsets too. Set noeviction or volatile-…";
+  if (self->is_never) return "it leaves it to the kernel when to flush (appendfsync no): half a minute of what it acknowledged may be lost. Set always or everysec";
   if (self->settings.durability != RD_ALWAYS) return NULL;
   if (!self->knows_fsync) return "it does not tell appendfsync. Grant +config|get, or accept \"durability\": \"everysec\"";
   if (!self->is_always) return "it does not flush before it acknowledges (appendfsync always, no-appendfsync-on-rewrite no): set both, or accept \"durability\": \"everysec\"";
@@ -94,7 +95,7 @@ void rd_take_greeting(rd_store *self, const rd_reply *reply) {
       self->knows_fsync = value != NULL;
       self->is_always = value != NULL && strcmp(value, "always") == 0;
       /* "no" leaves it to the kernel, half a minute or so. */
-      if (value != NULL && strcmp(value, "no") == 0 && self->settings.durability == RD_EVERYSEC) self->is_aof = false;
+      self->is_never = value != NULL && strcmp(value, "no") == 0;
       break;
     case 4:
       value = config_value(reply);

@@ -110,7 +110,7 @@ typedef struct rd_store {
   store_text output;
   size_t written;        /* of `output` */
   int greetings;         /* GREETING: replies that came */
-  bool is_aof, is_always, knows_fsync, evicts;
+  bool is_aof, is_always, is_never, knows_fsync, evicts; /* always, never: appendfsync */
   bool drops_transactions; /* when it reads its append-only file: redis#14541 */
   rd_queue waiting;      /* to be sent */
   rd_queue flight;       /* sent, in the order of their replies */

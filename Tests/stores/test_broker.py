@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import grpc
 
@@ -109,6 +110,12 @@ def in_postgres(group):
 def in_redis(group):
     values = w.redis.cli("hvals", "skein:{default}:o:" + group).split("\n")
     return max((int(value.split(" ")[1]) for value in values if value.count(" ") >= 3), default=-1)
+
+
+def metric(name, store):
+    with urllib.request.urlopen(f"http://{w.broker.operations}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(name + "{") and store in line)
 
 
 def problem(store):
@@ -308,6 +315,9 @@ def while_the_store_is_down_consumption_goes_on_to_its_bound_and_nothing_is_lost
         wait("the broker knows", 20, lambda: problem("postgres"))
         began = time.monotonic()
         assert commit("by-hand", "events", {0: 5})[0] == "OFFSET_STORE_UNAVAILABLE" and time.monotonic() - began < 1
+        # Where an operator looks: the log says why, the metrics which.
+        assert "no connection to PostgreSQL localhost" in (w.work / "skeind.log").read_text()
+        assert metric("skein_offset_store_up", "postgres") == 0
         for n in range(10, 110, 10):
             produce("events", n, n + 10)
         wait("records with the store down", 20, lambda: len(follower.lines) >= 10 + UNCOMMITTED)
@@ -315,6 +325,7 @@ def while_the_store_is_down_consumption_goes_on_to_its_bound_and_nothing_is_lost
         # A batch that begins below the bound is sent whole.
         assert len(follower.lines) < 10 + UNCOMMITTED + 10, len(follower.lines)
         assert w.skein.run("group", "describe", "follower").code != 0
+        wait("the gauge", 20, lambda: metric("skein_plugin_own_connections", "postgres") == 0)
         w.postgres.start()
         wait("the rest", 30, lambda: len(follower.lines) >= 110)
         wait("the offset follows", 30, lambda: in_postgres("follower") == 110)
@@ -322,7 +333,8 @@ def while_the_store_is_down_consumption_goes_on_to_its_bound_and_nothing_is_lost
     assert commit("by-hand", "events", {0: 5}) is None and offsets_of("by-hand") == {0: (5, "")}
     produce("events", 110, 111)
     assert consume("events", "follower", 1) == [110]
-    assert not problem("postgres")
+    assert not problem("postgres") and metric("skein_offset_store_up", "postgres") == 1
+    wait("the gauge", 20, lambda: metric("skein_plugin_own_connections", "postgres") == 4)
 
 
 if __name__ == "__main__":

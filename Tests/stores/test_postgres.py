@@ -142,7 +142,7 @@ def a_client_certificate_is_the_login():
     key.chmod(0o600)
     strict = Postgres(w.work / "strict", w.authority)
     (strict.folder / "hba").write_text("local all all scram-sha-256\nhostssl all broker 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
-    strict.start(f"ssl_ca_file={w.authority.file}")
+    strict.start(f"ssl_ca_file={w.authority.file}", "fsync=off")
     try:
         strict.sql("CREATE ROLE broker LOGIN")
         strict.sql("CREATE DATABASE skein OWNER broker")
@@ -150,6 +150,7 @@ def a_client_certificate_is_the_login():
             known.until_up()
             known.commit("certified", 1, [(0, 1)])
             assert known.fetch("certified") == {0: 1}
+            assert "fsync=off: committed offsets do not survive a power cut" in known.log()
         refused_with("requires a valid client certificate", port=strict.port)
         certificate, key = w.authority.issue("somebody", "DNS:somebody")
         key.chmod(0o600)
@@ -281,6 +282,21 @@ def what_fails_at_the_very_end_of_its_transaction_is_not_acknowledged():
             assert [late.fetch(group) for group in ("x", "late", "v")] == [{0: 1}, {}, {0: 1}]
     finally:
         w.server.sql("DROP FUNCTION skein.late CASCADE", "skein")
+
+
+@test
+def a_commit_is_flushed_whatever_the_default_of_database_and_role_is():
+    for setting, seen in (("off", "on"), ("remote_write", "remote_write")):
+        name = database(f"flushed_{setting}")
+        w.server.sql(f"ALTER DATABASE {name} SET synchronous_commit = {setting}")
+        with store(database=name) as flushed:
+            flushed.until_up()
+            w.server.sql(
+                "CREATE TABLE seen (value text); GRANT INSERT ON seen TO broker; CREATE FUNCTION skein.look() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;"
+                "CREATE TRIGGER look AFTER INSERT ON skein.offsets FOR EACH ROW EXECUTE FUNCTION skein.look()", name)
+            flushed.commit("g", 1, [(0, 1)])
+        assert w.server.sql("SELECT string_agg(value, ',') FROM seen", name) == seen
 
 
 @test

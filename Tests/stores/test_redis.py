@@ -274,6 +274,14 @@ def a_server_that_keeps_nothing_is_refused_unless_that_is_wanted():
         refused_with("does not flush before it acknowledges", port=lazy.port)
         with store(port=lazy.port, durability="everysec") as everysec:
             everysec.until_up()
+        lazy.cli("config", "set", "appendfsync", "no")
+        refused_with("appendfsync no", port=lazy.port, durability="everysec")
+        lazy.cli("config", "set", "appendfsync", "always")
+        lazy.cli("config", "set", "no-appendfsync-on-rewrite", "yes")
+        refused_with("does not flush before it acknowledges", port=lazy.port)
+        lazy.cli("config", "set", "no-appendfsync-on-rewrite", "no")
+        with store(port=lazy.port) as always:
+            always.until_up()
         lazy.cli("config", "set", "maxmemory", "1gb")
         lazy.cli("config", "set", "maxmemory-policy", "allkeys-lru")
         refused_with("evicts any key", port=lazy.port, durability="everysec")
