@@ -140,7 +140,7 @@ static size_t prepare(void *raw, struct pollfd *polled, uint64_t now, uint64_t *
     pg_connection *c = &self->connections[i];
     if (c->state == PG_READY) pg_send(c, now);
     uint64_t until = c->wake_ns;
-    if (c->state == PG_RESOLVING && until > now + 5000000u) until = now + 5000000u; /* the C library tells nobody */
+    if (c->state == PG_RESOLVING && until > now + 5000000u) until = now + 5000000u; /* the lookup tells nobody */
     if (c->state == PG_READY)
       until = c->flight == NULL ? UINT64_MAX : c->flight->sent_ns + (uint64_t)(self->settings.statement_timeout_ms + 1000) * 1000000u;
     if (until < *wake) *wake = until;

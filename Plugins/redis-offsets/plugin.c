@@ -101,7 +101,7 @@ static size_t prepare(void *raw, struct pollfd *polled, uint64_t now, uint64_t *
   rd_store *self = raw;
   if (self->state == RD_READY) rd_send(self, now);
   uint64_t until = self->wake_ns;
-  if (self->state == RD_RESOLVING && until > now + 5000000u) until = now + 5000000u; /* the C library tells nobody */
+  if (self->state == RD_RESOLVING && until > now + 5000000u) until = now + 5000000u; /* the lookup tells nobody */
   if (self->state == RD_READY)
     until = self->flight.first == NULL ? UINT64_MAX : self->flight.first->sent_ns + self->settings.answer_timeout_ns;
   if (until < *wake) *wake = until;

@@ -160,7 +160,7 @@ typedef struct store_addresses {
   char text[STORE_MOST_ADDRESSES][64]; /* numeric */
   size_t count;
 } store_addresses;
-/* Begins to resolve, in a thread of the C library. NULL: no memory. */
+/* Begins to resolve, in a thread of its own. NULL: no memory, no thread. */
 store_lookup *store_lookup_begin(const char *host);
 /* 0: done; 1: not yet; 2: failed, `why` (256 bytes) says it. */
 int store_lookup_look(store_lookup *lookup, store_addresses *out, char *why);

@@ -136,6 +136,20 @@ def add(test, w):
             assert "Connection refused" in nowhere.log()
 
     @test
+    def a_name_that_nobody_knows_holds_up_nothing():
+        with w.store(host="nobody.invalid", connect_timeout_ms=500) as lost:
+            start = time.monotonic()
+            assert status_of(lambda: lost.commit("g", 1, [(0, 1)], seconds=0.3)) in (RETRY_LATER, CANCELLED)
+            assert time.monotonic() - start < 0.3 + DEADLINE_GRACE
+            # By the name server, or by our patience where there is none.
+            while not ("cannot be resolved" in lost.log() or "did not answer in time" in lost.log()):
+                assert time.monotonic() - start < 10, lost.log()
+                time.sleep(0.02)
+            assert status_of(lambda: lost.fetch("g")) == RETRY_LATER
+            start = time.monotonic()
+        assert time.monotonic() - start < 1
+
+    @test
     def no_request_however_broken_hurts_it():
         noise = random.Random(11)
         with w.store() as fooled:
