@@ -11,9 +11,10 @@ struct Skein: AsyncParsableCommand {
     commandName: "skein",
     abstract: "Publish to, read from and manage a Skein message bus.",
     discussion: """
-      Address, certificates and tenant come from a context: --context NAME or FILE (before or
-      after the command), else SKEIN_CONTEXT, else the one chosen by `skein context use`.
-      `skeind --dev DIR` writes DIR/context.yaml. Results: --output table, json, yaml or name.
+      Address, certificates and tenant come from a context: --context NAME or FILE
+      (before or after the command), else SKEIN_CONTEXT, else the one chosen by
+      `skein context use`. `skeind --dev DIR` writes DIR/context.yaml. Results:
+      --output table, json, yaml or name.
 
       Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by access, 4 unreachable.
       """,

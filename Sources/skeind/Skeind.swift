@@ -26,9 +26,10 @@ struct Skeind: AsyncParsableCommand {
     commandName: "skeind",
     abstract: "The Skein message broker.",
     discussion: """
-      Runs one broker until SIGTERM or SIGINT, which drain it. Settings come from flags, then
-      environment variables (SKEIN_DATA_DIRECTORY for data.directory), then the file of --config,
-      then defaults; `skeind check-config` shows what is in force and where it came from.
+      Runs one broker until SIGTERM or SIGINT, which drain it. Settings come from
+      flags, then environment variables (SKEIN_DATA_DIRECTORY for data.directory),
+      then the file of --config, then defaults; `skeind check-config` shows what is
+      in force and where it came from.
       """,
     version: "skeind \(Broker.version)",
     subcommands: [Serve.self, CheckConfig.self],

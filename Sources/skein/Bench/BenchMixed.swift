@@ -7,9 +7,10 @@ struct BenchMixed: AsyncParsableCommand {
     commandName: "mixed",
     abstract: "Producers and readers at once, at a given rate: end-to-end latency under load.",
     discussion: """
-      An open loop: records are due at a fixed rate over all producers, and latency counts from when
-      each was due, to its acknowledgement (ack) and to each reader's having it (end to end, latency_us).
-      Every reader must get every record once: a lost or repeated one is a failure (exit 1).
+      An open loop: records are due at a fixed rate over all producers, and latency
+      counts from when each was due, to its acknowledgement (ack) and to each
+      reader's having it (end to end, latency_us). Every reader must get every record
+      once: a lost or repeated one is a failure (exit 1).
       """)
   @OptionGroup var bench: BenchOptions
   @Option(help: "Producers, each with a connection of its own.") var producers = 2

@@ -6,9 +6,9 @@ struct BenchProduce: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "produce", abstract: "Publish random records and measure until each is acknowledged.",
     discussion: """
-      Latency is from handing a record over to its acknowledgement. With --rate it is an open loop:
-      latency counts from when the record was due, so that a stall is not hidden by a sender that
-      waited for it.
+      Latency is from handing a record over to its acknowledgement. With --rate it is
+      an open loop: latency counts from when the record was due, so that a stall is
+      not hidden by a sender that waited for it.
       """)
   @OptionGroup var bench: BenchOptions
   @Option(help: "How many.") var records = 1_000_000

@@ -5,10 +5,12 @@ struct CompletionCommand: ParsableCommand {
     commandName: "completion", abstract: "Print the completion script of a shell.",
     discussion: """
       bash: skein completion bash > ~/.local/share/bash-completion/completions/skein
-      zsh:  skein completion zsh > ~/.zfunc/_skein   (with ~/.zfunc in fpath, before compinit)
+      zsh:  skein completion zsh > ~/.zfunc/_skein
+            (with ~/.zfunc in fpath, before compinit)
       fish: skein completion fish > ~/.config/fish/completions/skein.fish
 
-      Topics, groups and offset stores are completed by asking the cluster of the context in force, for 2 s at most.
+      Topics, groups and offset stores are completed by asking the cluster of the
+      context in force, for 2 s at most.
       """)
 
   enum Shell: String, ExpressibleByArgument, CaseIterable {

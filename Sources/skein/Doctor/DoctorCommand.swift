@@ -9,9 +9,9 @@ struct DoctorCommand: AsyncParsableCommand {
     abstract:
       "Look at context, certificates, connection, clock, limits and access: what is wrong, and the cure.",
     discussion: """
-      A line a check: ok, warn, fail, or skip where an earlier failure leaves nothing to look at.
-      Exit code: 0 when nothing failed, 1 when something did, 2 for the context, 3 for access,
-      4 when no address can be reached.
+      A line a check: ok, warn, fail, or skip where an earlier failure leaves nothing
+      to look at. Exit code: 0 when nothing failed, 1 when something did, 2 for the
+      context, 3 for access, 4 when no address can be reached.
       """)
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var options: OutputOptions

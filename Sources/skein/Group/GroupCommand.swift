@@ -7,8 +7,9 @@ struct GroupCommand: AsyncParsableCommand {
     commandName: "group",
     abstract: "Consumer groups: who reads what, how far behind, and where they go on.",
     discussion: """
-      A group begins with its first member (`skein consume TOPIC --group G`, or the SDK's Consumer) or its first
-      committed offset. What is committed is the offset of the record to process next.
+      A group begins with its first member (`skein consume TOPIC --group G`, or the
+      SDK's Consumer) or its first committed offset. What is committed is the offset
+      of the record to process next.
       """,
     subcommands: [
       GroupList.self, GroupDescribe.self, GroupReset.self, GroupDelete.self, GroupMoveOffsets.self,

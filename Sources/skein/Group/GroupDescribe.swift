@@ -7,10 +7,11 @@ struct GroupDescribe: AsyncParsableCommand {
     commandName: "describe",
     abstract: "Show a group's members, partitions, committed offsets, and lag in records and time.",
     discussion: """
-      LAG is how many records are behind the commit; BEHIND, how long ago the first of them was appended.
-      Members' ids are cut to what tells them apart; --output json has the whole.
-      With --watch a terminal shows one picture that is renewed; a pipe gets one document a look. It goes on while
-      the broker is away, and ends with ^C.
+      LAG is how many records are behind the commit; BEHIND, how long ago the first
+      of them was appended. Members' ids are cut to what tells them apart; --output
+      json has the whole. With --watch a terminal shows one picture that is renewed;
+      a pipe gets one document a look. It goes on while the broker is away, and ends
+      with ^C.
       """)
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var options: OutputOptions

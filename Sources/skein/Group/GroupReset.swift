@@ -6,8 +6,9 @@ struct GroupReset: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "reset", abstract: "Set where a group without members goes on, forward or back.",
     discussion: """
-      --dry-run shows what would be set, and sets nothing. Going back means that records are processed again; going
-      forward, that they are skipped. A group with members is refused: stop them first.
+      --dry-run shows what would be set, and sets nothing. Going back means that
+      records are processed again; going forward, that they are skipped. A group with
+      members is refused: stop them first.
 
         skein group reset billing --topic orders --to earliest --dry-run
         skein group reset billing --topic orders --to 2026-11-23T00:00:00Z

@@ -56,8 +56,9 @@ struct GroupMoveOffsets: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "move-offsets", abstract: "Move a stopped group's offsets to another store.",
     discussion: """
-      They are copied, read back and compared, switched in one step, then removed from the old store. While it runs
-      nobody may join the group or commit. If it is interrupted, the same command goes on.
+      They are copied, read back and compared, switched in one step, then removed
+      from the old store. While it runs nobody may join the group or commit. If it is
+      interrupted, the same command goes on.
       """)
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var options: OutputOptions

@@ -62,8 +62,9 @@ struct PluginGrantCommand: AsyncParsableCommand {
     commandName: "grant",
     abstract: "Say what a version may do beyond the default; replaces the grants before.",
     discussion: """
-      in-process: it runs in the broker instead of a process of its own: faster, and a crash takes the broker
-      with it. Only signed partitioners. network: it may open connections.
+      in-process: it runs in the broker instead of a process of its own: faster, and
+      a crash takes the broker with it. Only signed partitioners. network: it may
+      open connections.
       """)
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var options: OutputOptions

@@ -6,8 +6,9 @@ struct PluginCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "plugin", abstract: "Make, try, install and manage plug-ins.",
     discussion: """
-      A package (.skeinplug) is signed with its author's key; a broker takes packages of keys that it was told
-      to trust, and nothing else, unless plugins.allow-dev is on. Versions never change: they stand side by side.
+      A package (.skeinplug) is signed with its author's key; a broker takes packages
+      of keys that it was told to trust, and nothing else, unless plugins.allow-dev
+      is on. Versions never change: they stand side by side.
       """,
     groupedSubcommands: [
       CommandGroup(

@@ -16,9 +16,10 @@ struct PluginNew: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "new", abstract: "Write a plug-in to begin with: it builds and passes its tests as it is.",
     discussion: """
-      Writes a folder NAME with source, manifest, tests, build.sh, and the header or kit that it builds against.
-      Nothing is downloaded. C needs a C compiler; Swift needs Swift 6.3; offset stores and authenticators need
-      libprotobuf-c-dev as well. The rest: Docs/plugins/write-a-plugin.md.
+      Writes a folder NAME with source, manifest, tests, build.sh, and the header or
+      kit that it builds against. Nothing is downloaded. C needs a C compiler; Swift
+      needs Swift 6.3; offset stores and authenticators need libprotobuf-c-dev as
+      well. The rest: Docs/plugins/write-a-plugin.md.
       """)
   @Argument(help: "Its name: 1 to 40 of a-z 0-9 -, beginning with a letter.") var name: String
   @Option(help: "partitioner, offset-store or authenticator.") var kind: PluginKind = .partitioner

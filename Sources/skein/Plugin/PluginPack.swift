@@ -7,8 +7,8 @@ struct PluginKeygen: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "keygen", abstract: "Make a pair of keys for signing packages.",
     discussion: """
-      Writes NAME.key (the private half, for you alone) and NAME.pem (the public half, for operators:
-      `skein plugin trust add NAME.pem`).
+      Writes NAME.key (the private half, for you alone) and NAME.pem (the public
+      half, for operators: `skein plugin trust add NAME.pem`).
       """)
   @OptionGroup var options: OutputOptions
   @Argument(help: "The files' name, without an ending.", completion: .file()) var name: String
@@ -33,9 +33,10 @@ struct PluginPack: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pack", abstract: "Make a package from a folder with manifest.json and .so files.",
     discussion: """
-      The manifest may leave out schema, abi and artifacts: they are taken from the files, each .so of the folder
-      being one artifact; or it names them as {"file": "NAME.so"}. Docs/formats/plugin-package.md has every field.
-      Without --key the package is not signed, and only brokers with plugins.allow-dev take it.
+      The manifest may leave out schema, abi and artifacts: they are taken from the
+      files, each .so of the folder being one artifact; or it names them as {"file":
+      "NAME.so"}. Docs/formats/plugin-package.md has every field. Without --key the
+      package is not signed, and only brokers with plugins.allow-dev take it.
       """)
   @OptionGroup var options: OutputOptions
   @Argument(help: "The folder.", completion: .directory) var folder: String
@@ -85,8 +86,9 @@ struct PluginVerify: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify", abstract: "Check a package here, without a broker and without running it.",
     discussion: """
-      The checks that a broker makes before it tries a package, in the same order. Whose signature counts is
-      the broker's policy; here it is checked against --key, or not at all.
+      The checks that a broker makes before it tries a package, in the same order.
+      Whose signature counts is the broker's policy; here it is checked against
+      --key, or not at all.
       """)
   @OptionGroup var options: OutputOptions
   @Argument(help: "The .skeinplug.", completion: .file()) var file: String

@@ -8,9 +8,11 @@ struct PluginTestCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "test", abstract: "Try a plug-in against everything that it promises, without a broker.",
     discussion: """
-      FILE is a .so with its manifest beside it (NAME.manifest.json, NAME.json or manifest.json), or a
-      .skeinplug. Each check runs in a fresh child process with a time limit. The checks, and the schema of the
-      report: Docs/plugins/conformance.md. Nothing here is a barrier against malice: test what you would also run.
+      FILE is a .so with its manifest beside it (NAME.manifest.json, NAME.json or
+      manifest.json), or a .skeinplug. Each check runs in a fresh child process with
+      a time limit. The checks, and the schema of the report:
+      Docs/plugins/conformance.md. Nothing here is a barrier against malice: test
+      what you would also run.
 
       Exit code: 0 when no check failed, 1 when one did.
       """)

@@ -7,13 +7,15 @@ struct ConsumeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "consume", abstract: "Print records.",
     discussion: """
-      Without --follow it ends after what was there when it began. SIGINT ends it cleanly.
-      Order holds within a partition. What --format json prints, `produce --format json` reads.
+      Without --follow it ends after what was there when it began. SIGINT ends it
+      cleanly. Order holds within a partition. What --format json prints, `produce
+      --format json` reads.
 
-      With --group it reads as a member of a consumer group: the broker gives it partitions, and the group goes on
-      where it has committed; --from says where partitions begin of which it has committed nothing. What was printed is
-      committed about every second, and before it leaves. Without --follow it ends when it has read what was there
-      when it got its partitions.
+      With --group it reads as a member of a consumer group: the broker gives it
+      partitions, and the group goes on where it has committed; --from says where
+      partitions begin of which it has committed nothing. What was printed is
+      committed about every second, and before it leaves. Without --follow it ends
+      when it has read what was there when it got its partitions.
       """)
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var form: RecordFormatOptions

@@ -7,10 +7,11 @@ struct ProduceCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "produce", abstract: "Publish lines of input, one record each.",
     discussion: """
-      Ends when the input ends and every record is acknowledged. Memory is bounded: reading waits
-      for the broker. An input line ends with a newline, which is not part of the record.
-      --format json takes {"key", "value", "headers", "timestamp_ms", "partition"} a line; bytes that
-      are no text stand in base64 under key_base64 and value_base64.
+      Ends when the input ends and every record is acknowledged. Memory is bounded:
+      reading waits for the broker. An input line ends with a newline, which is not
+      part of the record. --format json takes {"key", "value", "headers",
+      "timestamp_ms", "partition"} a line; bytes that are no text stand in base64
+      under key_base64 and value_base64.
       """)
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var options: OutputOptions

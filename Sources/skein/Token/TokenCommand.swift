@@ -6,8 +6,8 @@ struct TokenCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "token", abstract: "Make, list and revoke tokens for clients without a certificate.",
     discussion: """
-      A token stands for a principal on a broker's token-listen. These commands need a client certificate: who
-      has a token cannot make another.
+      A token stands for a principal on a broker's token-listen. These commands need
+      a client certificate: who has a token cannot make another.
 
         skein token create orders --lifetime 30d > orders.token
         skein --token-file orders.token --address broker:7602 produce orders
@@ -19,8 +19,9 @@ struct TokenCreate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "create", abstract: "Make a token for a principal, and print it, once.",
     discussion: """
-      The token alone goes to stdout; what is said about it, to stderr. The broker keeps its hash and cannot show it
-      again. A principal has at most two: make the second, put it in place, then revoke the first.
+      The token alone goes to stdout; what is said about it, to stderr. The broker
+      keeps its hash and cannot show it again. A principal has at most two: make the
+      second, put it in place, then revoke the first.
       """)
   @Argument(help: "Whom it stands for: 1 to 63 of a-z 0-9 . _ -") var principal: String
   @Option(help: "How long it is good: 30m, 12h, 90d; a minute to 366 days.") var lifetime = "90d"

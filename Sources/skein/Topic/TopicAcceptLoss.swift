@@ -7,8 +7,8 @@ struct TopicAcceptLoss: AsyncParsableCommand {
     commandName: "accept-loss",
     abstract: "Give up what corrupt partitions have lost, so that they are served again.",
     discussion: """
-      LOSES DATA FOR GOOD. Restore the files from a backup instead, where there is one. Without
-      --i-accept-the-loss it shows what is damaged and changes nothing.
+      LOSES DATA FOR GOOD. Restore the files from a backup instead, where there is
+      one. Without --i-accept-the-loss it shows what is damaged and changes nothing.
       """)
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var options: OutputOptions

@@ -73,8 +73,9 @@ struct TopicAddPartitions: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "add-partitions", abstract: "Give a topic more partitions. There is no way down.",
     discussion: """
-      Keys move: a key's later records may land in another partition than its earlier ones, so that order
-      holds within each only. Readers must read the new partitions too.
+      Keys move: a key's later records may land in another partition than its earlier
+      ones, so that order holds within each only. Readers must read the new
+      partitions too.
       """)
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var options: OutputOptions

@@ -6,8 +6,8 @@ struct TopicDescribe: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "describe", abstract: "Show a topic's partitions, sizes, rates, state and settings.",
     discussion: """
-      IN and OUT are records per second of the broker's last minute. With --rates they are what the
-      partitions grew by between two looks, --interval apart.
+      IN and OUT are records per second of the broker's last minute. With --rates
+      they are what the partitions grew by between two looks, --interval apart.
       """)
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var options: OutputOptions

@@ -38,10 +38,11 @@ struct TopicPartitionerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Give a live topic another partitioner.",
       discussion: """
-        Nothing is restarted. With --fence every record of the old partitioner is durable before any of the
-        new one is taken, so that the order of keys can be kept by readers; otherwise --accept-reorder is
-        needed when keys move. After the commit ^C leaves it running at the broker, which watches the new
-        partitioner and goes back by itself when it is faulty, slow or uneven.
+        Nothing is restarted. With --fence every record of the old partitioner is
+        durable before any of the new one is taken, so that the order of keys can be
+        kept by readers; otherwise --accept-reorder is needed when keys move. After the
+        commit ^C leaves it running at the broker, which watches the new partitioner
+        and goes back by itself when it is faulty, slow or uneven.
         """)
     @OptionGroup var connection: ConnectionOptions
     @OptionGroup var options: OutputOptions

@@ -7,8 +7,8 @@ struct TopicTail: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tail", abstract: "Show the last records of all partitions, and what comes.",
     discussion: """
-      A line is: time, partition:offset, key, value. The last records stand in the order of their times;
-      later ones as they come. ^C ends it.
+      A line is: time, partition:offset, key, value. The last records stand in the
+      order of their times; later ones as they come. ^C ends it.
       """)
   static let most = 10_000
 
