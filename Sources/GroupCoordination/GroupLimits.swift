@@ -40,6 +40,9 @@ package struct GroupLimits: Sendable, Equatable {
   package var offsets = 20_000
   /// Answers that wait for durability. More: requests are refused with OVERLOADED before they are looked at.
   package var pendingAnswers = 100_000
+  /// Bytes of the records, about, with which the members that are overdue leave in one turn; the groups beyond it
+  /// follow in the next.
+  package var expiryBytes = 2 << 20
   /// Processes and instances whose failures one group remembers; the one that failed longest ago is forgotten.
   package var rememberedFailures = 1_000
 

@@ -302,6 +302,31 @@ import Testing
     #expect(driver.member("m1") == nil && driver.assigned("m2") == [0, 1, 2, 3])
   }
 
+  /// After an outage everybody may be overdue at once: each turn is one append of bounded size, and nobody is forgotten.
+  @Test func manyWhoAreOverdueLeaveAPartAtATime() {
+    var configuration = GroupConfiguration()
+    configuration.limits.expiryBytes = 5_000
+    var driver = GroupDriver(configuration)
+    for number in 0..<40 {
+      var join = GroupDriver.join("m\(number)")
+      join.group = GroupKey(tenant: "t", name: "g\(number % 10)")
+      #expect(driver.fault(.join(join, SessionID(UInt64(number + 1)))) == nil)
+    }
+    let before = driver.appends.count
+    driver.pass(milliseconds: 45_001)
+    while let next = driver.nextDeadline, next <= driver.now.monotonic, driver.appends.count < before + 100 {
+      driver.handle(.timer)
+    }
+    #expect(driver.coordinator.table.groups.values.allSatisfy { $0.members.isEmpty })
+    let expiries = driver.appends[before...]
+    // Four members are reckoned as 4,800 bytes: one group a turn.
+    #expect(expiries.count == 10)
+    for append in expiries {
+      let groups = append.records.compactMap { if case .group(let key, _) = $0 { key } else { nil } }
+      #expect(Set(groups).count == 1)
+    }
+  }
+
   @Test func nothingIsToldBeforeItIsDurable() {
     var driver = GroupDriver()
     driver.isHeld = true

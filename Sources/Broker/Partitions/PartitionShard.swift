@@ -46,6 +46,9 @@ final class PartitionShard: @unchecked Sendable {
     outbox.flush(on: loop)
   }
 
+  /// Appends are refused until there is more room on the disk (R57). Any thread.
+  var isDiskFull: Bool { if case .full = directory.state { true } else { false } }
+
   func log(_ key: TopicPartition) -> PartitionLog? { hosts[key]?.log }
   func host(_ key: TopicPartition) -> PartitionHost? { hosts[key] }
 

@@ -109,21 +109,34 @@ extension GroupCoordinator {
     deadlines.insert(.init(time: live.next, group: key, member: member))
   }
 
-  /// Removes whose time is over; each group divides anew once.
+  /// Removes whose time is over; each group divides anew once. After an outage that may be everybody at once, and one
+  /// turn is one append: so a turn ends with the groups that fit, and the rest is due in the next one.
   mutating func expireMembers(_ turn: inout Turn) {
     var groups: Set<GroupKey> = []
+    var room = limits.expiryBytes
+    var rest: [DeadlineQueue.Entry] = []
     while let entry = deadlines.pop(due: turn.now.monotonic) {
       guard let live = runtime[entry.group]?.liveness[entry.member], live.queuedAt == entry.time else {
         continue
       }
+      let cause = live.overdue(turn.now.monotonic)
+      if cause != nil, !groups.contains(entry.group) {
+        let size = table.groups[entry.group]?.changeBytes ?? 0
+        guard groups.isEmpty || size <= room else {
+          rest.append(entry)
+          continue
+        }
+        room -= size
+        groups.insert(entry.group)
+      }
       runtime[entry.group]?.liveness[entry.member]?.queuedAt = .max
-      guard let cause = live.overdue(turn.now.monotonic) else {
+      guard let cause else {
         arm(entry.member, of: entry.group)
         continue
       }
       fail(entry.member, of: entry.group, cause, &turn)
-      groups.insert(entry.group)
     }
+    for entry in rest { deadlines.insert(entry) }
     for key in groups.sorted() { changed(key, &turn) }
   }
 

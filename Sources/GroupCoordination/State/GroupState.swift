@@ -14,6 +14,10 @@ package struct GroupState: Sendable {
 
   package init(value: GroupValue) { self.value = value }
 
+  /// What the records of a change that concerns all members take at most, in bytes, about: two records a member, with
+  /// names of full length in their keys, and each partition in an assignment and a target.
+  var changeBytes: Int { members.count * 1200 + topics.partitionCount * 70 }
+
   mutating func set(_ profile: MemberProfile?, of member: String) {
     if let old = members[member]?.profile?.instanceID, instances[old] == member { instances[old] = nil }
     guard let profile else {

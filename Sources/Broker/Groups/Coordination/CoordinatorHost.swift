@@ -56,10 +56,8 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
   var pause: Int64 = CoordinatorHost.firstPause
   var loadBegan: Int64 = 0
   private var events = CircularBuffer<GroupEvent>()
-  /// Joins of this turn of the loop, and whose: a group divides its partitions once for all of them. When that takes long
-  /// more of them come together, so that a thousand that join at once do not cost a thousand divisions.
-  private var joins: [(request: JoinRequest, session: SessionID, token: ReplyToken)] = []
-  private var joining: Set<String> = []
+  private var joins = GatheredJoins()
+  var postponed = Postponed()
   private var isHandling = false
   private var outbox = MemberOutbox()
   private var waiting: [ReplyToken: GroupAnswer] = [:]
@@ -91,36 +89,22 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
     nextToken &+= 1
     waiting[token] = answer
     if case .join(let join, let session) = request {
-      gather(join, session, token)
+      gather((join, session, token))
     } else {
       enqueue(.request(request, token))
     }
   }
 
-  private func gather(_ join: JoinRequest, _ session: SessionID, _ token: ReplyToken) {
-    joins.append((join, session, token))
-    joining.insert(join.memberID)
-    if joins.count == 1 { loop.execute { self.releaseJoins() } }
+  private func gather(_ join: GatheredJoins.Join) {
+    if joins.isEmpty { loop.execute { self.releaseJoins() } }
+    joins.add(join)
+    if joins.isFull { releaseJoins() }
   }
 
   private func releaseJoins() {
     guard !joins.isEmpty else { return }
-    events.append(.joins(joins))
-    joins = []
-    joining = []
+    events.append(contentsOf: joins.take())
     drain()
-  }
-
-  /// Whether the event may overtake joins that wait: it is of other members.
-  private func mayOvertakeJoins(_ event: GroupEvent) -> Bool {
-    switch event {
-    case .durable, .streamAlive: true
-    case .request(.heartbeat(let heartbeat, _), _): !joining.contains(heartbeat.memberID)
-    case .request(.commit(let commit), _), .request(.checkCommit(let commit), _):
-      commit.member.map { !joining.contains($0.id) } ?? false
-    case .request(.fetchOffsets(let fetch), _): fetch.member.map { !joining.contains($0.id) } ?? true
-    default: false
-    }
   }
 
   func attach(_ sink: any MemberSink, _ session: SessionID) { sinks[session] = sink }
@@ -138,7 +122,8 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
 
   /// Another event; ignored while there is no coordinator.
   func enqueue(_ event: GroupEvent) {
-    if !joins.isEmpty, !mayOvertakeJoins(event) { releaseJoins() }
+    if putOff(event) { return }
+    if !joins.mayBeOvertaken(by: event) { releaseJoins() }
     events.append(event)
     drain()
   }
@@ -160,6 +145,12 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
         .overloaded,
         "\(appends.heldBytes) bytes of the group coordinator wait for the log; retry after 100 ms",
         retryAfterMilliseconds: 100)
+    }
+    if request.needsRoom, isDiskFull {
+      return Fault(
+        .diskFull,
+        "the broker's disk is full, so the group cannot change and nothing can be committed; free space or shorten retention, then try again; members keep what they have",
+        retryAfterMilliseconds: 1_000)
     }
     switch request {
     case .join(_, let session), .heartbeat(_, let session):
@@ -185,9 +176,7 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
   }
 
   private func handle(_ event: GroupEvent) {
-    guard case .active = phase else {
-      return refuse(event)
-    }
+    guard case .active = phase else { return refuse(event) }
     let effects = coordinator.handle(event, at: now)
     if let append = effects.append {
       counts.count(append)
@@ -244,6 +233,7 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
     timer = loop.scheduleTask(in: .nanoseconds(wait)) { [weak self] in
       guard let self else { return }
       timerAt = .max
+      if isDiskFull { return arm(seams.time.monotonicNanoseconds + Self.diskFullPause.nanoseconds) }
       enqueue(.timer)
     }
   }
@@ -255,8 +245,8 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
     incarnation += 1
     timer?.cancel()
     timerAt = .max
-    joins = []
-    joining = []
+    joins = GatheredJoins()
+    (postponed.topics, postponed.deletions) = ([:], [])
     appends = GroupAppender()
     refusedSince = nil
     let answers = waiting
