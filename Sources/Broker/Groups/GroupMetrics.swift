@@ -6,6 +6,8 @@ import Wire
 extension MetricsPage {
   /// Lag of partitions that are named one by one; of the others only their number is told.
   static let maximumLags = 10_000
+  /// For how long other stores than `log` are asked for one page, in nanoseconds, a group at a time.
+  static let storePatience: Int64 = 2_000_000_000
 
   /// Coordinators in total, and the lag of each group.
   mutating func addGroups(_ context: BrokerContext) async {
@@ -44,19 +46,24 @@ extension MetricsPage {
         "skein_group_coordinator_load_seconds", [("partition", "\(fact.partition)")],
         Double(fact.counts.loadMicroseconds.value) / 1_000_000)
     }
-    await addLags(context, members: sum(\.members))
+    await addLags(context)
   }
 
-  private mutating func addLags(_ context: BrokerContext, members: Int) async {
+  private mutating func addLags(_ context: BrokerContext) async {
     let (positions, omitted) = await context.groups.positions(limit: Self.maximumLags)
     var rows: [(labels: [(String, String)], lag: PartitionLag)] = []
+    var unasked = 0
+    let until = context.time.monotonicNanoseconds + Self.storePatience
     for (key, offsets) in positions {
       var offsets = offsets
-      let store = context.groupOffsets.storeName(of: key)
-      if store != GroupOffsets.log {
-        guard context.groupOffsets.isAvailable(key),
+      if context.groupOffsets.storeName(of: key) != GroupOffsets.log {
+        guard rows.count < Self.maximumLags, context.time.monotonicNanoseconds < until,
+          context.groupOffsets.isAvailable(key),
           let fetched = try? await GroupsService(context: context).fetchAll(key)
-        else { continue }
+        else {
+          unasked += 1
+          continue
+        }
         offsets = fetched.mapValues(\.offset)
       }
       let lags = await GroupLag(context: context).lag(
@@ -71,6 +78,10 @@ extension MetricsPage {
           ))
       }
     }
+    add(
+      "skein_group_lags_unasked", "gauge",
+      "Groups whose lag is left out of this page, because their offset store does not answer, or not all were asked within \(Self.storePatience / 1_000_000_000) s.",
+      unasked)
     let left = omitted + max(0, rows.count - Self.maximumLags)
     add(
       "skein_group_lags_omitted", "gauge",
@@ -118,16 +129,16 @@ extension CoordinatorHost {
     limit: Int
   ) -> (groups: [(key: GroupKey, offsets: [TopicPartition: Offset])], omitted: Int) {
     guard case .active = phase else { return ([], 0) }
+    let all = coordinator.table.groups
+    let total = all.values.reduce(0) { $0 + $1.offsets.count }
+    guard total > limit else { return (all.map { ($0.key, $0.value.offsets.mapValues(\.offset)) }, 0) }
     var groups: [(key: GroupKey, offsets: [TopicPartition: Offset])] = []
-    var (count, omitted) = (0, 0)
-    for (key, group) in coordinator.table.groups.sorted(by: { $0.key < $1.key }) {
+    var count = 0
+    for (key, group) in all.sorted(by: { $0.key < $1.key }) {
+      guard count + group.offsets.count <= limit else { break }
       count += group.offsets.count
-      if count > limit {
-        omitted += group.offsets.count
-      } else {
-        groups.append((key, group.offsets.mapValues(\.offset)))
-      }
+      groups.append((key, group.offsets.mapValues(\.offset)))
     }
-    return (groups, omitted)
+    return (groups, total - count)
   }
 }
