@@ -68,6 +68,8 @@ package struct BrokerConfiguration: Sendable {
   /// For tests: further stores, and where a move ends.
   var offsetStoreSources: [OffsetStores.Source] = []
   var offsetMoveHook: MoveHook?
+  /// Whose principals may come in. More than one is for tests: nothing makes tenants yet.
+  var tenants: Set<TenantName> = [.default]
   /// Where callers with bearer tokens connect; nil: nowhere.
   package var tokenListener: TokenListenerConfiguration?
   /// Where its authenticator comes from instead of the plug-in manager, for tests.

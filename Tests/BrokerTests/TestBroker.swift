@@ -93,16 +93,18 @@ final class TestBroker: Sendable {
 struct TestIdentities: Sendable {
   private let authority: CertificateIssuer.Identity
   private let server: CertificateIssuer.Identity
-  private let admin: CertificateIssuer.Identity
-  private let stranger: CertificateIssuer.Identity
+  private let clients: [String: CertificateIssuer.Identity]
 
   init() throws {
     let issuer = try CertificateIssuer(commonName: "test CA")
     authority = try issuer.identity
     server = try issuer.issue(
       commonName: "localhost", names: ["DNS:localhost", "IP:127.0.0.1"], usage: .server)
-    admin = try issuer.issue(commonName: "admin", names: ["URI:skein:default/admin"], usage: .client)
-    stranger = try issuer.issue(commonName: "x", names: ["DNS:nobody"], usage: .client)
+    let names = [
+      "admin": "URI:skein:default/admin", "stranger": "DNS:nobody", "other": "URI:skein:other/admin",
+      "system": "URI:skein:system/admin",
+    ]
+    clients = try names.mapValues { try issuer.issue(commonName: "x", names: [$0], usage: .client) }
   }
 
   var serverTLS: ServerTLS {
@@ -113,8 +115,9 @@ struct TestIdentities: Sendable {
 
   var trustRoots: PEMSource { .bytes(authority.certificate) }
 
+  /// - Parameter name: `admin`; `other` and `system` for principals of those tenants; anybody else has no principal.
   func client(_ name: String) throws -> ClientTLS {
-    let identity = name == "admin" ? admin : stranger
+    guard let identity = clients[name] ?? clients["stranger"] else { throw CancellationError() }
     return ClientTLS(
       trustRoots: trustRoots, certificateChain: .bytes(identity.certificate),
       privateKey: .bytes(identity.key))

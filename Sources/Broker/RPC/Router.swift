@@ -26,7 +26,7 @@ struct Router: Sendable {
     guard Self.services.contains(service) || ReflectionService.names.contains(service) else { return nil }
     do throws(Fault) {
       let principal = try Principal(call.peer)
-      guard principal.tenant == .default else {
+      guard context.tenants.contains(principal.tenant) else {
         throw Fault(
           .permissionDenied,
           "principal \"\(principal.name)\" belongs to tenant \"\(principal.tenant.rawValue)\", which this broker does not have"

@@ -6,6 +6,8 @@ import SkeinCore
 /// What the services share. Immutable after start; every member is safe from any thread.
 final class BrokerContext: Sendable {
   let identity: BrokerIdentity
+  /// Whose principals may come in.
+  let tenants: Set<TenantName>
   let limits: BrokerLimits
   let registry: TopicRegistry
   let partitions: PartitionMap
@@ -41,7 +43,7 @@ final class BrokerContext: Sendable {
   let random: any RandomSource
 
   init(
-    identity: BrokerIdentity, limits: BrokerLimits, registry: TopicRegistry,
+    identity: BrokerIdentity, tenants: Set<TenantName>, limits: BrokerLimits, registry: TopicRegistry,
     partitions: PartitionMap, workers: LogWorkers, producerIDs: ProducerIDs, admin: AdminQueue,
     metrics: BrokerMetrics, readBudget: MemoryBudget, health: HealthState, time: any TimeSource,
     logger: Logger, budget: MemoryBudget, logPath: String, feed: ClusterFeed, drain: DrainSwitch,
@@ -50,6 +52,7 @@ final class BrokerContext: Sendable {
     groupOffsets: GroupOffsets, maximumUncommitted: Int64, random: any RandomSource
   ) {
     self.identity = identity
+    self.tenants = tenants
     self.limits = limits
     self.registry = registry
     self.partitions = partitions

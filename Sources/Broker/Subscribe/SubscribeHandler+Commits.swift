@@ -84,7 +84,9 @@ extension SubscribeHandler {
     var results = CommitResults(id: commit.id)
     if faults.contains(where: { $0 != nil }) {
       results.results = zip(commit.offsets, faults).map { offset, fault in
-        PartitionError(topic: offset.topic, partition: offset.partition, error: fault?.status)
+        PartitionError(
+          topic: offset.topic, partition: offset.partition,
+          error: fault?.about(topic: offset.topic, partition: offset.partition).status)
       }
     }
     send(SubscribeResponse(committed: results))
