@@ -1,7 +1,7 @@
 # Skein. `make` lists the targets. None asks for input; each prints what it does.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test swift-test interop-test cli-test examples kill-test demo demo-plugins bench lint proto format docs cli-docs man docc clean soak swap-soak group-soak plugins
+.PHONY: help deps build test swift-test interop-test cli-test examples kill-test demo demo-plugins bench lint proto format docs cli-docs man docc clean soak swap-soak group-soak group-bench plugins
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,3 +79,7 @@ swap-soak: build ## 200 fenced swaps of a live topic to a loaded plug-in and bac
 group-soak: build ## six members of a consumer group, harmed in every way, with the real times; GROUP_ROUNDS=n (3)
 	@swift build -c release --static-swift-stdlib --product KillDriver >.build/logs/group-soak-build.log 2>&1 || { tail -40 .build/logs/group-soak-build.log; exit 1; }
 	@Tests/kill/group.sh
+
+group-bench: build ## consumer groups on a real broker: durable commits a second, memory, heartbeats and rebalances of 5,000 members
+	@swift build -c release --static-swift-stdlib --product CallDriver >.build/logs/group-bench-build.log 2>&1 || { tail -40 .build/logs/group-bench-build.log; exit 1; }
+	@Tests/limits/groups.py .build/release

@@ -108,6 +108,7 @@ for suite in "${suites[@]}"; do
       Deploy/build.sh && swift build -c release --static-swift-stdlib --product CallDriver >"$logs/limits-build.log" 2>&1 ||
         { count limits 0 1 1; continue; }
       run_script limits Tests/limits/stalled_streams.py .build/release
+      run_script limits-groups Tests/limits/groups.py .build/release --small
       ;;
     cli)
       Deploy/build.sh || { count cli 0 1 1; continue; }
