@@ -133,7 +133,8 @@ extension Broker {
       identity: BrokerIdentity(
         clusterID: configuration.clusterID, brokerID: configuration.brokerID, version: version,
         startedMilliseconds: time.wallMilliseconds),
-      tenants: configuration.tenants, limits: configuration.limits, registry: registry, partitions: partitions, workers: workers,
+      tenants: configuration.tenants, limits: configuration.limits, registry: registry,
+      partitions: partitions, workers: workers,
       producerIDs: ProducerIDs(store: store, key: keys.producerIDs), admin: AdminQueue(),
       metrics: metrics, readBudget: MemoryBudget(limit: configuration.memoryBudget / 2), health: health,
       time: time, logger: logger, budget: budget, logPath: try data.folder("log").path,
