@@ -4,7 +4,8 @@ by ctypes. Each record becomes a row of `invoices`.
     consumer.py ADDRESS TLS-FOLDER DATABASE TOPIC GROUP END [WHERE:OFFSET]
 
 Ends when the record before END is done. WHERE: it is killed there, as by kill -9, at the record of that offset:
-`work` (its row is inserted), `offset` (row and offset, not committed), `after` (committed).
+`work` (its row is inserted), `offset` (row and offset, not committed), `after` (committed). Or it stops there, until somebody
+lets it go on: `stop` (its row is inserted); the broker gives it a second for a record.
 """
 
 import ctypes
@@ -53,7 +54,9 @@ class Consumer:
     def __init__(self, database, topic, group, end, death):
         self.db, self.topic, self.group, self.end, self.death = database, topic, group, end, death
         self.requests, self.epoch, self.next, self.seeks, self.ids = queue.Queue(), 0, {}, {}, {}
-        self.say(join=api.SubscribeJoin(group=group, topics=[topic], decoded=True), credit=api.ReadCredit(messages=10, bytes=1 << 20))
+        processing = 1000 if death.startswith("stop") else 0
+        self.say(join=api.SubscribeJoin(group=group, topics=[topic], decoded=True, processing_ms=processing),
+                 credit=api.ReadCredit(messages=10, bytes=1 << 20))
 
     def say(self, **message):
         self.requests.put(api.SubscribeRequest(**message))
@@ -73,12 +76,13 @@ class Consumer:
 
     def die(self, where, offset):
         if self.death == f"{where}:{offset}":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGSTOP if where == "stop" else signal.SIGKILL)
 
     def handle(self, partition, record):
         self.db.execute("BEGIN")
         self.db.execute("INSERT INTO invoices (record) VALUES ($1)", record.value.decode())
         self.die("work", record.offset)
+        self.die("stop", record.offset)
         self.db.execute("SELECT skein.skein_commit($1, $2, $3, $4, $5, $6)", "default", self.group, self.ids[partition], partition,
                         record.offset + 1, self.epoch)
         self.die("offset", record.offset)

@@ -7,6 +7,7 @@
 import json
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -198,7 +199,7 @@ def a_group_goes_on_where_its_offset_in_the_store_says():
 
 
 @test
-def a_consumer_killed_anywhere_in_its_transaction_loses_and_doubles_nothing():
+def a_consumer_killed_or_stopped_in_its_transaction_loses_and_doubles_nothing():
     w.skein.ok("topic", "create", "bills", "--partitions", "1")
     w.skein.ok("group", "choose-store", "postgres", "--group", "billing")
     produce("bills", 0, 60)
@@ -208,11 +209,23 @@ def a_consumer_killed_anywhere_in_its_transaction_loses_and_doubles_nothing():
         f"CREATE ROLE billing_app LOGIN PASSWORD 'app-password'; {rights}; CREATE TABLE invoices (record bigint); GRANT ALL ON invoices TO billing_app",
         "skein")
     database = f"host=127.0.0.1 port={w.postgres.port} dbname=skein user=billing_app password=app-password sslmode=require"
-    command = [sys.executable, HERE / "consumer.py", w.broker.address, w.broker.dev / "tls", database, "bills", "billing", 60]
+    command = bound([sys.executable, HERE / "consumer.py", w.broker.address, w.broker.dev / "tls", database, "bills", "billing", 60])
     # `after`: had the offset not been in the transaction, that record would come again.
-    for death in ("work:7", "offset:7", "after:7", "offset:8", "work:23", "after:40", ""):
-        done = subprocess.run(bound([*command, death]), capture_output=True, text=True, timeout=60)
-        assert done.returncode == (-9 if death else 0), (death, done.returncode, done.stderr[-2000:])
+    for death in ("work:7", "offset:7", "after:7", "offset:8", "work:23", "after:30"):
+        done = subprocess.run([*command, death], capture_output=True, text=True, timeout=60)
+        assert done.returncode == -9, (death, done.returncode, done.stderr[-2000:])
+    # One stops in the middle of a record, and loses its partition; when it goes on, another has done that record and the rest.
+    zombie = subprocess.Popen([*command, "stop:40"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        wait("it stops", 20, lambda: pathlib.Path(f"/proc/{zombie.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr[-2000:]
+        zombie.send_signal(signal.SIGCONT)
+        said = zombie.communicate(timeout=20)[1]
+        assert zombie.returncode == 1 and "SK001" in said and "skein: 1 of 1 offset(s)" in said, said
+    finally:
+        zombie.kill()
+        zombie.wait()
     assert w.postgres.sql("SELECT string_agg(record::text, ' ') FROM invoices", "skein").split() == [str(n) for n in range(60)]
     # The broker sees where its group stands, and goes on there.
     assert offsets_of("billing")[0][0] == 60
