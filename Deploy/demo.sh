@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The demo: a broker with its own certificates, a real file of this machine through it over TLS, read alone and by a
-# consumer group, and the
-# result checked record by record.
+# consumer group, and both results checked record by record.
 #
 #   Deploy/demo.sh            (`make demo` builds first)
 #   SKEIN_BIN=DIR             where skeind and skein are, instead of .build/release

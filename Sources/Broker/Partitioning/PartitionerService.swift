@@ -11,7 +11,7 @@ struct PartitionerService: Sendable {
     switch method {
     case "Diff": context.admin.unary(call, principal, diff)
     case "Bind":
-      SwapStreamHandler(call: call, context: context) { message throws(Fault) in
+      swap(call) { message throws(Fault) in
         let request = try BindPartitionerRequest(decoding: message)
         guard let binding = request.binding else { throw Self.noBinding }
         return Swap.Order(
@@ -20,13 +20,29 @@ struct PartitionerService: Sendable {
           expectedRevision: request.expectedRevision)
       }
     case "Rollback":
-      SwapStreamHandler(call: call, context: context) { message throws(Fault) in
+      swap(call) { message throws(Fault) in
         let request = try RollbackPartitionerRequest(decoding: message)
         return Swap.Order(
           principal: principal, topic: request.topic, binding: nil, fence: request.fence,
           acceptReorder: request.acceptReorder, watchMilliseconds: request.watchMs)
       }
     default: nil
+    }
+  }
+
+  /// Tells how the swap goes. The caller may go: before the commit that ends the swap, after it the broker goes on alone.
+  private func swap(_ call: Call, _ order: @escaping (SharedBytes) throws(Fault) -> Swap.Order)
+    -> any CallHandler
+  {
+    OperationStreamHandler<BindProgress>(
+      call: call, context: context,
+      drainMessage: "what was committed stays, and a watch goes on after the start"
+    ) { [context] message, caller throws(Fault) in
+      let listener = SwapListener(
+        time: context.time, progress: { caller.tell($0) }, end: { caller.end($0) })
+      let swap = Swap(context: context, order: try order(message), listener: listener)
+      try context.admin.submit { await swap.run() }
+      return { listener.leave() }
     }
   }
 

@@ -1,3 +1,4 @@
+import GroupCoordination
 import Logging
 import OffsetStorage
 import SkeinCore
@@ -11,8 +12,39 @@ extension GroupsService {
     switch method {
     case "ListOffsetStores": context.admin.unary(call, principal, listStores)
     case "ChooseOffsetStore": context.admin.unary(call, principal, chooseStore)
-    case "MoveOffsets": MoveStreamHandler(call: call, context: context, principal: principal)
+    case "MoveOffsets": moveOffsets(call, principal)
     default: nil
+    }
+  }
+
+  /// Tells a message for every thousand offsets. The caller may go: the move goes on to its end.
+  private func moveOffsets(_ call: Call, _ principal: Principal) -> any CallHandler {
+    OperationStreamHandler<MoveOffsetsProgress>(
+      call: call, context: context, drainMessage: "the same call ends the move after the start"
+    ) { [context] message, caller throws(Fault) in
+      let request = try MoveOffsetsRequest(decoding: message)
+      let move = OffsetMove(
+        offsets: context.groupOffsets, key: try GroupsCheck.group(request.group, of: principal),
+        target: request.to, principal: principal.name,
+        tell: { progress in
+          caller.tell(
+            MoveOffsetsProgress(
+              step: progress.step, from: progress.from, to: progress.to, done: Int64(progress.done),
+              total: Int64(progress.total)))
+        })
+      try context.admin.submit {
+        var fault: Fault?
+        do throws(Fault) {
+          try await move.run()
+        } catch {
+          fault = error
+        }
+        context.audit(
+          fault == nil ? "offsets of a group moved" : "offsets of a group not moved", by: principal,
+          ["group": move.key.name, "to": move.target, "problem": fault?.message ?? ""])
+        caller.end(fault)
+      }
+      return {}
     }
   }
 
