@@ -109,8 +109,11 @@ package struct BrokerConfiguration: Sendable {
   }
 
   /// Times of consumer groups, in milliseconds.
+  /// - Parameter quarantine: of a process that failed too often, the first time (G22).
   /// - Throws: `INVALID_REQUEST` when members would be removed between two heartbeats.
-  package mutating func setGroupTimes(session: Int64, reconnectGrace: Int64, heartbeat: Int64) throws(Fault) {
+  package mutating func setGroupTimes(
+    session: Int64, reconnectGrace: Int64, heartbeat: Int64, quarantine: Int64 = GroupTimes().quarantine
+  ) throws(Fault) {
     guard heartbeat * 2 <= session else {
       throw Fault(
         .invalidRequest,
@@ -120,6 +123,7 @@ package struct BrokerConfiguration: Sendable {
     groups.times.session = session
     groups.times.reconnectGrace = reconnectGrace
     groups.times.heartbeat = heartbeat
+    groups.times.quarantine = quarantine
   }
 
   /// Further certificates by SNI, and revocation lists; an empty name means none.

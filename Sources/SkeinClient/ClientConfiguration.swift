@@ -42,12 +42,12 @@ public struct ClientConfiguration: Sendable {
   public var connectTimeout: Duration = .seconds(10)
   /// One unary call (`Admin`). Default 30 s.
   public var requestTimeout: Duration = .seconds(30)
-  /// How long a producer or reader keeps trying to reach a broker before it gives up with
+  /// How long a producer, reader or consumer keeps trying to reach a broker before it gives up with
   /// `UNREACHABLE`: at its start, and after its stream broke. Default 60 s. A producer's delivery
   /// deadline may end it earlier.
   public var unreachableTimeout: Duration = .seconds(60)
   /// Whether a unary call waits for a broker that cannot be reached, up to `requestTimeout`, instead of failing
-  /// with UNREACHABLE as soon as that is known. Default false. (Producers and readers always wait.)
+  /// with UNREACHABLE as soon as that is known. Default false. (Producers, readers and consumers always wait.)
   public var waitsForReady = false
   /// Event-loop threads of this client. Default 1; each producer and reader has a connection on one.
   public var eventLoopThreads = 1

@@ -126,6 +126,11 @@ public struct TestBrokerOptions: Sendable {
   public var memoryBudget = 128 << 20
   /// Event-loop threads. Default 1.
   public var eventLoops = 1
+  /// After such a silence a member of a consumer group is removed, and stops by itself; a broken stream is waited for
+  /// a third of it, at most 6 s. 1 s to 1 h. Default 45 s, as skeind's.
+  public var groupSession: Duration = .seconds(45)
+  /// How long a process that failed too often in a group stays away from it, the first time.
+  package var groupQuarantine: Duration = .seconds(10)
   /// Where the broker's log lines go; nil: nowhere.
   public var logger: Logger?
 

@@ -65,9 +65,11 @@ actor TestServer {
     // Two files of the ring, written in advance; no more than a test needs.
     configuration.journalBytes = 64 << 20
     configuration.diskReserveBytes = 64 << 20
-    configuration.drainMilliseconds =
-      max(0, options.drain.components.seconds) * 1000
-      + options.drain.components.attoseconds / 1_000_000_000_000_000
+    configuration.drainMilliseconds = max(0, options.drain.milliseconds)
+    let session = min(max(options.groupSession.milliseconds, 1_000), 3_600_000)
+    try configuration.setGroupTimes(
+      session: session, reconnectGrace: min(6_000, session / 3), heartbeat: min(5_000, session / 3),
+      quarantine: options.groupQuarantine.milliseconds)
     let broker = try await Broker.start(
       configuration, time: SystemTime(), random: SystemRandom(),
       logger: options.logger ?? Logger(label: "skein-test") { _ in SwiftLogNoOpLogHandler() })
@@ -84,5 +86,13 @@ actor TestServer {
     case .killed: await broker.kill()
     }
     await work.value
+  }
+}
+
+extension Duration {
+  /// Within what a clock can tell.
+  fileprivate var milliseconds: Int64 {
+    let (seconds, attoseconds) = components
+    return min(max(seconds, -1 << 40), 1 << 40) * 1000 + attoseconds / 1_000_000_000_000_000
   }
 }

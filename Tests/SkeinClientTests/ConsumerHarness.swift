@@ -116,6 +116,8 @@ final class ConsumerHarness {
 
   func mayBegin(_ ticket: RecordTicket) -> Bool { machine.mayBegin(ticket, now: now) }
 
+  func acknowledge(_ offset: Int64) -> Bool { machine.acknowledge(p(0), offset, now: now) }
+
   func heard() -> Bool { machine.heard(now: now) }
 
   func next() -> ConsumerMachine.Taken { machine.take(isLoop: true, now: now) }

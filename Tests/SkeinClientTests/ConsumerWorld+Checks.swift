@@ -72,6 +72,20 @@ extension ConsumerWorld {
     }
   }
 
+  /// The clock leaves nothing undone.
+  private func checkClock(_ at: Int) throws(Broken) {
+    for case let slot? in members[at].machine.slots {
+      let isIdle = slot.phase == .revoking && slot.outstanding == 0 && !slot.isStarting
+      let isAnswered = slot.phase == .releasing && slot.want == nil && slot.committing == nil
+      guard !isIdle, !isAnswered else {
+        throw Broken("member \(at) keeps \(slot.partition), \(slot.phase), with nothing to wait for")
+      }
+      guard slot.retryAt ?? .max > now else {
+        throw Broken("member \(at) does not ask for \(slot.partition) again")
+      }
+    }
+  }
+
   // MARK: Running
 
   mutating func run(steps: Int) throws(Broken) {
@@ -96,7 +110,7 @@ extension ConsumerWorld {
   }
 
   private mutating func trouble(_ at: Int) throws(Broken) {
-    switch random.below(9) {
+    switch random.below(11) {
     case 0...2: try breakStream(at)
     case 3: members[at].isStopped.toggle()
     case 4: if members.count < 5 { addMember() }
@@ -106,6 +120,7 @@ extension ConsumerWorld {
       members[at].machine.close(temporarily: false, now: now)
       try perform(at)
     case 6...7: send(SubscribeResponse(goAway: GoAway(resume: true)), to: at)
+    case 8...9: failPartition(at)
     default: for at in members.indices { members[at].isStopped = false }
     }
   }
@@ -126,6 +141,7 @@ extension ConsumerWorld {
     for at in members.indices where !members[at].isStopped {
       members[at].machine.tick(now: now)
       try perform(at)
+      try checkClock(at)
     }
   }
 

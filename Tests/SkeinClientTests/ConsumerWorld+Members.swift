@@ -31,6 +31,8 @@ struct SimulatedConsumer {
   var heardAt: Int64
   var holds: [Hold] = []
   var handed: [Handed] = []
+  /// Delivered to loops that acknowledge.
+  var unacknowledged: [(partition: Int32, offset: Int64)] = []
   var calls: [ConsumerMachine.Call] = []
   /// What must come next, by grant; missing: where the group stands.
   var expected: [UInt64: Int64] = [:]
@@ -46,6 +48,8 @@ extension ConsumerWorld {
     options.commitInterval = isManual ? nil : 300_000_000
     options.callsAssigned = random.chance(50)
     options.callsRevoked = random.chance(50)
+    options.acknowledges = acknowledges
+    options.maxPending = 12
     options.closeTimeout = 5_000_000_000
     members.append(
       SimulatedConsumer(
@@ -106,6 +110,10 @@ extension ConsumerWorld {
         try members[at].machine.arrived(read, bytes: .empty, now: now)
       } catch { throw Broken("an honest broker is not believed: \(error)") }
     }
+    if let failure = message.error, let status = failure.error {
+      members[at].machine.failed(
+        ConsumedPartition("t", failure.partition), SkeinError(Fault(status)), now: now)
+    }
     if let results = message.committed { members[at].machine.committed(results, now: now) }
     if message.goAway != nil { members[at].machine.drain(now: now) }
     try perform(at)
@@ -141,7 +149,9 @@ extension ConsumerWorld {
     case 0..<14: try take(at, isLoop: true)
     case 14..<18: try take(at, isLoop: false)
     case 18..<40: try stepAll(at)
-    case 40..<48: try handlers(at)
+    case 40..<48:
+      try handlers(at)
+      acknowledge(at)
     case 48..<56: answerCall(at)
     case 56..<60: if isManual { try commit(at) }
     case 60..<68: try abandon(at)
@@ -185,7 +195,11 @@ extension ConsumerWorld {
       hold.lease, processed: done, taking: ReadPosition(offset: hold.next + 1), now: now)
     {
       try delivered(hold.next, hold.lease.grant, hold.chunk.partition, at)
-      members[at].holds[number].inHand = hold.next
+      if acknowledges, hold.isLoop {
+        members[at].unacknowledged.append((hold.chunk.partition, hold.next))
+      } else {
+        members[at].holds[number].inHand = hold.next
+      }
       members[at].holds[number].next += 1
     } else {
       members[at].holds.remove(at: number)
@@ -225,6 +239,15 @@ extension ConsumerWorld {
     }
   }
 
+  private mutating func acknowledge(_ at: Int) {
+    for _ in 0..<4 where !members[at].unacknowledged.isEmpty {
+      let (partition, offset) = members[at].unacknowledged.remove(
+        at: random.below(members[at].unacknowledged.count))
+      processed[Int(partition)].insert(offset)
+      _ = members[at].machine.acknowledge(ConsumedPartition("t", partition), offset, now: now)
+    }
+  }
+
   private mutating func answerCall(_ at: Int) {
     guard !members[at].calls.isEmpty else { return }
     members[at].machine.called(members[at].calls.removeFirst(), now: now)
@@ -238,8 +261,10 @@ extension ConsumerWorld {
         members[at].machine.slot(hold.lease.slot, hold.lease.grant) != nil,
         members[at].machine.slots[hold.lease.slot]?.generation == hold.lease.generation
       {
-        // Concurrent handlers of the same partition may still be at earlier ones: then it would be a lie.
-        guard members[at].handed.allSatisfy({ $0.partition != hold.chunk.partition }) else { return }
+        // Earlier ones of the same partition may be at concurrent handlers, or not acknowledged: it would be a lie.
+        guard members[at].handed.allSatisfy({ $0.partition != hold.chunk.partition }),
+          members[at].unacknowledged.allSatisfy({ $0.partition != hold.chunk.partition })
+        else { return }
         // The application says so.
         processed[Int(hold.chunk.partition)].insert(inHand)
         try members[at].machine.commit(

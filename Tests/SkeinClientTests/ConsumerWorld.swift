@@ -33,6 +33,9 @@ struct ConsumerWorld {
 
   struct Cursor {
     var next: Int64
+    var hasSent = false
+    /// It failed in passing, and waits for a seek.
+    var isFailed = false
     var isPaused = false
     var isRevoking = false
   }
@@ -43,6 +46,8 @@ struct ConsumerWorld {
 
   let random: SeededRandom
   let isManual: Bool
+  /// Loops acknowledge their records one by one.
+  let acknowledges: Bool
   var now: Int64 = 1_000_000_000
   var coordinator: GroupCoordinator
   /// High watermarks.
@@ -64,6 +69,7 @@ struct ConsumerWorld {
   init(seed: UInt64) {
     random = SeededRandom(seed)
     isManual = random.chance(30)
+    acknowledges = random.chance(30)
     var configuration = GroupConfiguration()
     configuration.times.session = 20_000
     configuration.times.reconnectGrace = 3_000
@@ -226,6 +232,7 @@ struct ConsumerWorld {
       }
       members[at].edge?.seeks[seek.partition] = seek.number
       members[at].edge?.cursors[seek.partition]?.next = seek.offset
+      members[at].edge?.cursors[seek.partition]?.isFailed = false
     }
     for list in request.pause?.resume ?? [] {
       for number in list.partitions { members[at].edge?.cursors[number]?.isPaused = false }
@@ -275,11 +282,22 @@ struct ConsumerWorld {
     try ask(.join(request, session), at, .join)
   }
 
+  /// A partition of which something has come stops, with an error that passes.
+  mutating func failPartition(_ at: Int) {
+    guard let edge = members[at].edge, !edge.isOver,
+      let number = edge.cursors.filter({ $0.value.hasSent && !$0.value.isFailed }).keys.min()
+    else { return }
+    members[at].edge?.cursors[number]?.isFailed = true
+    let fault = Fault(.offsetStoreUnavailable, "in passing")
+    send(
+      SubscribeResponse(error: PartitionError(topic: "t", partition: number, error: fault.status)), to: at)
+  }
+
   /// Some records of some partition, if credit allows: whole batches, which may begin before what is meant.
   mutating func pump(_ at: Int) {
     guard let edge = members[at].edge, !edge.isOver, edge.sent < edge.granted else { return }
     let numbers = edge.cursors.filter {
-      !$0.value.isPaused && !$0.value.isRevoking && $0.value.next < logs[Int($0.key)]
+      !$0.value.isPaused && !$0.value.isRevoking && !$0.value.isFailed && $0.value.next < logs[Int($0.key)]
     }.keys.sorted()
     guard !numbers.isEmpty else { return }
     let number = numbers[random.below(numbers.count)]
@@ -288,6 +306,7 @@ struct ConsumerWorld {
     let end = min(logs[Int(number)], next + 1 + Int64(random.below(6)))
     members[at].edge?.sent += end - base
     members[at].edge?.cursors[number]?.next = end
+    members[at].edge?.cursors[number]?.hasSent = true
     let total = UInt64(members[at].edge?.sent ?? 0)
     send(
       SubscribeResponse(

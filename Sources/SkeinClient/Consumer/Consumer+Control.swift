@@ -48,6 +48,21 @@ extension Consumer {
     }
   }
 
+  // MARK: Acknowledging (`ConsumerConfiguration.acknowledges`)
+
+  /// The record is processed. Whoever holds it may say so, in any order, also more than once; nothing is waited for.
+  /// - Returns: false: its partition is not this member's any more, and the record may come again elsewhere.
+  @discardableResult
+  public func acknowledge(_ record: ConsumedRecord) -> Bool {
+    core.change { $0.acknowledge(record.source, record.offset, now: $1) }
+  }
+
+  /// As `acknowledge(_:)` of a record, of a whole batch of `batches`.
+  @discardableResult
+  public func acknowledge(_ batch: RecordBatch) -> Bool {
+    core.change { $0.acknowledge(batch.source, batch.nextOffset - 1, now: $1) }
+  }
+
   // MARK: Partitions
 
   /// What the member has now, also what it is giving back.

@@ -12,7 +12,7 @@ import Wire
 /// for try await record in consumer { … }
 /// ```
 /// **What counts as processed.** A record (a batch, of `batches`) when the loop asks for the next one; in `run`, when
-/// the handler has returned. Automatic commits (`ConsumerConfiguration.commitInterval`) cover what is processed and
+/// the handler has returned; with `ConsumerConfiguration.acknowledges`, when the application says so. Automatic commits (`ConsumerConfiguration.commitInterval`) cover what is processed and
 /// nothing else, so a crash repeats records and loses none. A loop that is left leaves the record at hand unprocessed: it
 /// comes again, here in the next loop, or elsewhere.
 ///
@@ -23,7 +23,8 @@ import Wire
 ///
 /// **Failures.** A lost connection or a restarted broker is borne without a gap or a repeat. OFFSET_OUT_OF_RANGE,
 /// NO_COMMITTED_OFFSET, LOG_TRUNCATED, DATA_CORRUPT stop one partition until a `seek`; BATCH_UNDECODABLE concerns one
-/// batch: the sequence throws them, and iterating again goes on with the rest. A lasting failure ends it.
+/// batch: the sequence throws them, and iterating again goes on with the rest. What lasts ends it, and every loop throws
+/// it: a refusal of access, or no broker for `ClientConfiguration.unreachableTimeout`.
 ///
 /// Leaves its group when it is closed, when the task that iterates is cancelled, and when it is dropped. Several loops may
 /// take from it at a time; each has a partition for itself. Any thread.
@@ -38,7 +39,7 @@ public final class Consumer: AsyncSequence, Sendable {
   let admin: Admin
   private let received = Mutex<[String: ReceivedMetrics]>([:])
 
-  private init(group: String, core: ConsumerCore, admin: Admin, _ configuration: ConsumerConfiguration) {
+  init(group: String, core: ConsumerCore, admin: Admin, _ configuration: ConsumerConfiguration) {
     self.group = group
     self.core = core
     self.admin = admin
@@ -68,9 +69,11 @@ public final class Consumer: AsyncSequence, Sendable {
     let patience = client.configuration.unreachableTimeout.nanosecondsClamped
     let supervision = StreamSupervisor(
       connector: client.connector, path: ConsumerMethod.subscribe,
-      patience: { stream.isQuarantined ? nil : patience }, reconnects: { metrics.reconnected() })
+      // Who was taken once, and then was quarantined (G22), waits for its end; at the start, the caller hears of it.
+      patience: { stream.isQuarantined && core.wasOpened ? nil : patience },
+      reconnects: { metrics.reconnected() })
     let loop = client.connector.group.next()
-    let supervisor = client.supervisors.start {
+    _ = client.supervisors.start {
       let tickers = tick(core, metrics, configuration, on: loop)
       await withTaskGroup(of: Void.self) { group in
         group.addTask { await makeCalls(core, configuration.rebalance) }
@@ -88,12 +91,7 @@ public final class Consumer: AsyncSequence, Sendable {
       }
       for ticker in tickers { ticker.cancel() }
     }
-    do throws(SkeinError) {
-      try await core.opened()
-    } catch {
-      supervisor.cancel()
-      throw error
-    }
+    try await core.opened()
     return Consumer(group: group, core: core, admin: client.admin, configuration)
   }
 
@@ -112,6 +110,7 @@ public final class Consumer: AsyncSequence, Sendable {
     options.maxMessageBytes = configuration.maxMessageBytes
     options.window = .init(
       records: Int64(configuration.bufferRecords), bytes: Int64(configuration.bufferBytes))
+    options.acknowledges = configuration.acknowledges
     options.commitInterval = configuration.commitInterval?.nanosecondsClamped
     options.commitPatience = client.requestTimeout.nanosecondsClamped
     options.closeTimeout = configuration.closeTimeout.nanosecondsClamped
@@ -147,6 +146,8 @@ public final class Consumer: AsyncSequence, Sendable {
       core.apply { $0.called(call, now: $1) }
     }
   }
+
+  var acknowledges: Bool { configuration.acknowledges }
 
   func metrics(_ topic: String) -> ReceivedMetrics {
     received.withLock { metrics in

@@ -7,6 +7,11 @@ public struct ConsumerConfiguration: Sendable {
   /// How often what was processed is committed; nil: only `commit` does. Default 1 s. A crash repeats at most this
   /// much. What is left is committed when a partition is given back, and at the end.
   public var commitInterval: Duration? = .seconds(1)
+  /// A loop's records count as processed one by one, in any order, when `Consumer.acknowledge` says so, and not when
+  /// the loop asks for the next one: for applications that hand them on. Commits cover what is acknowledged without a
+  /// gap. Behind 10,000 of a partition of which some are not, no more of it comes; leave none out. What is not
+  /// acknowledged when its partition goes away comes again. Default: false. (`run` is not concerned.)
+  public var acknowledges = false
   /// How long the application may be at work on what it took without asking for more; past it the member is
   /// removed from its group. `Consumer.extend()` begins it anew. 1 s to 1 h; default 5 min.
   public var processingDeadline: Duration = .seconds(300)
@@ -19,7 +24,8 @@ public struct ConsumerConfiguration: Sendable {
   public var assignor: String?
   /// For people, in `skein group describe`.
   public var clientID = ""
-  /// What the application is told of its partitions.
+  /// What the application is told of its partitions. Handlers that hold the consumer keep it from being dropped: such
+  /// a one is to be closed.
   public var rebalance = RebalanceHandlers()
   /// Called when a commit for which nobody waits (`commitInterval`, `commitSoon`) is refused for good. It must return
   /// quickly. The records are repeated after the next assignment, unless a later commit passes.

@@ -38,7 +38,7 @@ final class ConsumerCore: Sendable {
     var told: [ConsumerMachine.Effect] = []
   }
 
-  private let state: Mutex<State>
+  let state: Mutex<State>
   private let configuration: ConsumerConfiguration
   private let metrics: GroupMetrics
   let clock = SystemClock()
@@ -64,8 +64,7 @@ final class ConsumerCore: Sendable {
 
   private static func perform(_ state: inout State) -> Aftermath? {
     let isOver = state.machine.isOver
-    let wakes = state.machine.isClosing || !state.machine.failures.isEmpty || !state.machine.ready.isEmpty
-    let hasTakers = wakes && !state.takers.isEmpty
+    let hasTakers = state.machine.hasNews && !state.takers.isEmpty
     guard !state.machine.effects.isEmpty || hasTakers || (isOver && state.hasWaiting) else { return nil }
     var aftermath = Aftermath()
     for effect in state.machine.takeEffects() {
@@ -87,8 +86,7 @@ final class ConsumerCore: Sendable {
       }
     }
     if hasTakers {
-      let all = state.machine.isClosing || !state.machine.failures.isEmpty
-      let count = all ? state.takers.count : min(state.takers.count, state.machine.ready.count)
+      let count = state.machine.isClosing ? state.takers.count : min(state.takers.count, state.machine.ready.count)
       aftermath.resumed += state.takers.prefix(count)
       state.takers.removeFirst(count)
     }
@@ -160,9 +158,7 @@ final class ConsumerCore: Sendable {
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let isReady = state.withLock { state in
-          let isReady =
-            state.machine.isClosing || !state.machine.failures.isEmpty || !state.machine.ready.isEmpty
-            || Task.isCancelled
+          let isReady = state.machine.hasNews || Task.isCancelled
           if !isReady { state.takers.append(continuation) }
           return isReady
         }
@@ -230,83 +226,6 @@ final class ConsumerCore: Sendable {
       }
     }
   }
-
-  // MARK: Opening and closing
-
-  /// Waits until the broker has taken the member, or the supervisor gave up.
-  func opened() async throws(SkeinError) {
-    let result = await withCheckedContinuation { continuation in
-      let known = state.withLock { state in
-        if state.outcome == nil { state.opening = continuation }
-        return state.outcome
-      }
-      if let known { continuation.resume(returning: known) }
-    }
-    try result.get()
-  }
-
-  func settleOpening(_ result: Result<Void, SkeinError>) {
-    let opening = state.withLock { state in
-      if state.outcome == nil { state.outcome = result }
-      defer { state.opening = nil }
-      return state.opening
-    }
-    opening?.resume(returning: result)
-  }
-
-  /// Waits until nothing more will happen.
-  func closed() async {
-    await withCheckedContinuation { continuation in
-      let isOver = state.withLock { state in
-        if !state.machine.isOver { state.closers.append(continuation) }
-        return state.machine.isOver
-      }
-      if isOver { continuation.resume() }
-    }
-  }
-
-  /// The end: loops are told why, once.
-  func fail(_ error: SkeinError?) {
-    // First: the end wakes whoever cancels the consumer's tasks, and that would be the opening's answer then.
-    settleOpening(.failure(error ?? Self.closedError))
-    apply { machine, now in
-      guard !machine.isOver else { return }
-      if let error { machine.failures.append(error) }
-      machine.end(now: now)
-    }
-  }
-
-  // MARK: The stream's side
-
-  var isOver: Bool { look { $0.isOver } }
-
-  func streamOpened(_ outlet: Outlet) {
-    state.withLock { state in
-      state.outlet = outlet
-      state.isReconnecting = false
-    }
-    apply { $0.opened(now: $1) }
-  }
-
-  /// - Returns: what follows.
-  func streamEnded(_ error: SkeinError?) -> StreamContinuation {
-    let isOurs = state.withLock { state in
-      defer { state.isReconnecting = false }
-      state.outlet = nil
-      return state.isReconnecting
-    }
-    let isFenced = error.map { Self.fences.contains($0.reason) } ?? false
-    apply { machine, now in
-      machine.streamLost(now: now)
-      if isFenced, let error { machine.fenced(error) }
-    }
-    return isOurs ? .atOnce : isFenced ? .anew : .afterBackoff
-  }
-
-  /// What the broker says to a member that is none any more (G4).
-  private static let fences: Set<String> = [
-    Reason.memberExpired.name, Reason.unknownMember.name, Reason.staleMemberEpoch.name,
-  ]
 }
 
 extension ConsumerCore.State {

@@ -45,6 +45,7 @@ extension ConsumerMachine {
   mutating func failed(_ partition: ConsumedPartition, _ error: SkeinError, now: Int64) {
     guard let at = index[partition], slots[at]?.phase == .active, slots[at]?.isFailed == false else { return }
     if error.isRetriable {
+      mayRetry = true
       slots[at]?.retryAt = now + max(Self.failureRetry, error.retryAfter?.nanosecondsClamped ?? 0)
       return
     }
@@ -74,6 +75,7 @@ extension ConsumerMachine {
       slots[at]?.retryAt = nil
       if let received = slots[at]?.received, slots[at]?.isPaused == false { sendSeek(at, to: received) }
     }
+    mayRetry = slots.contains { $0?.retryAt != nil }
   }
 
   // MARK: To the application
@@ -88,11 +90,8 @@ extension ConsumerMachine {
   /// The next chunk of any partition, for the caller alone until `finish`.
   /// - Parameter isLoop: a loop asks, which may never come back.
   mutating func take(isLoop: Bool, now: Int64) -> Taken {
-    guard !isClosing, phase != .over else {
-      return failures.popFirst().map { .failure($0) } ?? .end
-    }
+    guard !isClosing, phase != .over else { return failure.map { .failure($0) } ?? .end }
     if expireIfSilent(now: now) { return .nothing }
-    if let failure = failures.popFirst() { return .failure(failure) }
     while let at = ready.popFirst() {
       guard slots[at]?.isListed == true else { continue }
       slots[at]?.isListed = false
@@ -132,7 +131,33 @@ extension ConsumerMachine {
     }
     guard !expireIfSilent(now: now) else { return false }
     guard slots[lease.slot]?.phase == .active, slots[lease.slot]?.isCut == false else { return false }
-    if let next { slots[lease.slot]?.position = next }
+    if let next {
+      slots[lease.slot]?.position = next
+      if options.acknowledges, slots[lease.slot]?.isLoopLease == true {
+        slots[lease.slot]?.pending.append(
+          .init(offset: next.offset - 1, epoch: next.leaderEpoch, isDone: false))
+      }
+    }
+    return true
+  }
+
+  /// The holder of a lease cannot read what comes next, and was told so: it goes on at `next`. What is skipped counts as
+  /// processed with what comes after it.
+  mutating func skip(_ lease: ConsumerLease, processed: ReadPosition?, to next: ReadPosition, now: Int64)
+    -> Bool
+  {
+    guard step(lease, processed: processed, taking: nil, now: now) else { return false }
+    slots[lease.slot]?.position = next
+    return true
+  }
+
+  /// The application is done with this record (with the batch of which it is the last), in whatever order.
+  /// Returns whether the partition is the member's.
+  mutating func acknowledge(_ partition: ConsumedPartition, _ offset: Int64, now: Int64) -> Bool {
+    guard !expireIfSilent(now: now), let at = index[partition] else { return false }
+    slots[at]?.completed(offset)
+    hasAdvanced = true
+    list(at)
     return true
   }
 
@@ -219,6 +244,7 @@ extension ConsumerMachine {
     if isDone, slots[ticket.slot]?.generation == ticket.generation {
       slots[ticket.slot]?.completed(ticket.offset)
       hasAdvanced = true
+      list(ticket.slot)
     }
     if slots[ticket.slot]?.phase == .revoking { release(now: now) }
   }

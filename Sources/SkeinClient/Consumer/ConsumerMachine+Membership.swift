@@ -1,7 +1,7 @@
 import SkeinCore
 import Wire
 
-/// Joining, assignments, giving back, leaving.
+/// Joining, assignments, heartbeats.
 extension ConsumerMachine {
   // MARK: Streams
 
@@ -116,7 +116,7 @@ extension ConsumerMachine {
     effects.append(.fenced)
   }
 
-  private mutating func dropAll(_ error: SkeinError) {
+  mutating func dropAll(_ error: SkeinError) {
     let lost = owned
     for at in slots.indices { remove(at, error) }
     inFlight = nil
@@ -196,9 +196,8 @@ extension ConsumerMachine {
   private mutating func revoke(_ partitions: [ConsumedPartition: String], deadline: Int64) {
     for partition in partitions.keys {
       guard let at = index[partition], slots[at]?.phase == .active else { continue }
-      slots[at]?.phase = .revoking
       slots[at]?.releaseDeadline = deadline
-      dropQueue(at)
+      giveBack(at)
     }
     grantCredit()
   }
@@ -206,68 +205,22 @@ extension ConsumerMachine {
   /// A call of the application's has returned.
   mutating func called(_ call: Call, now: Int64) {
     switch call {
-    case .assigned(_, let grants):
-      for grant in grants {
-        guard let at = slot(grant: grant) else { continue }
+    case .assigned(let partitions, let grants):
+      for (partition, grant) in zip(partitions, grants) {
+        guard let at = index[partition], slots[at]?.grant == grant else { continue }
         slots[at]?.isStarting = false
         list(at)
       }
-    case .revoked(_, let grants):
-      for grant in grants {
-        guard let at = slot(grant: grant), slots[at]?.phase == .handingOver else { continue }
+    case .revoked(let partitions, let grants):
+      for (partition, grant) in zip(partitions, grants) {
+        guard let at = index[partition], slots[at]?.grant == grant, slots[at]?.phase == .handingOver
+        else { continue }
         beginRelease(at)
       }
       pump(now: now)
     case .lost: break
     }
     release(now: now)
-  }
-
-  private mutating func beginRelease(_ at: Int) {
-    slots[at]?.phase = .releasing
-    if options.commitInterval != nil, let position = slots[at]?.uncommitted { want(at, position) }
-  }
-
-  /// Moves on what is to be given back: to the application's `revoked`, to the last commit, away.
-  mutating func release(now: Int64) {
-    let idle = slots { $0.phase == .revoking && $0.outstanding == 0 && !$0.isStarting }
-    if !idle.isEmpty {
-      if options.callsRevoked {
-        for at in idle { slots[at]?.phase = .handingOver }
-        let handed = idle.compactMap { slots[$0] }.sorted { $0.partition < $1.partition }
-        effects.append(.call(.revoked(handed.map(\.partition), grants: handed.map(\.grant))))
-      } else {
-        for at in idle { beginRelease(at) }
-      }
-      pump(now: now)
-    }
-    // A commit that does not come through must not cost the membership: the records are repeated elsewhere.
-    let done = slots {
-      $0.phase == .releasing && (($0.want == nil && $0.committing == nil) || now >= $0.releaseDeadline)
-    }
-    guard !done.isEmpty else { return leaveIfDone(now: now) }
-    var stopped: [Wire.PartitionOffset] = []
-    for at in done {
-      guard let slot = slots[at] else { continue }
-      if let place = slot.processed ?? slot.position {
-        stopped.append(
-          Wire.PartitionOffset(
-            topic: slot.partition.topic, partition: slot.partition.partition, offset: place.offset,
-            leaderEpoch: place.leaderEpoch))
-      }
-      remove(
-        at,
-        slot.want == nil && slot.committing == nil
-          ? nil
-          : SkeinError(
-            .notAssigned, "\(slot.partition) was given back before its commit was answered", outcome: .unknown
-          ))
-    }
-    if !isClosing {
-      ownedChanged = true
-      heartbeat(now: now, reclaimed: stopped)
-    }
-    leaveIfDone(now: now)
   }
 
   // MARK: Heartbeats
@@ -296,6 +249,7 @@ extension ConsumerMachine {
     let isBusy = slots.contains {
       guard let slot = $0 else { return false }
       return slot.outstanding > 0 || slot.isStarting || slot.phase == .handingOver || slot.isDeliverable
+        || !slot.pending.isEmpty
     }
     return isBusy ? .working : .idle
   }
@@ -322,61 +276,5 @@ extension ConsumerMachine {
         highWatermark: entry.highWatermark, records: max(0, entry.records),
         time: .milliseconds(max(0, entry.milliseconds)))
     }
-  }
-
-  // MARK: Leaving
-
-  /// The broker goes away: what is processed is committed, then this side says no more, so that it need not wait for
-  /// its deadline. The membership goes on, on the next stream.
-  mutating func drain(now: Int64) {
-    isDraining = true
-    if options.commitInterval != nil { wantProcessed() }
-    pump(now: now)
-    drainIfDone()
-  }
-
-  mutating func drainIfDone() {
-    guard isDraining, inFlight == nil, isConnected else { return }
-    isDraining = false
-    effects.append(.sendEnd)
-  }
-
-  /// Nothing is delivered any more; what handlers are at is waited for, then the last commit, then it leaves.
-  mutating func close(temporarily: Bool, now: Int64) {
-    guard !isClosing, phase != .over else { return }
-    isClosing = true
-    leavesTemporarily = temporarily
-    closeDeadline = now + options.closeTimeout
-    beginClosing(now: now)
-  }
-
-  private mutating func beginClosing(now: Int64) {
-    for at in slots.indices where slots[at] != nil {
-      // A loop does not come back for more; what it has in hand is not processed.
-      if slots[at]?.isLoopLease == true, slots[at]?.lease != nil { endLease(at) }
-      dropQueue(at)
-      slots[at]?.isStarting = false
-      if slots[at]?.phase == .active { slots[at]?.phase = .revoking }
-    }
-    release(now: now)
-  }
-
-  private mutating func leaveIfDone(now: Int64) {
-    guard isClosing, index.isEmpty, phase != .over, phase != .leaving else { return }
-    guard isConnected, phase == .joining || phase == .member else { return end(now: now) }
-    phase = .leaving
-    effects.append(.send(SubscribeRequest(leave: MemberLeave(temporary: leavesTemporarily))))
-    effects.append(.sendEnd)
-  }
-
-  /// At once, without a word.
-  mutating func end(now: Int64) {
-    guard phase != .over else { return }
-    dropAll(
-      SkeinError(.cancelled, "the consumer is closed before the commit was answered", outcome: .unknown))
-    phase = .over
-    isClosing = true
-    if isConnected { effects.append(.reconnect) }
-    isConnected = false
   }
 }

@@ -27,6 +27,10 @@ struct ConsumerMachine: Sendable {
     var window = CreditWindow.Amount(records: 1_000_000, bytes: 8 << 20)
     /// Nanoseconds; nil: only when asked.
     var commitInterval: Int64? = 1_000_000_000
+    /// A loop's records are processed when the application says so, one by one, not when it asks for the next.
+    var acknowledges = false
+    /// With so many records of a partition that are not all done, nothing more of it is delivered.
+    var maxPending = 10_000
     /// What a caller waits for a commit, in nanoseconds.
     var commitPatience: Int64 = 30_000_000_000
     var closeTimeout: Int64 = 10_000_000_000
@@ -124,17 +128,21 @@ struct ConsumerMachine: Sendable {
 
   /// By index; nil: free. Indices are used again, grants are not.
   var slots: [ConsumerSlot?] = []
+  var free: [Int] = []
   var index: [ConsumedPartition: Int] = [:]
   /// Who may have something to deliver, in turn.
   var ready = FIFO<Int>()
+  /// Something may be on its way back, or wait to be asked for again; else the clock need not look through all.
+  var mayRelease = false
+  var mayRetry = false
   var lastGrant: UInt64 = 0
   var lastLease: UInt64 = 0
   var credit: CreditWindow
   /// Numbers of seeks on this stream, of partitions that had one.
   var seeks: [ConsumedPartition: UInt32] = [:]
   var lag: [ConsumedPartition: ConsumerLag] = [:]
-  /// Not of one partition: told to the application once.
-  var failures = FIFO<SkeinError>()
+  /// Why it is over, if not by `close`: told to everybody who asks for records.
+  var failure: SkeinError?
 
   var inFlight: InFlight?
   var lastCommitID: UInt64 = 0
@@ -167,6 +175,9 @@ struct ConsumerMachine: Sendable {
   /// Nothing more is to be had.
   var isOver: Bool { phase == .over }
 
+  /// `take` may find something.
+  var hasNews: Bool { isClosing || !ready.isEmpty }
+
   /// The partitions that it has, also those that it is giving back.
   var owned: [ConsumedPartition] { index.keys.sorted() }
 
@@ -178,7 +189,7 @@ struct ConsumerMachine: Sendable {
     guard phase != .over else { return }
     if isConnected, phase == .joining, now - openedAt >= Self.joinPatience { reconnect() }
     if isConnected, phase == .member, !isSettled, now - openedAt >= Self.joinPatience { reconnect() }
-    retryFailed(now: now)
+    if mayRetry { retryFailed(now: now) }
     if let interval = options.commitInterval, now >= nextAutoCommit {
       nextAutoCommit = now + interval
       wantProcessed()
@@ -218,8 +229,6 @@ struct ConsumerMachine: Sendable {
   /// The slot of a grant that is still in force.
   func slot(_ at: Int, _ grant: UInt64) -> Int? { slots[at]?.grant == grant ? at : nil }
 
-  func slot(grant: UInt64) -> Int? { slots.firstIndex { $0?.grant == grant } }
-
   /// Those that satisfy the condition.
   func slots(where condition: (ConsumerSlot) -> Bool) -> [Int] {
     slots.indices.filter { slots[$0].map(condition) ?? false }
@@ -229,9 +238,9 @@ struct ConsumerMachine: Sendable {
     lastGrant += 1
     let slot = ConsumerSlot(
       partition, topicID: topicID, grant: lastGrant, isStarting: options.callsAssigned)
-    if let free = slots.firstIndex(where: { $0 == nil }) {
-      slots[free] = slot
-      index[partition] = free
+    if let at = free.popLast() {
+      slots[at] = slot
+      index[partition] = at
     } else {
       index[partition] = slots.count
       slots.append(slot)
@@ -244,6 +253,7 @@ struct ConsumerMachine: Sendable {
     guard let slot = slots[at] else { return }
     dropQueue(at)
     slots[at] = nil
+    free.append(at)
     index[slot.partition] = nil
     lag[slot.partition] = nil
     settle(grant: slot.grant, upTo: .max, failure)
@@ -258,7 +268,8 @@ struct ConsumerMachine: Sendable {
 
   /// Lists the slot when there is something to deliver.
   mutating func list(_ at: Int) {
-    guard let slot = slots[at], slot.isDeliverable, !slot.isListed else { return }
+    guard let slot = slots[at], slot.isDeliverable, !slot.isListed, slot.pending.count < options.maxPending
+    else { return }
     slots[at]?.isListed = true
     ready.append(at)
   }

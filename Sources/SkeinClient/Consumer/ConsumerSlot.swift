@@ -72,7 +72,7 @@ struct ConsumerSlot: Sendable {
   var isCut = false
   /// Leases and handlers under way, also those from before a seek.
   var outstanding = 0
-  /// Handed to concurrent handlers and not all done, in order of their offsets.
+  /// Handed to concurrent handlers, or to a loop whose application acknowledges, and not all done; offsets rise.
   var pending = FIFO<Pending>()
   /// When it is to be given back at the latest, in monotonic nanoseconds.
   var releaseDeadline: Int64 = .max

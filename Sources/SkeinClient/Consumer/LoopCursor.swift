@@ -9,6 +9,8 @@ final class LoopCursor: @unchecked Sendable {
   private let consumer: Consumer
   private let core: ConsumerCore
   private let isLoop: Bool
+  /// Nothing is processed before the application says so; what it has in hand is its own.
+  private let acknowledges: Bool
   private var hold: (lease: ConsumerLease, chunk: ReceivedChunk)?
   /// How far the chunk is taken apart, in bytes.
   private var offsetInChunk = 0
@@ -25,6 +27,7 @@ final class LoopCursor: @unchecked Sendable {
     self.consumer = consumer
     self.isLoop = isLoop
     core = consumer.core
+    acknowledges = isLoop && consumer.acknowledges
   }
 
   deinit {
@@ -69,9 +72,9 @@ final class LoopCursor: @unchecked Sendable {
       if !records.isEmpty, inHand != nil { inHand = batchEnd }
       records = []
       guard let batch = try nextBatch() else { return nil }
-      records = try batch.records()
-      nextRecord = 0
       batchEnd = ReadPosition(offset: batch.nextOffset, leaderEpoch: batch.leaderEpoch)
+      nextRecord = 0
+      do { records = try batch.records() } catch { if skip(to: batchEnd) { throw error } }
     }
   }
 
@@ -79,9 +82,21 @@ final class LoopCursor: @unchecked Sendable {
   private func proceed(to next: ReadPosition) -> Bool {
     guard let hold else { return false }
     let may = core.step(hold.lease, processed: inHand, taking: next)
-    told = inHand?.offset ?? told
-    inHand = may ? next : nil
-    if !may { drop(upTo: nil) }
+    guard may else {
+      drop(upTo: nil)
+      return false
+    }
+    told = acknowledges ? next.offset : inHand?.offset ?? told
+    inHand = acknowledges ? nil : next
+    return true
+  }
+
+  /// The caller is about to be told of something that cannot be read; it is behind us then. False: the chunk is not
+  /// ours any more.
+  private func skip(to next: ReadPosition) -> Bool {
+    guard let hold else { return false }
+    let may = core.change { [inHand] in $0.skip(hold.lease, processed: inHand, to: next, now: $1) }
+    if may { (told, inHand) = (next.offset, nil) } else { drop(upTo: nil) }
     return may
   }
 
@@ -116,12 +131,16 @@ final class LoopCursor: @unchecked Sendable {
       case .failure(let error):
         // Its length cannot be trusted: the rest of the chunk is lost to the application, said aloud.
         offsetInChunk = chunk.bytes.count
-        throw error
+        if skip(to: ReadPosition(offset: chunk.nextOffset, leaderEpoch: chunk.leaderEpoch)) { throw error }
       case .success(let (range, header)):
         offsetInChunk = range.upperBound
         guard header.nextOffset > chunk.visible.lowerBound, !header.isControl else { continue }
-        return try chunk.checked(
-          chunk.bytes.slice(range), header, consumer.scratch, consumer.metrics(chunk.topic))
+        do throws(SkeinError) {
+          return try chunk.checked(
+            chunk.bytes.slice(range), header, consumer.scratch, consumer.metrics(chunk.topic))
+        } catch {
+          if skip(to: ReadPosition(offset: header.nextOffset, leaderEpoch: header.leaderEpoch)) { throw error }
+        }
       }
     }
     return nil
