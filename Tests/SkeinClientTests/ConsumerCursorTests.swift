@@ -145,6 +145,21 @@ import Wire
     #expect(h.commits().last?.offsetList == [4])
   }
 
+  /// The group takes it away; what still hangs about must not end the loop.
+  @Test func aPartitionWhoseTopicIsDeletedFailsInSilence() throws {
+    let h = ConsumerHarness()
+    h.join([0, 1])
+    try h.records(0..<2)
+    #expect(h.process()?.offsets == 0..<2)
+    h.machine.failed(h.p(0), SkeinError(.topicNotFound, "deleted"), now: h.now)
+    guard case .nothing = h.next() else { return #expect(Bool(false), "the loop is told") }
+    h.pass(milliseconds: 1_000)
+    #expect(h.take().compactMap(\.seek).map(\.offset) == [2], "if it is not taken away, it is asked for again")
+    h.assign([1], epoch: 2)
+    h.pass(milliseconds: 5_000)
+    #expect(h.take().allSatisfy { $0.seek == nil })
+  }
+
   @Test func everyLoopHearsWhyItIsOver() async throws {
     let consumer = try consumer()
     consumer.core.fail(SkeinError(.permissionDenied, "no"))

@@ -191,8 +191,9 @@ import Testing
       // Members that vanish, again and again, of one process.
       for _ in 0..<5 {
         let other = try broker.client()
-        _ = try await other.consumer(group: "g", topics: ["t"])
+        let member = try await other.consumer(group: "g", topics: ["t"])
         await other.close()
+        withExtendedLifetime(member) {}
         consumer.extend()
       }
       try await eventually {

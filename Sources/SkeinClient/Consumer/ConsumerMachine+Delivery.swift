@@ -44,7 +44,8 @@ extension ConsumerMachine {
   /// One partition stopped.
   mutating func failed(_ partition: ConsumedPartition, _ error: SkeinError, now: Int64) {
     guard let at = index[partition], slots[at]?.phase == .active, slots[at]?.isFailed == false else { return }
-    if error.isRetriable {
+    // A topic that is deleted is taken from the member in a moment, by the group.
+    if error.isRetriable || Self.deletions.contains(error.reason) {
       mayRetry = true
       slots[at]?.retryAt = now + max(Self.failureRetry, error.retryAfter?.nanosecondsClamped ?? 0)
       return
@@ -57,6 +58,8 @@ extension ConsumerMachine {
     slots[at]?.queue.append(.failure(error))
     list(at)
   }
+
+  private static let deletions: Set<String> = [Reason.topicNotFound.name, Reason.partitionNotFound.name]
 
   private func policyPosition(_ error: SkeinError) -> ReadPosition? {
     let place: String? =

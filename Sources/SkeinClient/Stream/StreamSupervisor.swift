@@ -73,11 +73,12 @@ struct StreamSupervisor: Sendable {
       connection = nil
       reconnects()
       if let error, !error.isRetriable, continuation != .anew { return stream.gaveUp(error) }
-      if let patience = patience(), now - lastWorked > patience {
+      let asked = error?.retryAfter?.nanosecondsClamped ?? 0
+      // Who is told to come again when it is too late need not wait until then.
+      if let patience = patience(), max(asked, 0) > patience - (now - lastWorked) {
         return stream.gaveUp(
           error ?? SkeinError(.unreachable, "the broker ended the stream again and again"))
       }
-      let asked = error?.retryAfter?.nanosecondsClamped ?? 0
       let wait = max(backoff.next(random), min(asked, 60_000_000_000))
       try? await Task.sleep(nanoseconds: UInt64(wait))
     }
