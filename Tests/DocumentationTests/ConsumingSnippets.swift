@@ -76,6 +76,36 @@ import Testing
     }
   }
 
+  @Test func acknowledging() async throws {
+    try await withOrders { client in
+      final class Pipeline: Sendable {
+        private let work = Mutex<[@Sendable () -> Void]>([])
+        var count: Int { work.withLock { $0.count } }
+        func enqueue(_ record: ConsumedRecord, _ done: @escaping @Sendable () -> Void) {
+          work.withLock { $0.append(done) }
+        }
+        func finish() { for done in work.withLock({ $0 }).reversed() { done() } }
+      }
+      let pipeline = Pipeline()
+      // snippet acknowledge
+      var configuration = ConsumerConfiguration()
+      configuration.acknowledges = true
+      let consumer = try await client.consumer(group: "mail", topics: ["orders"], configuration)
+      for try await record in consumer {
+        pipeline.enqueue(record) {
+          consumer.acknowledge(record)  // when it is finished: commits cover what is without a gap
+        }
+        if pipeline.count == 40 { break }
+      }
+      // end
+      #expect(consumer.processed.isEmpty)
+      pipeline.finish()
+      await consumer.close()
+      let committed = try await client.admin.fetchOffsets(group: "mail")
+      #expect(committed.map(\.offset).reduce(0, +) == 40)
+    }
+  }
+
   @Test func rebalancing() async throws {
     try await withOrders { client in
       actor Cache {

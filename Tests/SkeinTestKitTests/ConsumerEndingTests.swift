@@ -216,6 +216,30 @@ import Testing
     }
   }
 
+  @Test func aNameThatIsTakenIsRefusedAndItsHolderGoesOn() async throws {
+    try await TestBroker.run { broker, client in
+      try await fillGroupTopic(client, "t", partitions: 1, count: 5)
+      var configuration = ConsumerConfiguration()
+      configuration.instanceID = "a"
+      let holder = try await client.consumer(group: "g", topics: ["t"], configuration)
+      let other = try hasty(broker)
+      #expect(
+        await reason { _ = try await other.consumer(group: "g", topics: ["t"], configuration) }
+          == "UNRELEASED_INSTANCE_ID")
+      await other.close()
+      for try await record in holder where record.offset == 4 { break }
+      await holder.close()
+    }
+  }
+
+  @Test func aPatternThatIsRefusedLaterEndsIt() async throws {
+    try await TestBroker.run { _, client in
+      let consumer = try await client.consumer(group: "g", topics: ["t"])
+      try consumer.subscribe(topics: [], patterns: ["("])
+      #expect(await loop(consumer) == "PATTERN_INVALID")
+    }
+  }
+
   // MARK: Topics
 
   @Test func aTopicThatIsDeletedIsLostAndOneThatIsMadeAgainBeginsAnew() async throws {

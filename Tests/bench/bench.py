@@ -232,6 +232,27 @@ def assign(options, work, figures):
                         f" {ack['built-in']:.1f} ms")
 
 
+def groups(options, work, figures):
+    """The only member of a group, with automatic commits, beside a reader of the same topic."""
+    for pair in range(1, options.pairs + 1):
+        print(f"pair {pair} of {options.pairs}", flush=True)
+        with fresh_broker(options, work) as broker:
+            broker.create("eight", 8)
+            broker.bench("produce", "eight")
+            # What was written is on the disk, and was read once: both find the same.
+            os.sync()
+            broker.bench("consume", "eight")
+            ways = {"reader": [], "group": ["--group", "bench"]}
+            done = {}
+            # Each is the first one every other time.
+            for way in sorted(ways, reverse=pair % 2 == 1):
+                done[way] = broker.bench("consume", "eight", *ways[way])
+        rate = {way: result["megabytes_per_second"] for way, result in done.items()}
+        figures.add("consume as a group's member / reader", 0.8, rate["group"] / rate["reader"],
+                    f"{rate['group']:.0f} MB/s ({done['group']['records_per_second']:.0f} records/s) to"
+                    f" {rate['reader']:.0f} MB/s")
+
+
 @contextlib.contextmanager
 def fresh_broker(options, work):
     """A broker in a new folder, so that no run pays for what another left behind."""
@@ -303,10 +324,12 @@ def main():
         missed = 0
         if "refusals" in options.parts:
             missed += refusals(options, work)
-        if options.parts - {"idle", "refusals", "assign"}:
+        if options.parts - {"idle", "refusals", "assign", "groups"}:
             throughput(options, work, figures)
         if "assign" in options.parts:
             assign(options, work, figures)
+        if "groups" in options.parts:
+            groups(options, work, figures)
         if figures.rows:
             missed += figures.summary()
         if "idle" in options.parts:

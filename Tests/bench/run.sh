@@ -5,14 +5,15 @@
 #   SKEIN_SPIKES=DIR       the yardsticks (default ../shared/spikes): h2tls is built unmodified, and
 #                          journal/writebehind.c compiled, in a temporary folder
 #   SKEIN_BENCH_PAIRS=N    pairs (5)
-#   SKEIN_BENCH_PARTS=a,b  only these: produce,consume,unary,partitions,idle,refusals,assign
-#                          (assign: a partitioner in a child beside a built-in; it needs no yardstick)
+#   SKEIN_BENCH_PARTS=a,b  only these: produce,consume,unary,partitions,idle,refusals,assign,groups
+#                          (assign: a partitioner in a child beside a built-in; groups: a group's member beside a
+#                          reader; these two need no yardstick)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-if [ "${SKEIN_BENCH_PARTS:-}" = assign ]; then
+case ",${SKEIN_BENCH_PARTS:-}," in ,assign, | ,groups, | ,assign,groups, | ,groups,assign,)
   exec python3 Tests/bench/bench.py --bin "$(cd "${SKEIN_BIN:-.build/release}" && pwd)" --yardsticks - \
-    --pairs "${SKEIN_BENCH_PAIRS:-5}" --parts assign
-fi
+    --pairs "${SKEIN_BENCH_PAIRS:-5}" --parts "$SKEIN_BENCH_PARTS" ;;
+esac
 spikes=$(cd "${SKEIN_SPIKES:-../shared/spikes}" 2>/dev/null && pwd) || {
   echo "bench: the yardsticks are missing; set SKEIN_SPIKES" >&2
   exit 2
@@ -32,4 +33,4 @@ if [ "$bin" = "$PWD/.build/release" ] || [ "$bin" = "$(readlink -f .build/releas
 fi
 [ -x "$cache/writebehind" ] || cc -O2 -pthread -w "$spikes/journal/writebehind.c" -o "$cache/writebehind"
 exec python3 Tests/bench/bench.py --bin "$bin" --yardsticks "$cache" \
-  --pairs "${SKEIN_BENCH_PAIRS:-5}" --parts "${SKEIN_BENCH_PARTS:-produce,consume,unary,partitions,idle,refusals,assign}"
+  --pairs "${SKEIN_BENCH_PAIRS:-5}" --parts "${SKEIN_BENCH_PARTS:-produce,consume,unary,partitions,idle,refusals,assign,groups}"
