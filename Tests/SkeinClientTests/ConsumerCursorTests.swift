@@ -154,7 +154,8 @@ import Wire
     h.machine.failed(h.p(0), SkeinError(.topicNotFound, "deleted"), now: h.now)
     guard case .nothing = h.next() else { return #expect(Bool(false), "the loop is told") }
     h.pass(milliseconds: 1_000)
-    #expect(h.take().compactMap(\.seek).map(\.offset) == [2], "if it is not taken away, it is asked for again")
+    #expect(
+      h.take().compactMap(\.seek).map(\.offset) == [2], "if it is not taken away, it is asked for again")
     h.assign([1], epoch: 2)
     h.pass(milliseconds: 5_000)
     #expect(h.take().allSatisfy { $0.seek == nil })

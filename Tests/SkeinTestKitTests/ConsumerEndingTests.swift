@@ -164,13 +164,15 @@ import Testing
 
         configuration.tls = wrong
         let refused = try Client(configuration)
-        #expect(await reason { _ = try await refused.consumer(group: "g", topics: ["t"]) } == "UNAUTHENTICATED")
+        #expect(
+          await reason { _ = try await refused.consumer(group: "g", topics: ["t"]) } == "UNAUTHENTICATED")
         await refused.close()
         // A broker that we do not trust: waiting does not help.
         configuration.tls = own
         configuration.tls.ca = foreign.ca
         let suspicious = try Client(configuration)
-        #expect(await reason { _ = try await suspicious.consumer(group: "g", topics: ["t"]) } == "UNREACHABLE")
+        #expect(
+          await reason { _ = try await suspicious.consumer(group: "g", topics: ["t"]) } == "UNREACHABLE")
         await suspicious.close()
       }
     }
@@ -201,7 +203,8 @@ import Testing
         return try await client.admin.describeGroup("g").members.count == 1
       }
       let refused = try hasty(broker)
-      #expect(await reason { _ = try await refused.consumer(group: "g", topics: ["t"]) } == "MEMBER_QUARANTINED")
+      #expect(
+        await reason { _ = try await refused.consumer(group: "g", topics: ["t"]) } == "MEMBER_QUARANTINED")
       await refused.close()
       // Who was a member before goes on when it may again, however short its patience for brokers is.
       var offsets: [Int64] = []

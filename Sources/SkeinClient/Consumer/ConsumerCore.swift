@@ -86,7 +86,8 @@ final class ConsumerCore: Sendable {
       }
     }
     if hasTakers {
-      let count = state.machine.isClosing ? state.takers.count : min(state.takers.count, state.machine.ready.count)
+      let count =
+        state.machine.isClosing ? state.takers.count : min(state.takers.count, state.machine.ready.count)
       aftermath.resumed += state.takers.prefix(count)
       state.takers.removeFirst(count)
     }

@@ -139,7 +139,9 @@ final class LoopCursor: @unchecked Sendable {
           return try chunk.checked(
             chunk.bytes.slice(range), header, consumer.scratch, consumer.metrics(chunk.topic))
         } catch {
-          if skip(to: ReadPosition(offset: header.nextOffset, leaderEpoch: header.leaderEpoch)) { throw error }
+          if skip(to: ReadPosition(offset: header.nextOffset, leaderEpoch: header.leaderEpoch)) {
+            throw error
+          }
         }
       }
     }
