@@ -6,8 +6,9 @@ struct BenchConsume: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "consume", abstract: "Read from the beginning, checking and decoding every record.",
     discussion: """
-      Latency is the wait for each batch, from asking to having it. With --group it reads as the only member of that \
-      group, with automatic commits; use a name that has committed nothing.
+      Latency is the wait for each batch, from asking to having it. With --group it
+      reads as the only member of that group, with automatic commits; use a name that
+      has committed nothing.
       """)
   @OptionGroup var bench: BenchOptions
   @Option(help: "How many (default: what is there at the start).") var records: Int?
