@@ -34,11 +34,13 @@ final class TLSContext: @unchecked Sendable {
   static func server(_ tls: ServerTLS) throws(TLSConfigurationError) -> TLSContext {
     let context = try TLSContext(.server)
     try context.use(
-      try TLSIdentity(certificate: tls.certificateChain, key: tls.privateKey, what: "server"), what: "server")
+      try TLSIdentity(
+        certificate: tls.certificateChain, key: tls.privateKey, isServer: true, what: "server"),
+      what: "server")
     for (index, identity) in tls.additional.enumerated() {
       context.identities.append(
         try TLSIdentity(
-          certificate: identity.certificateChain, key: identity.privateKey,
+          certificate: identity.certificateChain, key: identity.privateKey, isServer: true,
           what: "additional server \(index + 1)"))
     }
     try context.trust(tls.clientAuthorities, what: "client authorities", announce: true)

@@ -10,7 +10,10 @@ final class TLSIdentity: @unchecked Sendable {
   /// Intermediates, as OpenSSL's stack; nil: none.
   let chain: OpaquePointer?
 
-  init(certificate source: PEMSource, key keySource: PEMSource, what: String) throws(TLSConfigurationError) {
+  /// - Parameter isServer: it is to be shown to clients, who refuse one that its issuer did not make for servers.
+  init(
+    certificate source: PEMSource, key keySource: PEMSource, isServer: Bool = false, what: String
+  ) throws(TLSConfigurationError) {
     let key = try PEM.key(keySource, what: "\(what) key")
     let certificates: [OpaquePointer]
     do throws(TLSConfigurationError) {
@@ -31,6 +34,13 @@ final class TLSIdentity: @unchecked Sendable {
       throw TLSConfigurationError(
         description:
           "\(what) key \(PEM.name(keySource)) does not belong to its certificate: \(PEM.lastError())")
+    }
+    // Easily mistaken: SKEIN_TLS_CERTIFICATE names a client's certificate to clients, and the broker's to a broker.
+    guard !isServer || X509_check_purpose(certificate, X509_PURPOSE_SSL_SERVER, 0) == 1 else {
+      throw TLSConfigurationError(
+        description:
+          "\(what) certificate \(PEM.name(source)) is not for servers, by its key usage; clients would refuse it. Is it a client's?"
+      )
     }
   }
 

@@ -61,6 +61,16 @@ import Testing
     #expect(throws: TLSConfigurationError.self, "half a certificate at the end") {
       try server.server.reload(broken)
     }
+    // What clients would refuse: a client's certificate, alone or beside a good one.
+    let client = try new.client("x")
+    let wrong = ServerTLS.Identity(
+      certificateChain: .bytes(client.certificate), privateKey: .bytes(client.key))
+    broken = Self.tls(try new.server("second"), clients: try new.roots)
+    broken.additional = [wrong]
+    for broken in [Self.tls(wrong, clients: try new.roots), broken] {
+      let error = #expect(throws: TLSConfigurationError.self) { try server.server.reload(broken) }
+      #expect(error?.description.contains("is not for servers") == true)
+    }
     let still = try await server.connect(tls: Self.client(try old.client("b"), trusting: try old.roots))
     #expect(still.peer.commonName == "first")
 
