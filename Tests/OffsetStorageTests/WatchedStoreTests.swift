@@ -17,6 +17,8 @@ import Testing
   private final class Flaky: OffsetStore {
     struct State {
       var fault: Fault?
+      /// A try finds nothing wrong.
+      var isOfCommitsOnly = false
       var calls = 0
       var opened = 0
       var closed = 0
@@ -25,15 +27,15 @@ import Testing
     let state = Mutex(State())
     private let inner = MemoryStore(MemoryStore.Medium(), nil)
 
-    private func pass() throws(Fault) {
+    private func pass(isCommit: Bool = false) throws(Fault) {
       let fault = state.withLock { state in
         state.calls += 1
-        return state.fault
+        return state.isOfCommitsOnly && !isCommit ? nil : state.fault
       }
       if let fault { throw fault }
     }
     func commit(_ group: GroupKey, memberEpoch: Int32, _ offsets: [StoredOffset]) async throws(Fault) {
-      try pass()
+      try pass(isCommit: true)
       try await inner.commit(group, memberEpoch: memberEpoch, offsets)
     }
     func fetch(_ group: GroupKey, _ partitions: [TopicPartition]?) async throws(Fault) -> [StoredOffset] {
@@ -128,5 +130,33 @@ import Testing
     let closed = await #expect(throws: Fault.self) { _ = try await store.fetch(Self.group, nil) }
     #expect(closed?.reason == .draining)
     await store.recover()
+  }
+
+  /// It fails again the moment that it was found well, again and again: somebody always tries on.
+  @Test func whateverGoesDownIsTriedAgain() async throws {
+    let flaky = Flaky()
+    let store = WatchedStore(
+      name: "flaky", origin: "test", time: SimulatedTime(), open: { () throws(Fault) in flaky },
+      wentDown: { store in Task.detached { await store.recover() } })
+    await store.start()
+    flaky.state.withLock {
+      $0.fault = Self.down
+      $0.isOfCommitsOnly = true
+    }
+    await withTaskGroup(of: Void.self) { group in
+      for _ in 0..<4 {
+        group.addTask {
+          for _ in 0..<10_000 {
+            try? await store.commit(Self.group, memberEpoch: 1, [Self.offset])
+            await Task.yield()
+          }
+        }
+      }
+    }
+    flaky.state.withLock { $0.fault = nil }
+    for _ in 0..<200 where !store.isAvailable { try await Task.sleep(for: .milliseconds(10)) }
+    #expect(store.isAvailable)
+    #expect(store.condition.failures > 100)
+    await store.close()
   }
 }

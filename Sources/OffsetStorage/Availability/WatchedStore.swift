@@ -82,11 +82,20 @@ package final class WatchedStore: OffsetStore {
     guard isFirst else { return }
     var pause = Self.pauses.lowerBound
     while !Task.isCancelled {
-      if await attempt() { break }
+      if await attempt(), mayRest() { return }
       try? await Task.sleep(for: .milliseconds(pause))
       pause = min(pause * 2, Self.pauses.upperBound)
     }
     state.withLock { $0.isRecovering = false }
+  }
+
+  /// Ends the recovery, unless the store has gone down again meanwhile: who told of that saw that somebody tries.
+  private func mayRest() -> Bool {
+    state.withLock { state in
+      guard state.condition.problem == nil || state.isClosed else { return false }
+      state.isRecovering = false
+      return true
+    }
   }
 
   /// One try.
