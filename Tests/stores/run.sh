@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Offset stores against real servers: PostgreSQL and Redis of Debian's packages, on loopback, with TLS, in folders of their
-# own; and a broker over both. Tests/stores/run.sh FOLDER-OF-PROGRAMS [WORD…: only tests with it in their names]. Ends with
-# "N passed, N failed".
+# Offset stores: the embedded one in a process of its own; PostgreSQL and Redis of Debian's packages, on loopback, with TLS,
+# in folders of their own; and a broker over all of them. Tests/stores/run.sh FOLDER-OF-PROGRAMS [WORD…: only tests with it in
+# their names]. Ends with "N passed, N failed".
 # The folder has skein, skeind, skein-plugin-host and StoreDriver.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -29,13 +29,13 @@ trap 'exit 1' INT TERM
 Plugins/build.sh "$out/plugins" postgres-offsets redis-offsets || { echo "0 passed, 1 failed"; exit 1; }
 Tests/interop/run.sh --python -c pass || { echo "0 passed, 1 failed"; exit 1; } # the broker's clients are stock grpcio
 # At once: most of the time they wait for servers to die and come back.
-for store in postgres redis broker; do
+for store in sqlite postgres redis broker; do
   timeout 300 Tests/interop/run.sh --python "Tests/stores/test_$store.py" "$programs" "$out/plugins" "$@" >"$out/$store" 2>&1 &
   pids+=($!)
 done
 passed=0
 failed=0
-for store in postgres redis broker; do
+for store in sqlite postgres redis broker; do
   wait "${pids[0]}"
   code=$?
   pids=("${pids[@]:1}")

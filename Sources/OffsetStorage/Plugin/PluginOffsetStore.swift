@@ -9,7 +9,7 @@ package import SkeinCore
 ///
 /// An answer that is late, malformed, out of range, or of somebody else is OFFSET_STORE_UNAVAILABLE: whether a commit was
 /// stored is then open, and it is repeated. Pages are bounded, and their number too: a plug-in cannot make the broker hold
-/// more than one group's offsets (20,000).
+/// more than one group's offsets (`mostOffsets`).
 package final class PluginOffsetStore: OffsetStore {
   package let name: String
   private let instance: any OffsetStoreInstance
