@@ -37,7 +37,8 @@ final class MemberClient {
   private(set) var commits: [UInt64: CommitResults] = [:]
   private var nextCommit: UInt64 = 1
 
-  private init(_ stream: SubscribeClient, _ group: String, _ loop: any EventLoop) {
+  /// On a stream on which the test says what it likes, if not `open` or `join`.
+  init(_ stream: SubscribeClient, _ group: String, _ loop: any EventLoop) {
     self.stream = stream
     self.group = group
     let box = Unchecked(stream)

@@ -12,6 +12,8 @@ final class StreamClient<Request: WireMessage, Response: WireMessage>: CallHandl
   private let ended: EventLoopPromise<GRPCStatus>
   private var call: Call?
   private let releases: Bool
+  /// On the loop.
+  private var hasEnded = false
 
   /// - Parameter releases: false holds every message's flow-control credit for ever.
   private init(loop: any EventLoop, releases: Bool) {
@@ -36,6 +38,27 @@ final class StreamClient<Request: WireMessage, Response: WireMessage>: CallHandl
   func send(_ request: Request) async throws {
     let (head, payload) = request.encodedParts()
     try await onLoop { $0.send(OutboundMessage(head: head, parts: payload)) }
+  }
+
+  /// All in one turn, so that they come together.
+  func send(together requests: [Request]) async throws {
+    try await onLoop { call in
+      for request in requests { call.send(OutboundMessage(head: request.encoded(), parts: [])) }
+    }
+  }
+
+  /// Now and again and again, whatever the tasks of other tests do, until it is cancelled or the stream ends.
+  func send(_ request: Request, every pause: TimeAmount) -> RepeatedTask? {
+    let bytes = request.encoded()
+    return call?.eventLoop.scheduleRepeatedTask(initialDelay: .zero, delay: pause) { [weak self] task in
+      guard let call = self?.call, self?.hasEnded == false else { return task.cancel() }
+      call.send(OutboundMessage(head: bytes, parts: []))
+    }
+  }
+
+  /// Bytes that may be no request at all.
+  func send(bytes: [UInt8]) async throws {
+    try await onLoop { $0.send(OutboundMessage(head: bytes, parts: [])) }
   }
 
   func sendEnd() async throws { try await onLoop { $0.sendEnd() } }
@@ -75,6 +98,7 @@ final class StreamClient<Request: WireMessage, Response: WireMessage>: CallHandl
 
   func closed(_ status: GRPCStatus, _ trailers: Metadata) {
     continuation.finish()
+    hasEnded = true
     ended.succeed(status)
   }
 }

@@ -35,19 +35,23 @@ import Wire
   }
 
   /// What was sent and not begun of a partition that goes is the member's to grant again: exactly that many come of
-  /// others, and nothing of the one that goes.
-  @Test func whatIsClawedBackCanBeGrantedAgain() async throws {
+  /// others, and nothing of the one that goes. In messages, and in bytes.
+  @Test(arguments: [false, true])
+  func whatIsClawedBackCanBeGrantedAgain(_ isOfBytes: Bool) async throws {
     let fixture = try await GroupFixture.start(partitions: 2) { $0.eventLoops = 1 }
     for partition in 0..<2 { try await fixture.publishSingly(20, to: Int32(partition)) }
+    let size = UInt64(try StreamTests.batch(1).count)
+    func grant(_ records: UInt64) -> ReadCredit {
+      isOfBytes
+        ? ReadCredit(messages: 1 << 30, bytes: records * size)
+        : ReadCredit(messages: records, bytes: 1 << 30)
+    }
     // Messages of three records or so, of partitions that begin together: they take turns.
     let before = try await MemberClient.join(fixture.connection, credit: nil)
     try await before.until { $0.owned == [0, 1] }
     #expect(try await before.commit([0: 0, 1: 0]) == [:])
     try await before.leave()
-    let a = try await MemberClient.join(fixture.connection, credit: ReadCredit(messages: 10, bytes: 1 << 30))
-    {
-      $0.maxMessageBytes = 250
-    }
+    let a = try await MemberClient.join(fixture.connection, credit: grant(10)) { $0.maxMessageBytes = 250 }
     try await a.until { $0.totalMessages == 10 }
     let b = try await MemberClient.open(fixture.connection)
     try await a.until { $0.revoking.count == 1 }
@@ -63,10 +67,11 @@ import Wire
         commit: MemberCommit(id: 900, offsets: [PartitionOffset(topic: "t", partition: gone, offset: 2)]),
         reclaimed: MemberReclaimed(positions: [PartitionOffset(topic: "t", partition: gone, offset: 2)])))
     try await a.release()
-    try await a.credit(messages: 10 + UInt64(dropped))
+    try await a.stream.send(SubscribeRequest(credit: grant(10 + UInt64(dropped))))
     try await a.until { ($0.received[1 - gone]?.count ?? 0) == kept + dropped }
     try await a.beat()
     #expect(a.received[gone]?.count == sent.count && a.received[1 - gone]?.count == kept + dropped)
+    #expect(a.totalBytes == size * UInt64(10 + dropped))
     try await b.until { $0.received[gone]?.count == 18 }
     #expect(b.received[gone] == Array(2..<20))
     // It cannot have stopped behind what it was sent.
@@ -290,6 +295,13 @@ import Wire
     let early = try await SubscribeClient.open(ConsumerMethod.subscribe, on: fixture.connection)
     try await early.send(SubscribeRequest(heartbeat: MemberHeartbeat(epoch: 1)))
     #expect(try await early.fault().reason == .streamNotOpen)
+    // What came with a join would be forgotten.
+    let mixed = try await SubscribeClient.open(ConsumerMethod.subscribe, on: fixture.connection)
+    try await mixed.send(
+      SubscribeRequest(
+        join: SubscribeJoin(group: "g", topics: ["t"]),
+        commit: MemberCommit(id: 1, offsets: [PartitionOffset(topic: "t")])))
+    #expect(try await mixed.fault().reason == .invalidRequest)
     let twice = try await MemberClient.join(fixture.connection)
     try await twice.stream.send(SubscribeRequest(join: SubscribeJoin(group: "g", topics: ["t"])))
     #expect(try await twice.ending() == .streamNotOpen)

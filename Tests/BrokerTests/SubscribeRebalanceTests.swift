@@ -47,6 +47,7 @@ import Wire
   @Test func theHandoverWaitsForTheSlowOneOnly() async throws {
     let fixture = try await GroupFixture.start(partitions: 6)
     let slow = try await MemberClient.join(fixture.connection)
+    try await slow.until { $0.owned.count == 6 }
     let quick = try await MemberClient.open(fixture.connection)
     try await slow.until { $0.revoking.count == 3 }
     try await slow.release()
@@ -77,6 +78,7 @@ import Wire
   @Test func aChangeOfOthersIsNotTold() async throws {
     let fixture = try await GroupFixture.start(partitions: 2)
     let a = try await MemberClient.join(fixture.connection)
+    try await a.until { $0.owned.count == 2 }
     let b = try await MemberClient.open(fixture.connection)
     try await a.until { $0.revoking.count == 1 }
     try await a.release()

@@ -46,4 +46,37 @@ import Wire
     try await member.leave()
     await fixture.end()
   }
+
+  /// Nobody gets answers faster than it asks, or makes the coordinator work faster than it does; nothing of what was said
+  /// is lost.
+  @Test func heartbeatsThatComeTogetherBecomeOne() async throws {
+    let fixture = try await GroupFixture.start(partitions: 2)
+    let member = try await MemberClient.join(fixture.connection)
+    try await member.until { $0.owned == [0, 1] }
+    var heartbeats = [MemberHeartbeat](
+      repeating: MemberHeartbeat(epoch: member.epoch, progress: .idle), count: 2_000)
+    heartbeats[1].topics = ["elsewhere"]
+    try await member.stream.send(together: heartbeats.map { SubscribeRequest(heartbeat: $0) })
+    var answers = 0
+    while member.revoking != [0, 1] {
+      let response = try #require(try await member.next())
+      if response.heartbeat != nil { answers += 1 }
+    }
+    // What it gives back comes with hundreds of others, and counts.
+    let kept = MemberHeartbeat(epoch: member.epoch, hasOwned: true, progress: .idle)
+    let plain = MemberHeartbeat(epoch: member.epoch, progress: .idle)
+    try await member.stream.send(
+      together: ([plain, kept] + [MemberHeartbeat](repeating: plain, count: 500)).map {
+        SubscribeRequest(heartbeat: $0)
+      })
+    let heir = try await MemberClient.join(fixture.connection)
+    try await heir.until { $0.owned == [0, 1] }
+    try await member.stream.send(SubscribeRequest(leave: MemberLeave()))
+    while let response = try await member.next() {
+      if response.heartbeat != nil { answers += 1 }
+    }
+    #expect((1..<600).contains(answers), "\(answers) answers")
+    try await heir.leave()
+    await fixture.end()
+  }
 }

@@ -32,17 +32,17 @@ extension SubscribeHandler {
 
   private func acknowledge(_ range: Range<Int64>, of topic: String, _ number: Int32) -> Fault? {
     guard let partition = partition(topic, number) else { return notAssigned(topic, number) }
-    guard partition.acks != nil else {
-      return Fault(
-        .offsetStoreUnavailable,
-        "where the group stands in topic \"\(topic.displayable)\" partition \(number) is not known yet; acknowledge again a little later",
-        retryAfterMilliseconds: 1_000)
-    }
     guard let end = partition.sentEnd, range.upperBound <= end.rawValue else {
       return Fault(
         .invalidRequest,
         "the records \(range.lowerBound) to \(range.upperBound - 1) of topic \"\(topic.displayable)\" partition \(number) were not all sent",
         violations: [.init(field: "ack.ranges", description: "only what was received")])
+    }
+    guard partition.acks != nil else {
+      return Fault(
+        .offsetStoreUnavailable,
+        "where the group stands in topic \"\(topic.displayable)\" partition \(number) is not known yet; acknowledge again a little later",
+        retryAfterMilliseconds: 1_000)
     }
     guard partition.acks?.acknowledge(range) == true else {
       return Fault(

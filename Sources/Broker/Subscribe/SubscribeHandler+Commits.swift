@@ -98,14 +98,14 @@ extension SubscribeHandler {
     switch phase {
     case .leaving: isDraining = false
     case .draining: isDraining = true
-    case .member where heldHeartbeat != nil: isDraining = false
+    case .member where heldRelease != nil: isDraining = false
     default: return flushAcks()
     }
     flushAcks(atOnce: true)
     guard commitsInFlight == 0, dirty.isEmpty else { return }
     if isDraining { return end(.ok) }
     if case .leaving = phase { return sendLeave() }
-    forwardHeld()
+    passRelease()
   }
 }
 

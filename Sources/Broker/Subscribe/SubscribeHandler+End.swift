@@ -15,7 +15,7 @@ extension SubscribeHandler {
     self.leave = LeaveRequest(
       group: membership.key, memberID: membership.id, isTemporary: leave.temporary)
     phase = .leaving
-    heldHeartbeat = nil
+    (heldRelease, nextHeartbeat) = (nil, nil)
     deadline = eventLoop.scheduleTask(in: Self.leavePatience) { [weak self] in self?.sendLeave() }
     settle()
   }
@@ -44,7 +44,7 @@ extension SubscribeHandler {
         goAway: GoAway(reason: "draining", resume: true, deadlineMs: deadlineMilliseconds)))
     guard case .member = phase else { return end(.ok) }
     phase = .draining
-    heldHeartbeat = nil
+    (heldRelease, nextHeartbeat) = (nil, nil)
     deadline = eventLoop.scheduleTask(in: .milliseconds(deadlineMilliseconds / 2)) { [weak self] in
       self?.end(.ok)
     }
@@ -69,7 +69,7 @@ extension SubscribeHandler {
     pump?.stop()
     partitions = [:]
     parked = []
-    heldHeartbeat = nil
+    (heldRelease, nextHeartbeat) = (nil, nil)
     leave = nil
     context.metrics.subscribeStreams.add(-1)
     context.streams.remove(self)

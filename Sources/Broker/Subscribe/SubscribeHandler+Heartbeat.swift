@@ -9,7 +9,7 @@ extension SubscribeHandler {
   // MARK: From the member
 
   /// What it has, and how far its application is. A list that gives partitions back waits until everything that was to
-  /// be committed of them is.
+  /// be committed of them is; the rest of the heartbeat does not.
   func beat(_ message: MemberHeartbeat) throws(Fault) {
     guard let membership, case .member = phase else { return }
     var heartbeat = GroupCoordination.Heartbeat(
@@ -24,52 +24,66 @@ extension SubscribeHandler {
       heartbeat.subscription = try Membership.subscription(
         message.topics, message.patterns, context.groups.limits, membership.key)
     }
-    if let held = heldHeartbeat { heartbeat.take(over: held.request) }
-    var released: [TopicPartition] = []
-    if let owned = heartbeat.owned {
-      for (key, partition) in partitions where partition.isRevoking && !owned.contains(key) {
-        released.append(key)
-      }
+    if heartbeat.owned != nil { heldRelease = nil }
+    let released = released(by: heartbeat)
+    if !released.isEmpty, commitsInFlight > 0 || released.contains(where: hasToCommit) {
+      heldRelease = heartbeat
+      heldRelease?.subscription = nil
+      heartbeat.owned = nil
     }
-    guard !released.isEmpty, commitsInFlight > 0 || released.contains(where: hasToCommit) else {
-      return forward(heartbeat, released)
-    }
-    heldHeartbeat = (heartbeat, released)
-    alive()
+    // When it goes on it says no more of the application than the newest did.
+    heldRelease?.progress = heartbeat.progress
+    pass(heartbeat)
     settle()
+  }
+
+  /// What a list gives back: it was asked for, and the list is of the newest assignment (ADR 0011).
+  private func released(by heartbeat: GroupCoordination.Heartbeat) -> [TopicPartition] {
+    guard let owned = heartbeat.owned, heartbeat.epoch == epoch else { return [] }
+    return partitions.values.filter { $0.isRevoking && !owned.contains($0.key) }.map(\.key)
   }
 
   private func hasToCommit(_ key: TopicPartition) -> Bool { partitions[key]?.ackToCommit != nil }
 
-  func forwardHeld() {
-    guard let (request, released) = heldHeartbeat else { return }
-    heldHeartbeat = nil
-    forward(request, released)
+  /// Everything that was to be committed before it is.
+  func passRelease() {
+    guard let release = heldRelease else { return }
+    heldRelease = nil
+    pass(release)
   }
 
-  private func forward(_ heartbeat: GroupCoordination.Heartbeat, _ released: [TopicPartition]) {
+  /// One at a time is asked of the coordinator: those that come before it has answered become one, so that no member
+  /// makes it work faster than it does, or gets answers faster than it asks.
+  private func pass(_ heartbeat: GroupCoordination.Heartbeat) {
     guard let session else { return }
-    heldHeartbeat = nil
-    for key in released { drop(key) }
+    guard !isHeartbeatAsked else {
+      nextHeartbeat = nextHeartbeat.map { heartbeat.after($0) } ?? heartbeat
+      return
+    }
+    for key in released(by: heartbeat) { drop(key) }
+    isHeartbeatAsked = true
     lastAlive = .now()
-    heartbeats += 1
-    let number = heartbeats
     context.groups.ask(.heartbeat(heartbeat, session), of: heartbeat.group, on: eventLoop) { result in
       if case .closed = self.phase { return }
       switch result {
-      case .success(.alive(let epoch)): self.sendHeartbeat(epoch: epoch)
-      case .success: break
+      case .success(.alive(let epoch)):
+        self.sendHeartbeat(epoch: epoch)
+        self.passNext()
+      case .success: self.passNext()
       case .failure(let fault) where fault.reason == .overloaded:
-        // What it gives back must not get lost; a newer one may have been passed on meanwhile.
-        self.eventLoop.scheduleTask(in: .milliseconds(100)) { [weak self] in
-          guard let self, case .member = phase else { return }
-          var again = heartbeat
-          if number != heartbeats { again.subscription = nil }
-          forward(again, [])
-        }
+        // What it gives back must not get lost: it is said again, with what has come meanwhile.
+        self.nextHeartbeat = self.nextHeartbeat?.after(heartbeat) ?? heartbeat
+        self.eventLoop.scheduleTask(in: .milliseconds(100)) { [weak self] in self?.passNext() }
       case .failure(let fault): self.end(with: fault)
       }
     }
+  }
+
+  private func passNext() {
+    isHeartbeatAsked = false
+    guard case .member = phase, let next = nextHeartbeat else { return }
+    nextHeartbeat = nil
+    pass(next)
   }
 
   /// Any message counts (stream rule 9).
@@ -120,14 +134,16 @@ extension SubscribeHandler {
 }
 
 extension GroupCoordination.Heartbeat {
-  /// Says also what an older one, which was not passed on, would have said.
-  fileprivate mutating func take(over older: GroupCoordination.Heartbeat) {
+  /// The same, saying also what an older one would have said that was not passed on.
+  fileprivate func after(_ older: GroupCoordination.Heartbeat) -> GroupCoordination.Heartbeat {
+    var both = self
     if owned == nil, older.owned != nil {
       // A list is of the epoch in which it was made (ADR 0011).
-      owned = older.owned
-      epoch = older.epoch
+      both.owned = older.owned
+      both.epoch = older.epoch
     }
-    if older.progress == .advanced { progress = .advanced }
-    subscription = subscription ?? older.subscription
+    if older.progress == .advanced { both.progress = .advanced }
+    both.subscription = subscription ?? older.subscription
+    return both
   }
 }

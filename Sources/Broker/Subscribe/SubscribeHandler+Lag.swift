@@ -2,6 +2,7 @@ import CommitLog
 import NIOCore
 import NIOPosix
 import SkeinCore
+import Transport
 import Wire
 
 extension SubscribeHandler {
@@ -15,7 +16,8 @@ extension SubscribeHandler {
     var searches: [(index: Int, search: AppendTimeSearch, start: Offset)] = []
     let now = context.time.wallMilliseconds
     let lag = GroupLag(context: context)
-    for partition in nextLags() {
+    // Who does not take its answers gets short ones.
+    for partition in call.isWritable ? nextLags() : [] {
       var item = GroupLag.Item(
         key: partition.key,
         lag: PartitionLag(

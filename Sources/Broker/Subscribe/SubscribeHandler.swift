@@ -80,9 +80,12 @@ final class SubscribeHandler: CallHandler, DrainableStream, MemberSink, PumpOwne
   var bounded: Set<TopicPartition> = []
 
   // Heartbeats and the end.
-  var heldHeartbeat: (request: GroupCoordination.Heartbeat, released: [TopicPartition])?
-  /// Passed on to the coordinator.
-  var heartbeats = 0
+  /// The newest list that gives partitions back; waits for commits.
+  var heldRelease: GroupCoordination.Heartbeat?
+  /// The coordinator has not answered the one before.
+  var isHeartbeatAsked = false
+  /// All that came meanwhile.
+  var nextHeartbeat: GroupCoordination.Heartbeat?
   var leave: LeaveRequest?
   var lastHeard = NIODeadline.now()
   var lastSent = NIODeadline.now()
@@ -125,6 +128,11 @@ final class SubscribeHandler: CallHandler, DrainableStream, MemberSink, PumpOwne
     case .waiting:
       guard let join = request.join else {
         throw Fault(.streamNotOpen, "the first message of Subscribe must be `join`; send it first")
+      }
+      guard request.isCreditOnly else {
+        throw Fault(
+          .invalidRequest, "`join` comes with something else than `credit`",
+          violations: [.init(field: "join", description: "alone, or with `credit`")])
       }
       try begin(join)
       if let credit = request.credit { grant(credit) }
@@ -235,7 +243,7 @@ final class SubscribeHandler: CallHandler, DrainableStream, MemberSink, PumpOwne
 }
 
 extension SubscribeRequest {
-  /// Of no consequence but more credit.
+  /// Besides a join: of no consequence but more credit.
   fileprivate var isCreditOnly: Bool {
     heartbeat == nil && commit == nil && ack == nil && seek == nil && pause == nil && reclaimed == nil
       && leave == nil
