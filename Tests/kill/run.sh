@@ -13,6 +13,8 @@
 #   reorder   swapped without a fence, read as if keys stayed together                      must FAIL
 #   group     six members of a consumer group, killed, stopped, replaced, added; the        must hold
 #             broker killed: who is back when, who notices, what is done twice (Tests/kill/group.sh)
+#   sqlite    three members whose offsets are in the embedded store; broker, member, broker must hold
+#             killed
 #   eager     members that commit before they process, killed                               must FAIL
 #
 # Without the controls a green run would prove nothing.
@@ -85,6 +87,8 @@ swap() {
 # let unaffected partitions wait 100 ms longer instead of 50 (Tests/kill/group.sh has the real ones).
 group() {
   trial group 0 group --session-ms 3000 --grace-ms 1500 --heartbeat-ms 500 --before 3000 --gap-limit-ms 100
+  # Offsets in the embedded store: the broker is killed in the middle of its commits, twice.
+  trial sqlite 0 group --session-ms 3000 --grace-ms 3000 --heartbeat-ms 500 --before 1000 --members 3 --partitions 12 --faults broker,kill,broker --gap-limit-ms 2000 --environment SKEIN_GROUPS_OFFSET_STORE=sqlite
   trial eager 1 group --session-ms 3000 --grace-ms 1000 --heartbeat-ms 500 --before 500 --members 3 --partitions 12 --faults kill --commit-first
 }
 
