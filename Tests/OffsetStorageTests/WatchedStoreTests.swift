@@ -136,8 +136,8 @@ import Testing
   @Test func whateverGoesDownIsTriedAgain() async throws {
     let flaky = Flaky()
     let store = WatchedStore(
-      name: "flaky", origin: "test", time: SimulatedTime(), open: { () throws(Fault) in flaky },
-      wentDown: { store in Task.detached { await store.recover() } })
+      name: "flaky", origin: "test", time: LongTime(), open: { () throws(Fault) in flaky },
+      wentDown: { store in Task.immediate { await store.recover() } })
     await store.start()
     flaky.state.withLock {
       $0.fault = Self.down
@@ -157,6 +157,48 @@ import Testing
     for _ in 0..<200 where !store.isAvailable { try await Task.sleep(for: .milliseconds(10)) }
     #expect(store.isAvailable)
     #expect(store.condition.failures > 100)
+    await store.close()
+  }
+
+  /// Each time is long after the one before.
+  private final class LongTime: TimeSource {
+    private let hours = Mutex<Int64>(0)
+    var wallMilliseconds: Int64 { 0 }
+    var monotonicNanoseconds: Int64 {
+      hours.withLock { hours in
+        hours += 1
+        return hours * 3_600_000_000_000
+      }
+    }
+  }
+
+  /// A full disk: whatever is tried works, and no commit does. It is not found well a thousand times a second.
+  @Test func afterARelapseItIsTriedLater() async throws {
+    let (flaky, time) = (Flaky(), SimulatedTime())
+    let store = WatchedStore(
+      name: "flaky", origin: "test", time: time, open: { () throws(Fault) in flaky },
+      wentDown: { store in Task.detached { await store.recover() } })
+    await store.start()
+    flaky.state.withLock {
+      $0.fault = Self.down
+      $0.isOfCommitsOnly = true
+    }
+    func outage() async throws -> Duration {
+      let began = ContinuousClock.now
+      try? await store.commit(Self.group, memberEpoch: 1, [Self.offset])
+      while !store.isAvailable { try await Task.sleep(for: .milliseconds(2)) }
+      return ContinuousClock.now - began
+    }
+    _ = try await outage()
+    #expect(try await outage() >= .milliseconds(195))
+    #expect(try await outage() >= .milliseconds(395))
+    // After a time without failures it is forgiven.
+    time.advance(milliseconds: 60_000)
+    let calls = flaky.state.withLock { $0.calls }
+    _ = try await outage()
+    #expect(flaky.state.withLock { $0.calls } == calls + 2)
+    #expect(try await outage() >= .milliseconds(195))
+    #expect(try await outage() < .seconds(4), "the pauses begin anew")
     await store.close()
   }
 }

@@ -26,6 +26,10 @@ package final class WatchedStore: OffsetStore {
     var condition = Condition()
     var isClosed = false
     var isRecovering = false
+    /// Monotonic nanoseconds; nil: it has not been down yet.
+    var cameBackAt: Int64?
+    /// Milliseconds before the first try of the newest recovery.
+    var firstPause: Int64 = 0
   }
 
   private struct Opener: Sendable {
@@ -42,6 +46,8 @@ package final class WatchedStore: OffsetStore {
 
   /// Pauses between two tries, milliseconds.
   package static let pauses: ClosedRange<Int64> = 100...5_000
+  /// Who goes down again so soon after it was found well, in nanoseconds, was not: a full disk answers a try, and no commit.
+  private static let relapse: Int64 = 10_000_000_000
   /// Whom a try asks for. Groups of the system tenant do not commit here.
   private static let probe = GroupKey(tenant: "system", name: "skein-probe")
   private static let probePartition = TopicPartition(topic: TopicID(high: 0, low: 0), partition: 0)
@@ -73,20 +79,31 @@ package final class WatchedStore: OffsetStore {
     }
   }
 
-  /// Tries until it answers, it is closed, or the task is cancelled. One at a time; another returns at once.
+  /// Tries until it answers, it is closed, or the task is cancelled; at once, but after a relapse. One at a time; another
+  /// returns at once.
   package func recover() async {
-    let isFirst = state.withLock { state in
-      defer { state.isRecovering = true }
-      return !state.isRecovering
-    }
-    guard isFirst else { return }
-    var pause = Self.pauses.lowerBound
+    guard let first = beginRecovery() else { return }
+    if first > 0 { try? await Task.sleep(for: .milliseconds(first)) }
+    var pause = max(first, Self.pauses.lowerBound)
     while !Task.isCancelled {
       if await attempt(), mayRest() { return }
       try? await Task.sleep(for: .milliseconds(pause))
       pause = min(pause * 2, Self.pauses.upperBound)
     }
     state.withLock { $0.isRecovering = false }
+  }
+
+  /// - Returns: milliseconds to wait; nil: somebody recovers it already.
+  private func beginRecovery() -> Int64? {
+    let now = time.monotonicNanoseconds
+    return state.withLock { state in
+      guard !state.isRecovering else { return nil }
+      state.isRecovering = true
+      let isRelapse = state.cameBackAt.map { now - $0 < Self.relapse } ?? false
+      let longer = min(max(state.firstPause, Self.pauses.lowerBound) * 2, Self.pauses.upperBound)
+      state.firstPause = isRelapse ? longer : 0
+      return state.firstPause
+    }
   }
 
   /// Ends the recovery, unless the store has gone down again meanwhile: who told of that saw that somebody tries.
@@ -103,7 +120,11 @@ package final class WatchedStore: OffsetStore {
   package func attempt() async -> Bool {
     do throws(Fault) {
       _ = try await (try await open()).fetch(Self.probe, [Self.probePartition])
-      state.withLock { $0.condition.problem = nil }
+      let now = time.monotonicNanoseconds
+      state.withLock { state in
+        if state.condition.problem != nil { state.cameBackAt = now }
+        state.condition.problem = nil
+      }
       return true
     } catch {
       return state.withLock { state in
