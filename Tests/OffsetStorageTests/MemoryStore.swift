@@ -273,6 +273,7 @@ final class MemoryStore: OffsetStore {
     var wanted = partitions.map { Set($0.map { place(group, $0).partition }) }
     if breakage == .takesNoPartitionsForAll, wanted?.isEmpty == true { wanted = nil }
     medium.contents.withLock { contents in
+      var gone: Set<Place> = []
       for place in contents.rows.keys where place.tenant == anywhere.tenant {
         var isIt = Self.same(place.group, anywhere.group)
         if breakage == .removesOfOtherGroups { isIt = place.group.hasPrefix(anywhere.group) }
@@ -283,8 +284,9 @@ final class MemoryStore: OffsetStore {
         }
         guard isIt, wanted?.contains(place.partition) ?? true else { continue }
         contents.rows[place] = nil
-        contents.order.removeAll { $0 == place }
+        gone.insert(place)
       }
+      if !gone.isEmpty { contents.order.removeAll { gone.contains($0) } }
     }
   }
 }
