@@ -46,6 +46,34 @@ import Wire
     await fixture.end()
   }
 
+  /// What was acknowledged meanwhile is committed when the store takes it, though nobody says anything more.
+  @Test(arguments: [false, true])
+  func whatWasAcknowledgedIsCommittedLater(_ isFull: Bool) async throws {
+    let control = SwitchStore.Control()
+    let fixture = try await Self.start(control)
+    try await fixture.publishSingly(4)
+    let member = try await MemberClient.join(fixture.connection)
+    try await member.until { $0.values.count == 4 }
+    control.state.withLock { ($0.isFull, $0.isDown) = (isFull, !isFull) }
+    try await member.ack([(0, 0, 3)])
+    let told = try await member.first(\.committed)
+    #expect(
+      told.results.compactMap(\.error).map { Fault($0).reason } == [
+        isFull ? .diskFull : .offsetStoreUnavailable
+      ])
+    control.state.withLock { ($0.isFull, $0.isDown) = (false, false) }
+    let key = GroupKey(tenant: "default", name: "g")
+    let store = try fixture.test.broker.context.groupOffsets.stores.store("far")
+    var committed: Int64?
+    for _ in 0..<600 where committed == nil {
+      committed = try? await store.fetch(key, nil).first?.committed.offset.rawValue
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    #expect(committed == 4)
+    try await member.leave()
+    await fixture.end()
+  }
+
   /// Where the group stands cannot be asked: the member is told, once, and the partition begins later.
   @Test func whoseStartCannotBeFoundWaits() async throws {
     let control = SwitchStore.Control()

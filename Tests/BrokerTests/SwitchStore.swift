@@ -13,6 +13,8 @@ final class SwitchStore: OffsetStore {
   final class Control: Sendable {
     struct State {
       var isDown = false
+      /// It answers, and takes no commit.
+      var isFull = false
       var opened = 0
       var commits = 0
       var fetches = 0
@@ -67,6 +69,7 @@ final class SwitchStore: OffsetStore {
     }
     await before?()
     try check()
+    if control.state.withLock({ $0.isFull }) { throw Fault(.diskFull, "\(name) has no room") }
     try await inner.commit(group, memberEpoch: memberEpoch, offsets)
   }
 

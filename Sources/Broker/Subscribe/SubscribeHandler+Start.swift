@@ -166,8 +166,8 @@ extension SubscribeHandler {
 }
 
 extension Reason {
-  /// It may work a little later: the store of a group's offsets does not answer, or has too much to do.
+  /// It may work a little later: the store of a group's offsets does not answer, has too much to do, or no room.
   var isTroubleOfStore: Bool {
-    self == .offsetStoreUnavailable || self == .overloaded || self == .offsetsMoving
+    self == .offsetStoreUnavailable || self == .overloaded || self == .offsetsMoving || self == .diskFull
   }
 }
