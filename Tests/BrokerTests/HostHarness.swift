@@ -82,7 +82,9 @@ final class HostHarness: @unchecked Sendable {
   }
 
   /// What a request was answered, once it was.
-  final class Answer: @unchecked Sendable {  // written on the loop, which runs only while the test waits for it
+  ///
+  /// `@unchecked Sendable`: written on the loop, which runs only while the test waits for it.
+  final class Answer: @unchecked Sendable {
     var result: Result<GroupReply, Fault>?
     var isCommitted: Bool {
       if case .success(.committed(let results)) = result { return results.allSatisfy { $0 == nil } }
