@@ -52,6 +52,18 @@ def test_a_group_can_begin_at_the_end_and_not_commit(skein, topic, group):
         assert len(skein.ok("consume", topic, "--group", none, "--commit", "none", "--max", 9).lines) == 9
 
 
+def test_a_topic_that_is_not_there_is_told(skein, topic, group):
+    missing = skein.run("consume", topic + "x", "--group", group)
+    assert missing.code == 1 and "TOPIC_NOT_FOUND" in missing.err and f"id you mean `{topic}`" in missing.err
+    member = skein.start("consume", topic + "-late", "--group", group, "--follow")
+    assert b"is waited for" in member.stderr.readline()
+    skein.ok("topic", "create", topic + "-late", "-p", 1)
+    skein.ok("produce", topic + "-late", input="here\n")
+    assert member.stdout.readline() == b"here\n"
+    member.terminate()
+    assert member.wait(30) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_the_group_with_everything_committed(skein, topic, group, number):
     fill(skein, topic)

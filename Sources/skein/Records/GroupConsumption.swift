@@ -17,6 +17,11 @@ struct GroupConsumption {
 
   /// Cancelled, it finishes the line, commits and leaves the group.
   func run(_ client: Client) async throws {
+    // A member waits for a topic that is not there yet; a name that is mistyped would be waited for without a word.
+    let ends = try await nilIf(follow ? .topicNotFound : nil) {
+      try await client.admin.listOffsets(topic, at: .end)
+    }
+    if ends == nil { Console.note("skein: there is no topic \(topic.displayable) yet; it is waited for") }
     let catchingUp = follow ? nil : CatchingUp(group: group, topic: topic, start: start, admin: client.admin)
     var configuration = ConsumerConfiguration()
     configuration.start = start
