@@ -93,12 +93,12 @@ for number in 1 2 3; do
   "${worker[@]}" orders-worked workers "$work/worker.$number.jsonl" "${max[@]}" 2>"$work/worker.$number.log" &
   workers+=($!)
 done
-members() { # members COUNT: their ids, when there are so many
+members() { # members COUNT: their ids and epochs, when there are so many
   "$venv" -c 'import sys, time
 from bus import Bus
 bus, count = Bus(), int(sys.argv[1])
-while len(ids := bus.members("workers")) != count: time.sleep(0.1)
-print(*sorted(ids))' "$1"
+while len(members := bus.members("workers")) != count: time.sleep(0.1)
+print(*sorted(members))' "$1"
 }
 members 3 >/dev/null
 python order_service orders-worked "$((orders / 2))"

@@ -71,14 +71,14 @@ class Bus:
                 offset = max(offset, answer.next_offset)
 
     def members(self, group):
-        """The ids of a group's members that have partitions; a group begins with its first member."""
+        """A group's members that have partitions, and the epoch of what each has; a group begins with its first member."""
         try:
             members = self._groups.Describe(groups_pb2.DescribeGroupRequest(group=group), timeout=30).members
         except grpc.RpcError as error:
             if error.code() != grpc.StatusCode.NOT_FOUND:
                 raise
             return set()
-        return {member.member_id for member in members if member.assigned}
+        return {f"{member.member_id}:{member.epoch}" for member in members if member.assigned}
 
 
 def event_of(value):
