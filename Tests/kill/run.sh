@@ -83,10 +83,10 @@ swap() {
   trial reorder 1 swap --swap sticky --swap murmur2 --accept-reorder --unkeyed "" --swaps 4 --every 200 --kill-share 0
 }
 
-# Shortened: sessions of 3 s and 1.5 s for a broken stream instead of 45 s and 6 s; and a debug build on a busy machine may
+# Shortened: sessions of 4 s and 3 s for a broken stream instead of 45 s and 6 s; and a debug build on a busy machine may
 # let unaffected partitions wait 100 ms longer instead of 50 (Tests/kill/group.sh has the real ones).
 group() {
-  trial group 0 group --session-ms 3000 --grace-ms 1500 --heartbeat-ms 500 --before 3000 --gap-limit-ms 100
+  trial group 0 group --session-ms 4000 --grace-ms 3000 --heartbeat-ms 500 --before 3000 --gap-limit-ms 100
   # Offsets in the embedded store: the broker is killed in the middle of its commits, twice.
   trial sqlite 0 group --session-ms 3000 --grace-ms 3000 --heartbeat-ms 500 --before 1000 --members 3 --partitions 12 --faults broker,kill,broker --gap-limit-ms 2000 --environment SKEIN_GROUPS_OFFSET_STORE=sqlite
   trial eager 1 group --session-ms 3000 --grace-ms 1000 --heartbeat-ms 500 --before 500 --members 3 --partitions 12 --faults kill --commit-first
