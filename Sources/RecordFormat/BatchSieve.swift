@@ -36,15 +36,20 @@ package struct BatchSieve: ~Copyable {
   }
 
   /// Calls `body` with every record of a batch whose checksum was verified, until it returns false.
+  /// - Parameters:
+  ///   - looksAhead: whether `ahead` is called with every key first, for who looks them up in much memory.
   /// - Returns: whether `body` has seen all of them.
   /// - Throws: when the records do not parse to the end; `body` has seen none of them then.
   package mutating func forEach(
-    _ batch: UnsafeRawBufferPointer, _ body: (Item) -> Bool
+    _ batch: UnsafeRawBufferPointer, looksAhead: Bool = false,
+    ahead: (UnsafeRawBufferPointer) -> Void = { _ in }, _ body: (Item) -> Bool
   ) throws(BatchError) -> Bool {
     var records = try reader.open(batch, verifyingChecksum: false)
     defer { reader.close() }
     var trial = records
-    while try trial.next() != nil {}
+    while let record = try trial.next() {
+      if looksAhead, let key = record.key { ahead(key) }
+    }
     while let record = try records.next() {
       if !body(Item(record)) { return false }
     }
@@ -52,14 +57,22 @@ package struct BatchSieve: ~Copyable {
   }
 
   /// The batch without the records that `keep` refuses.
-  /// - Parameter horizon: milliseconds; set as the batch's delete horizon if it has none and a
-  ///   tombstone is kept.
+  /// - Parameters:
+  ///   - horizon: milliseconds; set as the batch's delete horizon if it has none and a tombstone is kept.
+  ///   - looksAhead: as for `forEach`.
   /// - Throws: when the records do not parse.
   package mutating func sift(
-    _ batch: UnsafeRawBufferPointer, horizon: Int64?, keep: (Item) -> Bool
+    _ batch: UnsafeRawBufferPointer, horizon: Int64?, looksAhead: Bool = false,
+    ahead: (UnsafeRawBufferPointer) -> Void = { _ in }, keep: (Item) -> Bool
   ) throws(BatchError) -> Outcome {
     var records = try reader.open(batch, verifyingChecksum: false)
     defer { reader.close() }
+    if looksAhead {
+      var trial = records
+      while let record = try trial.next() {
+        if let key = record.key { ahead(key) }
+      }
+    }
     kept.removeAll(keepingCapacity: true)
     var count: Int32 = 0
     var newest = Int64.min

@@ -34,6 +34,23 @@ import Testing
     #expect(!Array("other".utf8).withUnsafeBytes { map.note($0, offset: 1) })
   }
 
+  @Test(arguments: [1024, 1 << 16, 8 << 20]) func lookingAheadChangesNothing(memory: Int) {
+    var map = KeyMap(memory: memory)
+    var count = 0
+    while !map.isLarge || count % 100 != 0 {
+      let key = Array("key-\(count)".utf8)
+      key.withUnsafeBytes { map.expect($0) }
+      #expect(key.withUnsafeBytes { map.note($0, offset: Int64(count)) } || map.isLarge)
+      count += 1
+    }
+    let held = map.count
+    for key in 0..<count + 100 { Array("key-\(key)".utf8).withUnsafeBytes { map.expect($0) } }
+    for key in 0..<count + 100 {
+      #expect(Array("key-\(key)".utf8).withUnsafeBytes { map.newest($0) } == (key < held ? Int64(key) : nil))
+    }
+    #expect(map.count == held)
+  }
+
   @Test func keysThatNeverFitAreKnown() {
     var map = KeyMap(memory: 1024)
     let long = [UInt8](repeating: 7, count: 2000)

@@ -68,6 +68,29 @@ import Testing
     guard case .unchanged(tombstones: false) = outcome else { throw Unexpected() }
   }
 
+  @Test(arguments: [Codec.none, .zstd]) func allKeysAreShownAheadOfTheRecords(codec: Codec) throws {
+    let original = try batch(20, codec: codec)
+    var sieve = BatchSieve()
+    var seen: [String] = []
+    let expected = (0..<20).map { "key-\($0)" }
+    for _ in 0..<2 {
+      _ = try original.withUnsafeBytes { bytes in
+        try sieve.sift(bytes, horizon: nil, looksAhead: true) {
+          seen.append(String(decoding: $0, as: UTF8.self))
+        } keep: { _ in seen == expected }
+      }
+      #expect(seen == expected, "and nothing is dropped")
+      seen = []
+      let all = try original.withUnsafeBytes { bytes in
+        try sieve.forEach(bytes, looksAhead: true) {
+          seen.append(String(decoding: $0, as: UTF8.self))
+        } _: { _ in seen == expected }
+      }
+      #expect(all && seen == expected)
+      seen = []
+    }
+  }
+
   @Test func nothingLeftIsSaid() throws {
     var sieve = BatchSieve()
     let outcome = try batch(5, codec: .zstd).withUnsafeBytes {

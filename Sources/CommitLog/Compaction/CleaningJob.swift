@@ -72,7 +72,7 @@ final class CleaningJob {
     do throws(BatchError) {
       return try stored.withUnsafeBytes { (bytes) throws(BatchError) -> Bool in
         let records = UnsafeRawBufferPointer(rebasing: bytes[Frame.size...])
-        return try sieve.forEach(records) { item in
+        return try sieve.forEach(records, looksAhead: map.isLarge, ahead: { map.expect($0) }) { item in
           guard item.offset >= dirtyStart, let key = item.key else { return true }
           guard map.fits(key) else {
             keysTooLong += 1
@@ -147,7 +147,7 @@ final class CleaningJob {
   ) throws(BatchError) -> Sifted {
     var found = Sifted(mark: mark)
     found.outcome = try batch.withUnsafeBytes { (bytes) throws(BatchError) in
-      try sieve.sift(bytes, horizon: mark) { item in
+      try sieve.sift(bytes, horizon: mark, looksAhead: map.isLarge, ahead: { map.expect($0) }) { item in
         guard let key = item.key else { return true }
         if let newest = map.newest(key), isSuperseded(item.offset, by: newest, breakages) {
           found.records += 1

@@ -20,6 +20,11 @@ struct KeyMap: ~Copyable {
   private let capacity: Int
   private var used: Int
   private(set) var count = 0
+  /// Places that are asked for soon; see `expect`.
+  private let ahead: UnsafeMutablePointer<Int>
+  private var expected = 0
+  /// So that what `expect` reads counts as used.
+  private var touched: Int64 = 0
   /// Deliberate defect: believes the hash, and little of it.
   private let trustsHash: Bool
 
@@ -35,11 +40,16 @@ struct KeyMap: ~Copyable {
     used = start
     self.trustsHash = trustsHash
     // The kernel gives the pages behind the table when they are touched.
-    block = .allocate(byteCount: capacity, alignment: 16)
+    block = .allocate(byteCount: capacity + Self.reach, alignment: 16)
+    ahead = .allocate(capacity: Self.group)
+    ahead.initialize(repeating: 0, count: Self.group)
     block.initializeMemory(as: UInt8.self, repeating: 0, count: start)
   }
 
-  deinit { block.deallocate() }
+  deinit {
+    block.deallocate()
+    ahead.deallocate()
+  }
 
   var isEmpty: Bool { count == 0 }
 
@@ -88,6 +98,39 @@ struct KeyMap: ~Copyable {
       slot = (slot + 1) & (slots - 1)
     }
     return nil
+  }
+
+  // MARK: Looking ahead
+
+  /// So many keys are fetched at once.
+  private static let group = 32
+  /// How far beyond its beginning an entry is fetched.
+  private static let reach = 32
+
+  /// So large that the processor waits for the memory at each key: `expect` pays. (Never more than half of the room,
+  /// so that tests with little memory go this way, too.)
+  var isLarge: Bool { used > min(2 << 20, capacity / 2) }
+
+  /// The key is asked for, or noted, soon. A map of many keys lies in no cache: one key after the other, most of the
+  /// time is spent waiting for its slot and then for its entry. Asked for in groups, they come side by side.
+  mutating func expect(_ key: UnsafeRawBufferPointer) {
+    ahead[expected] = hash(key) & (slots - 1)
+    expected += 1
+    if expected == Self.group { fetch() }
+  }
+
+  private mutating func fetch() {
+    expected = 0
+    for at in 0..<Self.group {
+      ahead[at] = Int(block.load(fromByteOffset: ahead[at] * 4, as: UInt32.self))
+    }
+    var sum: Int64 = 0
+    for at in 0..<Self.group {
+      // An empty slot reads the first entry's place: cheaper than a branch.
+      let entry = block + start + (max(ahead[at], 1) - 1) * Self.unit
+      sum &+= entry.load(as: Int64.self) &+ entry.load(fromByteOffset: Self.reach - 8, as: Int64.self)
+    }
+    touched &+= sum
   }
 
   private func entry(inSlot slot: Int) -> UnsafeMutableRawPointer? {
