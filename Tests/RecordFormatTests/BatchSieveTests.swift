@@ -77,14 +77,18 @@ import Testing
       _ = try original.withUnsafeBytes { bytes in
         try sieve.sift(bytes, horizon: nil, looksAhead: true) {
           seen.append(String(decoding: $0, as: UTF8.self))
-        } keep: { _ in seen == expected }
+        } keep: { _ in
+          seen == expected
+        }
       }
       #expect(seen == expected, "and nothing is dropped")
       seen = []
       let all = try original.withUnsafeBytes { bytes in
         try sieve.forEach(bytes, looksAhead: true) {
           seen.append(String(decoding: $0, as: UTF8.self))
-        } _: { _ in seen == expected }
+        } _: { _ in
+          seen == expected
+        }
       }
       #expect(all && seen == expected)
       seen = []
