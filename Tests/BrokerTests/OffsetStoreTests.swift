@@ -1,4 +1,5 @@
 import Foundation
+import FoundationNetworking
 import GroupCoordination
 import NIOCore
 import NIOPosix
@@ -196,6 +197,29 @@ import Wire
     let listed: ListGroupsResponse = try await connection.call(GroupsMethod.list, ListGroupsRequest())
     #expect(
       listed.groups.map { "\($0.group) \($0.offsetStore)" } == ["later sqlite", "new sqlite", "old log"])
+    await connection.close()
+    await test.remove()
+  }
+
+  /// Between the choice for the tenant and the group's next commit nothing is written down of it.
+  @Test func whoIsInTheLogIsNotTakenToBeElsewhere() async throws {
+    let (test, connection) = try await start()
+    #expect(try await commit([(0, 4)], of: "quiet", on: connection) == [nil])
+    #expect(try await choose("sqlite", on: connection) == "log")
+    #expect(try await describe("quiet", on: connection).summary?.offsetStore == "log")
+    let listed: ListGroupsResponse = try await connection.call(GroupsMethod.list, ListGroupsRequest())
+    #expect(listed.groups.map(\.offsetStore) == ["log"])
+    let url = try #require(URL(string: "http://127.0.0.1:\(test.operationsPort)/metrics"))
+    let page = String(decoding: try await URLSession.shared.data(from: url).0, as: UTF8.self)
+    let lag = "skein_group_lag_records{tenant=\"default\",group=\"quiet\",topic=\"orders\",partition=\"0\"} 6"
+    #expect(page.contains(lag))
+    // Its offsets would be left behind, and it would begin anew.
+    let refused = await fault { try await choose("sqlite", group: "quiet", on: connection) }
+    #expect(refused?.reason == .conflict && refused?.metadata["store"] == "log")
+    #expect(try await offsets("quiet", on: connection) == [0: 4])
+    #expect(try await choose("log", group: "quiet", on: connection) == "log")
+    #expect(try await commit([(0, 5)], of: "quiet", on: connection) == [nil])
+    #expect(try await describe("quiet", on: connection).summary?.offsetStore == "log")
     await connection.close()
     await test.remove()
   }

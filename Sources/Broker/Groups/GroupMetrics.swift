@@ -56,7 +56,7 @@ extension MetricsPage {
     let until = context.time.monotonicNanoseconds + Self.storePatience
     for (key, offsets) in positions {
       var offsets = offsets
-      if context.groupOffsets.storeName(of: key) != GroupOffsets.log {
+      if context.groupOffsets.isRecorded(key) {
         guard rows.count < Self.maximumLags, context.time.monotonicNanoseconds < until,
           context.groupOffsets.isAvailable(key),
           let fetched = try? await GroupsService(context: context).fetchAll(key)

@@ -18,7 +18,7 @@ extension GroupsService {
       // Its coordinator has forgotten it; its offsets are in another store.
       return DescribeGroupResponse(
         summary: Wire.GroupSummary(
-          group: key.name, phase: .empty, offsetStore: context.groupOffsets.storeName(of: key)),
+          group: key.name, phase: .empty, offsetStore: context.groupOffsets.storeName(of: key, inLog: 0)),
         partitions: await partitions(of: [], try await fetchAll(key), principal)
       ).encoded()
     }
@@ -28,7 +28,8 @@ extension GroupsService {
     return DescribeGroupResponse(
       summary: Wire.GroupSummary(
         group: key.name, phase: GroupPhase(group.phase), members: Int32(clamping: group.members.count),
-        epoch: group.value.epoch, offsetStore: context.groupOffsets.storeName(of: key)),
+        epoch: group.value.epoch,
+        offsetStore: context.groupOffsets.storeName(of: key, inLog: group.offsets.count)),
       assignmentEpoch: group.value.assignmentEpoch, assignor: group.value.assignor,
       emptySinceMs: group.value.emptySince ?? 0,
       members: group.members.map { Wire.GroupMember($0, names) },

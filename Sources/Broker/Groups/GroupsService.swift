@@ -44,7 +44,9 @@ struct GroupsService: Sendable {
     for part in parts {
       if case .list(let summaries) = try part.get() { groups += summaries }
     }
-    var found = groups.map { Wire.GroupSummary($0, store: context.groupOffsets.storeName(of: $0.key)) }
+    var found = groups.map {
+      Wire.GroupSummary($0, store: context.groupOffsets.storeName(of: $0.key, inLog: $0.offsets))
+    }
     // Those whose offsets are in another store, though their coordinator has forgotten them.
     let known = Set(found.map(\.group))
     for key in context.groupOffsets.recorded(in: principal.tenant.rawValue)
@@ -53,7 +55,7 @@ struct GroupsService: Sendable {
     {
       found.append(
         Wire.GroupSummary(
-          group: key.name, phase: .empty, offsetStore: context.groupOffsets.storeName(of: key)))
+          group: key.name, phase: .empty, offsetStore: context.groupOffsets.storeName(of: key, inLog: 0)))
     }
     found.sort { $0.group < $1.group }
     let page = found.prefix(size)

@@ -26,7 +26,8 @@ extension GroupCoordinator {
     return keys.sorted().prefix(max(limit, 0)).compactMap { key in
       table.groups[key].map { group in
         GroupSummary(
-          key: key, phase: phase(of: group), members: group.members.count, epoch: group.value.epoch)
+          key: key, phase: phase(of: group), members: group.members.count, epoch: group.value.epoch,
+          offsets: group.offsets.count)
       }
     }
   }

@@ -102,4 +102,6 @@ package struct GroupSummary: Sendable {
   package var phase: GroupDescription.Phase
   package var members: Int
   package var epoch: Int32
+  /// Committed offsets in `__groups`.
+  package var offsets: Int
 }

@@ -815,7 +815,7 @@ package struct SubscribeJoined: WireMessage {
   package var sessionMs: Int64
   package var reconnectGraceMs: Int64
   package var processingMs: Int64
-  /// Where the group keeps its offsets.
+  /// Where the group keeps its offsets. Empty: its next commit decides (ChooseOffsetStore).
   package var offsetStore: String
 
   package init(

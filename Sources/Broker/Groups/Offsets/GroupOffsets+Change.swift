@@ -149,13 +149,13 @@ extension GroupOffsets {
     if name != Self.log { await stores.start([name]) }
     return try await choices.alone(key, "being given another store") { () throws(Fault) in
       if let refusal = choices.moving(key) { throw refusal }
-      let before = storeName(of: key)
       let count: Int
       if case .store(let store) = choices.route(of: key) {
         count = try await stores.store(store).fetch(key, nil).count
       } else {
         count = try await inLog(key).count
       }
+      let before = storeName(of: key, inLog: count)
       guard before != name || choices.choice(of: key) == nil else { return before }
       guard count == 0 || before == name else {
         throw Fault(

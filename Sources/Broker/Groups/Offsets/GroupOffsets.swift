@@ -194,10 +194,22 @@ final class GroupOffsets: Sendable {
   // MARK: Facts
 
   /// As the operator knows it.
-  func storeName(of key: GroupKey) -> String {
+  /// - Parameter inLog: how many offsets `__groups` has of it. A group without a record, of a tenant that begins
+  ///   elsewhere now, stays in `log` if it has any, though it is written down with its next commit only.
+  func storeName(of key: GroupKey, inLog: Int) -> String {
     switch choices.route(of: key) {
     case .log: Self.log
-    case .store(let name), .undecided(let name): name
+    case .store(let name): name
+    case .undecided(let name): inLog > 0 ? Self.log : name
+    }
+  }
+
+  /// Nil: the group's next commit decides.
+  func decidedStore(of key: GroupKey) -> String? {
+    switch choices.route(of: key) {
+    case .log: Self.log
+    case .store(let name): name
+    case .undecided: nil
     }
   }
 
