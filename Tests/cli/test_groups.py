@@ -202,6 +202,22 @@ def test_watch_draws_one_picture_on_a_terminal(skein, topic, group):
     assert all(len(line.replace(b"\x1b[K", b"").replace(b"\x1b[2J\x1b[H", b"")) <= 80 for line in seen.split(b"\r\n")[:4])
 
 
+def test_what_is_wrong_with_a_member_is_seen_at_80_columns(skein, topic, group):
+    member = skein.start("consume", topic, "--group", group, "--follow")
+    try:
+        while not skein.run("group", "describe", group, "-o", "name").out:
+            time.sleep(0.05)
+        seen = skein.terminal("group", "describe", group, "--watch", "--interval", "0.1", until=b"\x1b[J\x1b[H")
+        assert b"STATE" in seen and b"connected" in seen
+        member.kill()
+        while "its member is away" not in (table := skein.ok("group", "describe", group).out):
+            time.sleep(0.05)
+        assert " away " in table and " ok" not in table
+    finally:
+        member.kill()
+        member.communicate(timeout=30)
+
+
 def test_watch_outlives_nothing_that_is_gone(skein, topic, group):
     missing = skein.run("group", "describe", group, "--watch")
     assert missing.code == 1 and "GROUP_NOT_FOUND" in missing.err

@@ -85,14 +85,16 @@ extension GroupDescription {
       group.name, group.state.rawValue, String(lag), lagTime.behind, String(group.memberCount),
       String(group.epoch), assignor, group.offsetStore,
     ])
+    // A picture is cut at the terminal's edge: what is looked for comes first.
     var people = Table(
-      ["MEMBER", "CLIENT", "INSTANCE", "HAS", "GIVES BACK", "WAITS FOR", "EPOCH", "HEARD", "STATE"],
-      right: [3, 4, 5, 6])
+      ["MEMBER", "STATE", "HAS", "GIVES BACK", "WAITS FOR", "HEARD", "EPOCH", "CLIENT", "INSTANCE"],
+      right: [2, 3, 4, 6])
     let short = ShortIDs(members.map(\.id))
     for member in members { people.add(member.cells(short)) }
     var places = Table(
       ["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "BEHIND", "MEMBER", "STATE"], right: [1, 2, 3, 4, 5])
-    for partition in partitions { places.add(partition.cells(short)) }
+    let away = Set(members.lazy.filter { !$0.isConnected }.map(\.id))
+    for partition in partitions { places.add(partition.cells(short, away)) }
     let tables = [head] + (members.isEmpty ? [] : [people]) + (partitions.isEmpty ? [] : [places])
     return tables.map(\.text).joined(separator: "\n\n")
   }
@@ -124,10 +126,9 @@ extension GroupMemberDescription {
 
   fileprivate func cells(_ short: ShortIDs) -> [String] {
     [
-      short[id], client.isEmpty ? "-" : client, instanceID.isEmpty ? "-" : instanceID,
-      String(assigned.partitionCount),
-      String(revoking.partitionCount), String(waiting), String(epoch),
-      silence.map { "\($0.behind) ago" } ?? "-", isConnected ? "connected" : "away",
+      short[id], isConnected ? "connected" : "away", String(assigned.partitionCount),
+      String(revoking.partitionCount), String(waiting), silence.map { "\($0.behind) ago" } ?? "-",
+      String(epoch), client.isEmpty ? "-" : client, instanceID.isEmpty ? "-" : instanceID,
     ]
   }
 
@@ -146,12 +147,17 @@ extension GroupMemberDescription {
 }
 
 extension GroupPartitionDescription {
-  fileprivate func cells(_ short: ShortIDs) -> [String] {
+  private func state(_ away: Set<String>) -> String {
+    if let error { return error.reason }
+    guard let memberID else { return "nobody reads it" }
+    return away.contains(memberID) ? "its member is away" : "ok"
+  }
+
+  fileprivate func cells(_ short: ShortIDs, _ away: Set<String>) -> [String] {
     [
       topic, String(partition), committed.map(String.init) ?? "-", error == nil ? String(highWatermark) : "-",
       error == nil ? String(lag) : "-", error == nil ? lagTime.behind : "-",
-      memberID.map { short[$0] } ?? "-",
-      error?.reason ?? (memberID == nil ? "nobody reads it" : "ok"),
+      memberID.map { short[$0] } ?? "-", state(away),
     ]
   }
 
