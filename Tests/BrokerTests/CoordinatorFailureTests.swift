@@ -199,13 +199,14 @@ import Testing
     let rebalances = harness.host.counts.rebalances.value
     #expect(rebalances >= 4 && rebalances <= 12, "\(rebalances)")
     var gathered = GatheredJoins()
-    while !gathered.isFull {
-      gathered.add(
-        (
-          joins.compactMap { if case .join(let join, _) = $0 { join } else { nil } }[0], SessionID(1),
-          ReplyToken(1)
-        ))
+    let small = JoinRequest(
+      group: HostHarness.key, memberID: "m", processID: "p", subscription: Subscription(names: ["a"]))
+    var added = 0
+    while !gathered.isFull, added < 2_000 {
+      gathered.add((small, SessionID(1), ReplyToken(1)))
+      added += 1
     }
+    #expect(added == GatheredJoins.maximumCount)
     #expect(gathered.take().count == 1 && gathered.isEmpty)
     try await harness.close()
   }

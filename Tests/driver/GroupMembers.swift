@@ -1,3 +1,4 @@
+import Foundation
 import NIOCore
 import NIOPosix
 import SkeinCore
@@ -38,26 +39,33 @@ struct GroupMembers {
       all.append(streams)
     }
     try await wait { all.allSatisfy { $0.allSatisfy { $0.owned > 0 } } }
-    print("{\"phase\":\"joined\",\"members\":\(groups * members),\"seconds\":\(Self.seconds(since: begun))}")
+    tell("{\"phase\":\"joined\",\"members\":\(groups * members),\"seconds\":\(Self.seconds(since: begun))}")
     try await Task.sleep(for: .seconds(seconds))
     let answered = all.joined().reduce(0) { $0 + $1.heartbeats }
-    print(
+    tell(
       "{\"phase\":\"held\",\"seconds\":\(seconds),\"heartbeats_answered\":\(answered),\"open\":\(all.joined().count { $0.isOpen })}"
     )
     var times: [Double] = []
-    for group in 0..<min(groups, Self.lateJoins) {
+    for number in 0..<(groups == 1 ? Self.lateJoins : min(groups, Self.lateJoins)) {
+      let group = number % groups
       let began = ContinuousClock.now
-      let stream = join("bench-\(group)", on: connections[group % connections.count])
+      let stream = join("bench-\(group)", on: connections[number % connections.count])
       try await wait { stream.owned > 0 }
       times.append(Self.seconds(since: began))
       all[group].append(stream)
     }
     times.sort()
-    print(
+    tell(
       "{\"phase\":\"rebalanced\",\"joins\":\(times.count),\"median_seconds\":\(times[times.count / 2]),\"worst_seconds\":\(times[times.count - 1])}"
     )
     for connection in connections { await connection.close() }
     try await loops.shutdownGracefully()
+  }
+
+  /// At once, also into a pipe: who reads it looks at the broker then.
+  private func tell(_ line: String) {
+    print(line)
+    fflush(nil)
   }
 
   private func join(_ group: String, on connection: GRPCConnection) -> GroupMemberStream {
