@@ -80,6 +80,7 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
 
   // MARK: What comes
 
+  /// Answered once, when everything that was decided before is durable. What can be refused without the coordinator is.
   func ask(_ request: GroupRequest, _ answer: GroupAnswer) {
     if let refusal = refusal(of: request) {
       outbox.add(answer, .failure(refusal))
@@ -107,8 +108,10 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
     drain()
   }
 
+  /// A new stream of a member; its session was never used before.
   func attach(_ sink: any MemberSink, _ session: SessionID) { sinks[session] = sink }
 
+  /// The stream is there no more; nothing of that session comes after it.
   func lost(_ session: SessionID) {
     guard sinks[session] != nil else { return }
     guard case .active = phase else {
@@ -118,6 +121,7 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
     enqueue(.streamLost(session))
   }
 
+  /// The stream was heard.
   func alive(_ session: SessionID) { enqueue(.streamAlive(session)) }
 
   /// Another event; ignored while there is no coordinator.
