@@ -45,6 +45,6 @@ extension SubscribeHandler {
           memberID: membership.id, limits: Limits(context.limits), heartbeatMs: times.heartbeat,
           sessionMs: times.session, reconnectGraceMs: times.reconnectGrace,
           processingMs: membership.processingMilliseconds,
-          offsetStore: context.groupOffsets.decidedStore(of: membership.key) ?? "")))
+          offsetStore: context.groupOffsets.storeName(of: membership.key, inLog: 0))))
   }
 }

@@ -815,7 +815,7 @@ package struct SubscribeJoined: WireMessage {
   package var sessionMs: Int64
   package var reconnectGraceMs: Int64
   package var processingMs: Int64
-  /// Where the group keeps its offsets. Empty: its next commit decides (ChooseOffsetStore).
+  /// Where the group keeps its offsets; where new groups of its tenant begin, until its first commit decides.
   package var offsetStore: String
 
   package init(

@@ -204,15 +204,6 @@ final class GroupOffsets: Sendable {
     }
   }
 
-  /// Nil: the group's next commit decides.
-  func decidedStore(of key: GroupKey) -> String? {
-    switch choices.route(of: key) {
-    case .log: Self.log
-    case .store(let name): name
-    case .undecided: nil
-    }
-  }
-
   /// Groups with a record: those that keep their offsets elsewhere than in `log`, whether their coordinator knows them or
   /// not.
   func recorded(in tenant: String) -> [GroupKey] {

@@ -608,7 +608,7 @@ struct  Skein__V1__SubscribeJoined
   int64_t reconnect_grace_ms;
   int64_t processing_ms;
   /*
-   * Where the group keeps its offsets. Empty: its next commit decides (ChooseOffsetStore).
+   * Where the group keeps its offsets; where new groups of its tenant begin, until its first commit decides.
    */
   char *offset_store;
 };
