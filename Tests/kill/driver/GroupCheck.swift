@@ -124,21 +124,21 @@ struct GroupCheck {
         }
       }
     }
-    let faults = Dictionary(
-      uniqueKeysWithValues: members.compactMap { m in m.faultedAt.map { (m.number, $0) } })
+    let faults = Dictionary(uniqueKeysWithValues: members.map { ($0.number, $0.faults) })
     for (partition, list) in changes.enumerated() {
-      var owners: Set<Int> = []
+      // Since when.
+      var owners: [Int: Int64] = [:]
       for change in list.sorted(by: { $0.at < $1.at }) {
         guard change.owns else {
-          owners.remove(change.member)
+          owners[change.member] = nil
           continue
         }
-        for other in owners where other != change.member {
-          if let fault = faults[other], fault <= change.at { continue }
+        for (other, since) in owners where other != change.member {
+          if faults[other]?.contains(where: { since < $0 && $0 <= change.at }) == true { continue }
           report.note(
             \.broken, "partition \(partition): members \(other) and \(change.member) had it at the same time")
         }
-        owners.insert(change.member)
+        owners[change.member] = change.at
       }
     }
   }

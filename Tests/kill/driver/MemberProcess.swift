@@ -7,8 +7,8 @@ final class MemberProcess {
   private let process = Process()
   private var reader: MemberLogReader
   private(set) var events: [MemberEvent] = []
-  /// When it was killed or stopped, if it was: what it still had then, somebody else gets.
-  private(set) var faultedAt: Int64?
+  /// When it was stopped or killed: what it had then, somebody else gets.
+  private(set) var faults: [Int64] = []
   private(set) var isStopped = false
 
   init(_ number: Int, folder: String, arguments: [String]) throws {
@@ -38,13 +38,13 @@ final class MemberProcess {
   }
 
   func kill() async {
-    faultedAt = monotonicNanoseconds()
+    faults.append(monotonicNanoseconds())
     Foundation.kill(process.processIdentifier, SIGKILL)
     _ = await waitForEnd(process)
   }
 
   func stop() {
-    faultedAt = monotonicNanoseconds()
+    faults.append(monotonicNanoseconds())
     isStopped = true
     Foundation.kill(process.processIdentifier, SIGSTOP)
   }
