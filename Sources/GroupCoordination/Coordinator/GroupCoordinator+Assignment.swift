@@ -106,6 +106,23 @@ extension GroupCoordinator {
       let target = targets?[id] ?? member.assignment.target
       if !member.assignment.isSettled || target != member.assignment.target { concerned.append(id) }
     }
+    reconcile(concerned, of: key, targets: targets, &turn)
+  }
+
+  /// A member has given partitions back: only itself and those that wait for one of them can get anything by that.
+  mutating func reconcile(
+    _ key: GroupKey, released: some Sequence<TopicPartition>, by member: String, _ turn: inout Turn
+  ) {
+    var concerned: Set<String> = [member]
+    for partition in released {
+      if let heir = table.groups[key]?.heirs[partition] { concerned.insert(heir) }
+    }
+    reconcile(Array(concerned), of: key, targets: nil, &turn)
+  }
+
+  private mutating func reconcile(
+    _ concerned: [String], of key: GroupKey, targets: [String: Set<TopicPartition>]?, _ turn: inout Turn
+  ) {
     for id in concerned.sorted() {
       guard let old = table.groups[key]?.members[id]?.assignment else { continue }
       var next = old

@@ -54,10 +54,13 @@ extension GroupCoordinator {
     else { return }
     let kept = assignment.revoking.filter { owned.contains($0.key) }
     guard kept.count < assignment.revoking.count else { return }
+    let released = assignment.revoking.keys.filter { kept[$0] == nil }
     assignment.revoking = kept
     propose(.assignment(key, heartbeat.memberID, assignment), &turn)
     if kept.isEmpty { runtime[key]?.liveness[heartbeat.memberID]?.revocationDeadline = nil }
-    if !configuration.breakages.contains(.forgetReleased) { reconcile(key, targets: nil, &turn) }
+    if !configuration.breakages.contains(.forgetReleased) {
+      reconcile(key, released: released, by: heartbeat.memberID, &turn)
+    }
   }
 
   private mutating func change(

@@ -9,6 +9,8 @@ package struct GroupState: Sendable {
 
   /// Derived: who has which partition, also while it is giving it back.
   package private(set) var owners: [TopicPartition: String] = [:]
+  /// Derived: who shall have which partition in the end.
+  package private(set) var heirs: [TopicPartition: String] = [:]
   /// Derived: the static members.
   package private(set) var instances: [String: String] = [:]
 
@@ -31,10 +33,12 @@ package struct GroupState: Sendable {
   mutating func set(_ assignment: MemberAssignment?, of member: String) {
     release(member)
     guard let assignment else {
+      aim(member, at: [])
       members[member]?.assignment = MemberAssignment(epoch: 0)
       if members[member]?.profile == nil { members[member] = nil }
       return
     }
+    aim(member, at: assignment.target)
     members[member, default: GroupMember()].assignment = assignment
     for partition in assignment.assigned.keys { owners[partition] = member }
     for partition in assignment.revoking.keys { owners[partition] = member }
@@ -42,7 +46,16 @@ package struct GroupState: Sendable {
 
   private mutating func forget(_ member: String) {
     release(member)
+    aim(member, at: [])
     members[member] = nil
+  }
+
+  /// While a target is being replaced two members may aim at one partition: the later one is its heir.
+  private mutating func aim(_ member: String, at target: Set<TopicPartition>) {
+    let old = members[member]?.assignment.target ?? []
+    guard old != target else { return }
+    for partition in old where heirs[partition] == member { heirs[partition] = nil }
+    for partition in target { heirs[partition] = member }
   }
 
   private mutating func release(_ member: String) {
