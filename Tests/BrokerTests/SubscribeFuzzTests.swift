@@ -78,10 +78,11 @@ private struct Life {
   mutating func run(on connection: GRPCConnection) async throws -> String {
     let stream = try await SubscribeClient.open(ConsumerMethod.subscribe, on: connection)
     let member = MemberClient(stream, group, connection.eventLoop)
-    if !bad(25) { try await stream.send(SubscribeRequest(join: join())) }
+    let joins = !bad(25)
+    if joins { try await stream.send(SubscribeRequest(join: join())) }
     var isOpen = true
     // Some wait until they know what they have.
-    if wildness != 1 { isOpen = try await listen(member) { $0.assignment != nil } }
+    if joins, wildness != 1 { isOpen = try await listen(member) { $0.assignment != nil } }
     for _ in 0..<Self.words where isOpen {
       var bytes = request(member).encoded()
       if bad(30) { bytes = altered(bytes) }
