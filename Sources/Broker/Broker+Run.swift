@@ -14,9 +14,11 @@ extension Broker {
       group.addTask { [context, configuration] in
         let pause = Duration.milliseconds(configuration.maintenanceMilliseconds)
         while (try? await Task.sleep(for: pause, clock: .continuous)) != nil {
-          await context.workers.maintain()
-          await context.partitioning.recover()
-          await context.refreshStatus()
+          await context.upkeepGate.pass {
+            await context.workers.maintain()
+            await context.partitioning.recover()
+            await context.refreshStatus()
+          }
         }
       }
       if configuration.certificateWatchMilliseconds > 0 {
@@ -36,12 +38,16 @@ extension Broker {
       }
       if let authenticator = context.authenticator { group.addTask { await authenticator.run() } }
       group.addTask { [context] in await context.groups.run() }
-      group.addTask { [context] in await context.groupOffsets.run() }
+      group.addTask { [context] in
+        await context.upkeepGate.pass { await context.groupOffsets.run() }
+      }
       group.addTask { [context] in
         let pause = Duration.milliseconds(GroupDirectory.upkeepMilliseconds)
         while (try? await Task.sleep(for: pause, clock: .continuous)) != nil {
-          await context.groups.upkeep(context.workers)
-          await context.groupOffsets.upkeep(context)
+          await context.upkeepGate.pass {
+            await context.groups.upkeep(context.workers)
+            await context.groupOffsets.upkeep(context)
+          }
         }
       }
       await context.admin.run()
@@ -76,6 +82,7 @@ extension Broker {
     await context.groups.stop()
     await context.workers.stop()
     await store.close()
+    await context.upkeepGate.close()
     try? await group.shutdownGracefully()
     context.logger.info("stopped")
   }
@@ -95,6 +102,7 @@ extension Broker {
     await context.groupOffsets.close()
     await context.plugins.close()
     await store.close()
+    await context.upkeepGate.close()
     try? await group.shutdownGracefully()
   }
 }

@@ -40,6 +40,8 @@ final class BrokerContext: Sendable {
   let groupOffsets: GroupOffsets
   /// Records beyond the commit that a member gets of a partition while its group's store does not answer.
   let maximumUncommitted: Int64
+  /// Holds the event loops until work that needs them has ended.
+  let upkeepGate = UpkeepGate()
   let random: any RandomSource
 
   init(
