@@ -27,7 +27,7 @@ import Wire
     let fixture = try await Self.start(control) { $0.maximumUncommitted = 5 }
     try await fixture.publishSingly(3)
     let member = try await MemberClient.join(fixture.connection)
-    #expect(member.joined?.offsetStore == "", "its first commit decides")
+    #expect(member.joined?.offsetStore == "far")
     try await member.until { $0.values.count == 3 }
     #expect(try await member.commit([0: 2]) == [:])
     control.down(true)
