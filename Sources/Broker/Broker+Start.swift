@@ -148,7 +148,8 @@ extension Broker {
       partitionerWatchMilliseconds: configuration.partitionerWatchMilliseconds,
       tokens: tokens, authenticator: authenticator, groups: groups,
       groupOffsets: groupOffsets,
-      maximumUncommitted: configuration.maximumUncommitted, random: random)
+      maximumUncommitted: configuration.maximumUncommitted,
+      fenceWaitMilliseconds: configuration.fenceWaitMilliseconds, random: random)
     registry.watch { topic, _ in context.feed.changed(topic) }
     if let listener = configuration.tokenListener {
       let user = "listener \(hostPort(listener.host, listener.port))"

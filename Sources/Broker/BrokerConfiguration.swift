@@ -54,6 +54,8 @@ package struct BrokerConfiguration: Sendable {
   package var groups = GroupConfiguration()
   /// Records beyond its commit that a group gets of a partition while its offset store does not answer.
   package var maximumUncommitted: Int64 = 100_000
+  /// How long a group's partition waits at the cut of a fenced swap for the others; 0 = not at all.
+  package var fenceWaitMilliseconds: Int64 = 300_000
   /// Memory for the keys of one compaction, in bytes.
   package var compactionBytes = 64 << 20
   /// Bytes a second that compaction may read and write together; 0 = never.

@@ -187,6 +187,7 @@ extension BrokerConfiguration {
     }
     partitionerWatchMilliseconds = settings.integer("plugins.watch-ms")
     maximumUncommitted = settings.integer("groups.max-uncommitted")
+    fenceWaitMilliseconds = settings.integer("groups.fence-wait-ms")
     try setGroupTimes(
       session: settings.integer("groups.session-ms"),
       reconnectGrace: settings.integer("groups.reconnect-grace-ms"),

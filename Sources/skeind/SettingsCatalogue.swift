@@ -216,6 +216,11 @@ struct SettingDefinition: Sendable {
         "While a group's offset store does not answer, its members get so many records of each partition beyond what is committed, and wait then."
     ),
     .init(
+      key: "groups.fence-wait-ms", kind: .integer(0...86_400_000), standard: "300000",
+      meaning:
+        "How long a partition of a consumer group waits at the cut of a fenced swap of the topic's partitioner until the group has committed all partitions up to theirs, in milliseconds; 0 = not at all, keys that moved may be read out of order."
+    ),
+    .init(
       key: "log.level", kind: .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
       standard: "info", meaning: "The least severe events that are logged."),
   ]

@@ -22,6 +22,7 @@ final class BrokerMetrics: Sendable {
   let handshakeFailures = Counter()
   let syncs = Counter()
   let readsThrottled = Counter()
+  let fencesWaitedOut = Counter()
   let scrubbedBytes = Counter()
   let scrubRounds = Counter()
   let scrubDamage = Counter()

@@ -66,6 +66,10 @@ struct MetricsPage {
       "skein_reads_throttled_total", "counter", "Reads put off because streams held all that they may.",
       metrics.readsThrottled.value)
     page.add(
+      "skein_group_fences_waited_out_total", "counter",
+      "Partitions of groups that went on beyond the cut of a fenced swap before the group had committed up to it.",
+      metrics.fencesWaitedOut.value)
+    page.add(
       "skein_scrubbed_bytes_total", "counter", "Bytes of sealed segments read again and verified.",
       metrics.scrubbedBytes.value)
     page.add(

@@ -40,6 +40,8 @@ final class BrokerContext: Sendable {
   let groupOffsets: GroupOffsets
   /// Records beyond the commit that a member gets of a partition while its group's store does not answer.
   let maximumUncommitted: Int64
+  /// How long a group's partition waits at the cut of a fenced swap for the others; 0 = not at all.
+  let fenceWaitMilliseconds: Int64
   /// Holds the event loops until work that needs them has ended.
   let upkeepGate = UpkeepGate()
   let random: any RandomSource
@@ -51,7 +53,7 @@ final class BrokerContext: Sendable {
     logger: Logger, budget: MemoryBudget, logPath: String, feed: ClusterFeed, drain: DrainSwitch,
     plugins: PluginManager, partitioning: Partitioning, partitionerWatchMilliseconds: Int64,
     tokens: TokenRegistry, authenticator: TokenAuthenticator?, groups: GroupDirectory,
-    groupOffsets: GroupOffsets, maximumUncommitted: Int64, random: any RandomSource
+    groupOffsets: GroupOffsets, maximumUncommitted: Int64, fenceWaitMilliseconds: Int64, random: any RandomSource
   ) {
     self.identity = identity
     self.tenants = tenants
@@ -78,6 +80,7 @@ final class BrokerContext: Sendable {
     self.groups = groups
     self.groupOffsets = groupOffsets
     self.maximumUncommitted = maximumUncommitted
+    self.fenceWaitMilliseconds = fenceWaitMilliseconds
     self.random = random
   }
 }

@@ -1,4 +1,5 @@
 import CommitLog
+import NIOCore
 import SkeinCore
 
 /// One partition of a member, on its stream.
@@ -31,6 +32,10 @@ final class MemberPartition: @unchecked Sendable {
   var ackAsked: Int64 = -1
   /// The first record that this stream sends, or would.
   var began = Offset.zero
+  /// The newest fenced generation whose cut it has passed on this stream.
+  var passedFence: UInt32 = 0
+  /// It waits at a cut.
+  var fencedSince: NIODeadline?
   /// Where the group stands is asked for.
   var isFetching = false
   /// That its store does not answer was told already.

@@ -120,17 +120,16 @@ final class PartitionPump: @unchecked Sendable {
       let cursor = queue.removeFirst()
       cursor.isQueued = false
       guard case .ready = cursor.activity else { continue }
-      let limit = owner.limit(of: cursor)
-      guard cursor.offset < limit else {
+      guard cursor.offset < owner.limit(of: cursor) else {
         set(cursor, .held)
         continue
       }
-      guard read(cursor, below: limit) else { return }
+      guard read(cursor) else { return }
     }
   }
 
   /// False when memory is short.
-  private func read(_ cursor: PartitionCursor, below limit: Offset) -> Bool {
+  private func read(_ cursor: PartitionCursor) -> Bool {
     var want = Int(min(UInt64(messageBytes), granted.bytes - sentBytes - reservedBytes))
     let records = granted.messages - sentMessages
     if cursor.bytesPerRecord > 0, records < UInt64(want / cursor.bytesPerRecord) {
@@ -150,7 +149,7 @@ final class PartitionPump: @unchecked Sendable {
       shard.read(
         cursor.key, from: offset, maxBytes: bytes, lastEpoch: lastEpoch, replyLoop: self.eventLoop
       ) { result in
-        self.finished(cursor, turn, result, below: limit, reserved: UInt64(bytes), charge)
+        self.finished(cursor, turn, result, reserved: UInt64(bytes), charge)
       }
     }
     return true
@@ -172,8 +171,8 @@ final class PartitionPump: @unchecked Sendable {
   }
 
   private func finished(
-    _ cursor: PartitionCursor, _ turn: UInt32, _ result: Result<ReadSlice, Fault>, below limit: Offset,
-    reserved: UInt64, _ charge: MemoryBudget.Reservation
+    _ cursor: PartitionCursor, _ turn: UInt32, _ result: Result<ReadSlice, Fault>, reserved: UInt64,
+    _ charge: MemoryBudget.Reservation
   ) {
     reads -= 1
     reservedBytes -= reserved
@@ -186,6 +185,12 @@ final class PartitionPump: @unchecked Sendable {
       owner.failed(cursor, fault)
     case .success(let slice):
       cursor.highWatermark = slice.highWatermark
+      // Asked again: what was read may stand beyond a bound that is newer than the read.
+      let limit = owner.limit(of: cursor)
+      guard cursor.offset < limit else {
+        set(cursor, .held)
+        break
+      }
       if slice.batches.isEmpty, slice.next <= cursor.offset {
         wait(cursor)
       } else if !hand(slice, cursor, below: limit, charge, to: owner) {
@@ -220,11 +225,15 @@ final class PartitionPump: @unchecked Sendable {
     var next = slice.next
     var expected = cursor.offset.rawValue
     var isDense = true
+    var isAtLimit = false
     for batch in slice.batches {
       guard records < granted.messages, bytes < granted.bytes else { break }
       let header = batch.withUnsafeBytes { try? BatchHeader(parsing: $0) }
       if let header {
-        guard taken == 0 || header.baseOffset < limit.rawValue else { break }
+        guard header.baseOffset < limit.rawValue else {
+          isAtLimit = true
+          break
+        }
         records += UInt64(max(0, header.recordCount))
         if taken == 0 { base = Offset(header.baseOffset) }
         next = Offset(header.nextOffset)
@@ -237,9 +246,11 @@ final class PartitionPump: @unchecked Sendable {
       taken += 1
     }
     let isWhole = taken == slice.batches.count
-    if isWhole { next = slice.next }
+    // Nothing stands between the last one taken and what comes next, or the limit.
+    if isAtLimit { next = max(Offset(expected), limit) }
+    if isWhole { next = max(Offset(expected), min(slice.next, limit)) }
     isDense = isDense && expected == next.rawValue
-    guard taken > 0 || isWhole else {
+    guard taken > 0 || isWhole || isAtLimit else {
       enqueue(cursor)
       return true
     }

@@ -63,7 +63,7 @@ extension SubscribeHandler {
   func stop() {
     if case .closed = phase { return }
     phase = .closed
-    for timer in [startRetry, ackTimer, ticker, deadline] { timer?.cancel() }
+    for timer in [startRetry, fenceCheck, ackTimer, ticker, deadline] { timer?.cancel() }
     commitRest()
     for partition in partitions.values { pump?.end(partition.cursor) }
     pump?.stop()

@@ -21,9 +21,10 @@ extension SubscribeHandler {
       bounded.insert(cursor.key)
       return .zero
     }
-    guard !context.groupOffsets.isAvailable(membership.key) else { return .limit }
+    let fence = fenceLimit(of: partition)
+    guard !context.groupOffsets.isAvailable(membership.key) else { return fence }
     let from = partition.committed ?? partition.began
-    let limit = min(Offset.limit, from.advanced(by: context.maximumUncommitted))
+    let limit = min(fence, from.advanced(by: context.maximumUncommitted))
     if cursor.offset >= limit { bounded.insert(cursor.key) }
     return limit
   }

@@ -11,7 +11,7 @@ import Wire
 ///
 /// The group's coordinator decides who has what; this carries its messages to the member and the member's to it,
 /// reads the member's partitions (`PartitionPump`), and commits. What it does by file:
-/// `+Join`, `+Assignment` (partitions come and go), `+Start` (where they begin), `+Records`, `+Commits`, `+Acks`,
+/// `+Join`, `+Assignment` (partitions come and go), `+Start` (where they begin), `+Records`, `+Fences`, `+Commits`, `+Acks`,
 /// `+Heartbeat`, `+End`.
 ///
 /// **Order.** An assignment is on the wire before any record of a partition that it gives. A heartbeat that gives
@@ -78,6 +78,11 @@ final class SubscribeHandler: CallHandler, DrainableStream, MemberSink, PumpOwne
   var isAckTrouble = false
   /// Hold back because the group's store does not answer, or too much is acknowledged beyond a gap.
   var bounded: Set<TopicPartition> = []
+  /// Wait at the cut of a fenced swap.
+  var fenced: Set<TopicPartition> = []
+  /// The next look at what the group has committed, and the pause before the one after it.
+  var fenceCheck: Scheduled<Void>?
+  var fencePause = TimeAmount.zero
 
   // Heartbeats and the end.
   /// The newest list that gives partitions back; waits for commits.
