@@ -29,7 +29,7 @@ enum SettingsPage {
   static func differences(page: String, broker: String, topic: String) -> [Violation] {
     let known =
       broker.matches(of: /key: "([^"]+)"/).map { String($0.output.1) }
-      + topic.matches(of: /(?:integer|choice)\(\s*"([^"]+)"/).map { String($0.output.1) }
+      + topic.matches(of: /(?:integer|choice|list)\(\s*"([^"]+)"/).map { String($0.output.1) }
     let rows = page.split(separator: "\n").filter { $0.hasPrefix("| `") }.map { line in
       line.split(separator: " | ").map { $0.trimmingPrefix("| ") }
     }

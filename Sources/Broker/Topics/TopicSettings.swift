@@ -18,6 +18,8 @@ package struct TopicSettings: Sendable, Hashable {
   package var tombstoneMilliseconds: Int64 = 86_400_000
   package var minimumDirtyRatio = 0.5
   package var compactionLagMilliseconds: Int64 = 0
+  /// Where partitions are, in turn: partition p has the place p modulo their number. Empty: nowhere.
+  package var places: [String] = []
 
   package enum Durability: String, Sendable, CaseIterable { case sync, memory }
   package enum MinimumAcks: String, Sendable, CaseIterable { case none, leader, all }
@@ -142,7 +144,25 @@ package struct TopicSettings: Sendable, Hashable {
       "min.compaction.lag.ms", \.compactionLagMilliseconds, "0 to 2^53", { (0...(1 << 53)).contains($0) },
       "In a compacted topic, records stay at least this long after their append, by the broker's clock. Milliseconds.",
       effect: nextUpkeep),
+    list(
+      "partition.places", \.places, atMost: mostPlaces,
+      "empty, or up to \(mostPlaces) names of 1 to \(placeBytes) of A-Z a-z 0-9 . _ -, separated by commas",
+      isPlace,
+      "Places of the partitions for consumer groups with the assignor affinity:LABEL, in turn: of a,b the even partitions have a, the odd ones b. Members whose LABEL says so get them, while there are any. Empty: partitions have no place.",
+      effect: "At once: groups whose assignor looks at it divide their partitions anew."),
   ]
+
+  private static let mostPlaces = 64
+  /// As a member's label (`GroupLimits.labelBytes`).
+  private static let placeBytes = 128
+
+  @Sendable private static func isPlace(_ text: Substring) -> Bool {
+    (1...placeBytes).contains(text.utf8.count)
+      && text.utf8.allSatisfy { byte in
+        (0x61...0x7a).contains(byte) || (0x41...0x5a).contains(byte) || (0x30...0x39).contains(byte)
+          || byte == 0x2e || byte == 0x5f || byte == 0x2d
+      }
+  }
 
   private static let nextUpkeep = "At the next upkeep (`maintenance.ms`), also for what is stored already."
   private static let nextBatch = "From the next batch on."
@@ -156,6 +176,21 @@ package struct TopicSettings: Sendable, Hashable {
       apply: { settings, text in
         guard let value = Int64(text), valid(value) else { return false }
         settings[keyPath: path] = value
+        return true
+      })
+  }
+
+  private static func list(
+    _ name: String, _ path: any WritableKeyPath<TopicSettings, [String]> & Sendable, atMost limit: Int,
+    _ allowed: String, _ valid: @escaping @Sendable (Substring) -> Bool, _ meaning: String, effect: String
+  ) -> Definition {
+    Definition(
+      name: name, meaning: meaning, allowed: allowed, effect: effect,
+      read: { $0[keyPath: path].joined(separator: ",") },
+      apply: { settings, text in
+        let names = text.isEmpty ? [] : text.split(separator: ",", omittingEmptySubsequences: false)
+        guard names.count <= limit, names.allSatisfy(valid) else { return false }
+        settings[keyPath: path] = names.map(String.init)
         return true
       })
   }

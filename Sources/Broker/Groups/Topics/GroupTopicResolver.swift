@@ -143,7 +143,11 @@ final class GroupTopicResolver: Sendable {
     for name in names where SkeinCore.TopicName.problem(name) == nil {
       // A topic that does not exist (yet) is waited for.
       guard let topic = try? registry.topic(name, of: tenant) else { continue }
-      topics.append(GroupTopics.Topic(name: name, id: topic.id, partitions: topic.partitions))
+      let places = topic.settings.places
+      topics.append(
+        GroupTopics.Topic(
+          name: name, id: topic.id, partitions: topic.partitions,
+          places: places.isEmpty ? [] : (0..<Int(topic.partitions)).map { places[$0 % places.count] }))
     }
     // Deleted since it was matched: the change comes again, but a message must not contradict itself.
     let existing = Set(topics.map(\.name))
