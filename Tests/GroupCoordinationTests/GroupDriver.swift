@@ -16,6 +16,7 @@ struct GroupDriver {
   var messages: [(session: SessionID, message: MemberMessage)] = []
   var resolves: [Subscription] = []
   var refusedTopics: [Fault] = []
+  var removed: [String] = []
   private var replies: [ReplyToken: Result<GroupReply, Fault>] = [:]
   private var lastToken: UInt64 = 0
   private var epoch: Int32 = 1
@@ -42,6 +43,8 @@ struct GroupDriver {
       case .push(let session, let message): messages.append((session, message))
       case .resolve(_, let subscription): resolves.append(subscription)
       case .topicsRefused(_, let fault): refusedTopics.append(fault)
+      case .memberRemoved(_, let member, let client, let why):
+        removed.append("\(member) of \(client): \(why)")
       }
     }
     guard let append = effects.append else { return }

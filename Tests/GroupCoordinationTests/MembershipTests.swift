@@ -164,6 +164,7 @@ import Testing
     #expect(driver.nextDeadline.map { $0 - driver.now.monotonic } ?? .max <= 6_000_000_000)
     driver.pass(milliseconds: 6_000)
     #expect(driver.member("m1") == nil && driver.assigned("m2") == [0, 1, 2, 3])
+    #expect(driver.removed == ["m1 of test: its stream broke and it did not come back in time"])
   }
 
   @Test func theLossOfAnOldStreamIsNothing() {

@@ -106,6 +106,7 @@ struct ConsumerWorld {
           Self.key,
           GroupTopics(topics: [.init(name: "t", id: Self.topic, partitions: Self.partitions)])))
     case .topicsRefused: throw Broken("the topics were refused")
+    case .memberRemoved: break
     case .push(let session, let message):
       guard let at = member(of: session) else { return }
       switch message {

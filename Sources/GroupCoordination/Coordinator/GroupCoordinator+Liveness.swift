@@ -155,6 +155,8 @@ extension GroupCoordinator {
       let (times, limit) = (times, limits.rememberedFailures)
       runtime[key]?.failures.failed(
         profile.instanceID ?? profile.processID, at: turn.now.monotonic, times: times, limit: limit)
+      turn.outputs.append(
+        .memberRemoved(key, member: member, client: profile.client, why: cause.rawValue))
     }
     let fault = Fault(
       .memberExpired,

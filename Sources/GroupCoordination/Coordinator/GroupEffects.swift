@@ -25,6 +25,8 @@ package enum GroupOutput: Sendable {
   case resolve(GroupKey, Subscription)
   /// What `.topicsResolved` told was not taken (too many partitions); the group goes on with what it had.
   case topicsRefused(GroupKey, Fault)
+  /// For the operator's log: who was removed without having asked for it, and why.
+  case memberRemoved(GroupKey, member: String, client: String, why: String)
 }
 
 package enum GroupReply: Sendable {

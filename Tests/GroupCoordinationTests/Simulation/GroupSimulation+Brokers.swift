@@ -115,6 +115,7 @@ extension GroupSimulation {
       flights.append(.message(member: member, memberID: memberID, session, message, grants: grants))
     case .resolve: flights.append(.topics(broker: broker))
     case .topicsRefused: throw Broken("the topics were refused")
+    case .memberRemoved: break
     }
   }
 

@@ -223,6 +223,14 @@ final class CoordinatorHost: AppendReceiver, @unchecked Sendable {
         seams.logger.warning(
           "the topics of a group are too many; it goes on with those it had",
           metadata: ["tenant": "\(group.tenant)", "group": "\(group.name)", "error": "\(fault.message)"])
+      case .memberRemoved(let group, let member, let client, let why):
+        seams.logger.info(
+          "a member was removed from its group",
+          metadata: [
+            "tenant": "\(group.tenant)", "group": "\(group.name)", "member": "\(member)",
+            "client": "\(client)",
+            "why": "\(why)",
+          ])
       }
     }
     arm(effects.nextDeadline)
