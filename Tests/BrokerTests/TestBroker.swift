@@ -33,6 +33,7 @@ final class TestBroker: Sendable {
     folder: URL? = nil, identities: TestIdentities? = nil, logs: LogRecorder.Lines? = nil,
     configure: (inout BrokerConfiguration) -> Void = { _ in }
   ) async throws -> TestBroker {
+    let isOurs = folder == nil
     let folder =
       folder
       ?? FileManager.default.temporaryDirectory.appendingPathComponent("skein-\(UUID().uuidString)")
@@ -53,10 +54,15 @@ final class TestBroker: Sendable {
     logger.logLevel = .critical
     if let logs { logger = Logger(label: "test") { _ in LogRecorder(logs) } }
     let drains = Counter()
-    let broker = try await Broker.start(
-      configuration, time: SystemTime(), random: SystemRandom(), logger: logger,
-      onDrain: { drains.add(1) })
-    return TestBroker(broker, folder, identities, drains)
+    do {
+      let broker = try await Broker.start(
+        configuration, time: SystemTime(), random: SystemRandom(), logger: logger,
+        onDrain: { drains.add(1) })
+      return TestBroker(broker, folder, identities, drains)
+    } catch {
+      if isOurs { try? FileManager.default.removeItem(at: folder) }
+      throw error
+    }
   }
 
   var host: String { "127.0.0.1" }

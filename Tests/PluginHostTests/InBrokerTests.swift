@@ -65,7 +65,7 @@ import Testing
     _ variant: TestPlugin.Variant, _ words: String
   ) async throws {
     let run = TestHost.newFolder()
-    defer { try? FileManager.default.removeItem(atPath: run) }
+    defer { for path in [run, run + ".so"] { try? FileManager.default.removeItem(atPath: path) } }
     let broker = try await Self.broker(
       variant, run: run, key: "boom", hangMilliseconds: variant == .hang ? 1_200 : 60_000)
     let ended = try await broker.end()
@@ -96,7 +96,7 @@ import Testing
   /// kill -9 in the middle of a call accuses nobody.
   @Test func aKilledBrokerAccusesNobody() async throws {
     let run = TestHost.newFolder()
-    defer { try? FileManager.default.removeItem(atPath: run) }
+    defer { for path in [run, run + ".so"] { try? FileManager.default.removeItem(atPath: path) } }
     let broker = try await Self.broker(.hang, run: run, key: "boom", hangMilliseconds: 60_000)
     // It is in the call when its crumb says for which topic.
     try await TestHost.eventually("the call") {
@@ -126,11 +126,11 @@ import Testing
     try? FileManager.default.removeItem(atPath: run)
   }
 
-  /// A process that loads the variant into itself and places a key.
+  /// A process that loads the variant, from `run`.so, into itself and places a key.
   private static func broker(
     _ variant: TestPlugin.Variant, run: String, key: String, hangMilliseconds: Int
   ) async throws -> TestProcess {
-    let file = FileManager.default.temporaryDirectory.appendingPathComponent("skein-ph-\(UUID()).so")
+    let file = URL(fileURLWithPath: run + ".so")
     try Data(try await TestPlugin.bytes(variant)).write(to: file)
     let program = URL(fileURLWithPath: TestHost.hostProgram).deletingLastPathComponent()
       .appendingPathComponent("PluginBench")
