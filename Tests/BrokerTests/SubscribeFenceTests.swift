@@ -105,6 +105,19 @@ import Wire
     await open.end()
   }
 
+  /// Who goes there by itself has the cut behind it; the other partition still waits.
+  @Test func whoSeeksBehindACutIsNotHeld() async throws {
+    let fixture = try await Self.start()
+    let member = try await MemberClient.join(fixture.connection)
+    try await member.until { $0.values.count == 6 }
+    try await member.stream.send(
+      SubscribeRequest(seek: MemberSeek(number: 1, topic: "t", partition: 0, offset: 4)))
+    try await member.until { $0.received[0] == [0, 1, 2, 4, 5] }
+    try await nothingMore(member, than: 8)
+    try await member.leave()
+    await fixture.end()
+  }
+
   /// A group that never commits is not held for ever, and the operator hears of it.
   @Test func theWaitIsBounded() async throws {
     let fixture = try await Self.start { $0.fenceWaitMilliseconds = 100 }
