@@ -166,7 +166,7 @@ final class Cleaner: Sendable {
       let isDeleted = job.store.state.withLock { $0.isDeleted }
       guard !isDeleted else { return step }
       throw .offline(error)
-    case .damaged(let segment, let what): step.damage = condemn(job.store, segment, what)
+    case .damaged(let segment, let what): step.damage = job.store.condemn(segment, what)
     }
     return step
   }
@@ -175,21 +175,6 @@ final class Cleaner: Sendable {
   private var isInstalled: Bool {
     guard case .waiting(let order, _, _) = phase, case .install = order.kind else { return false }
     return order.isDone == true
-  }
-
-  /// Takes the partition offline, unless retention took the segment out of the table first.
-  private func condemn(
-    _ store: PartitionStore, _ segment: Segment, _ why: String
-  ) -> (key: TopicPartition, why: String)? {
-    let text = "segment \(segment.base): \(why)"
-    let isNew = store.state.withLock { state -> Bool in
-      guard !state.isDeleted, state.segments.contains(where: { $0.isSameFile(as: segment) }) else {
-        return false
-      }
-      if state.corruption == nil { state.corruption = text }
-      return true
-    }
-    return isNew ? (store.key, text) : nil
   }
 }
 

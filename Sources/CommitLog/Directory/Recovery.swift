@@ -112,16 +112,16 @@ struct Recovery {
       StoredFrame.parse($0, key: entry.key, verifyPayload: false)
     }
     guard case .success(let facts) = parsed else {
-      return Self.condemn(store, "a journal entry does not hold a batch of this partition")
+      return store.condemn("a journal entry does not hold a batch of this partition")
     }
     highestEpoch = max(highestEpoch, facts.epoch)
     let (end, newest) = store.state.withLock { ($0.durableEnd, $0.epochs.newest ?? 0) }
     if facts.end <= end { return }
     if facts.base < end || facts.epoch < newest {
-      return Self.condemn(store, "the journal's batch at \(facts.base) does not continue the log at \(end)")
+      return store.condemn("the journal's batch at \(facts.base) does not continue the log at \(end)")
     }
     if facts.base > end {
-      Self.condemn(store, "the records \(end) ..< \(facts.base) are missing")
+      store.condemn("the records \(end) ..< \(facts.base) are missing")
       try drain()
     }
     take(stored, facts, into: store)
@@ -189,19 +189,14 @@ struct Recovery {
       switch corruption.loss {
       case .nothing: continue
       case .partition(let key):
-        if let store = stores[key] { Self.condemn(store, "journal entries of this partition are damaged") }
+        if let store = stores[key] { store.condemn("journal entries of this partition are damaged") }
       case .unknown:
         // Whoever has intact and contiguous entries behind the hole has lost nothing in it.
         for (key, store) in stores where lastSeen[key] ?? 0 < corruption.sequences.upperBound {
-          Self.condemn(store, "journal entries that nobody can attribute are damaged")
+          store.condemn("journal entries that nobody can attribute are damaged")
         }
       }
     }
-  }
-
-  /// Offline until an operator accepts the loss (R52); the first reason stays.
-  private static func condemn(_ store: PartitionStore, _ why: String) {
-    store.state.withLock { if $0.corruption == nil { $0.corruption = why } }
   }
 
   /// Makes the log starts of journal and checkpoint effective, and the producers those of the log end.

@@ -93,19 +93,10 @@ final class Scrubber: Sendable {
     return nil
   }
 
-  /// Takes the partition offline, unless retention or the cleaner were there first: they take a segment
-  /// out of the table before its file is touched.
   private func damaged(_ store: PartitionStore, _ segment: Segment, _ why: String) -> ScrubStep {
-    let text = "segment \(segment.base): \(why)"
-    let isNew = store.state.withLock { state -> Bool in
-      guard !state.isDeleted, state.segments.contains(where: { $0.isSameFile(as: segment) }) else {
-        return false
-      }
-      if state.corruption == nil { state.corruption = text }
-      return true
-    }
+    let damage = store.condemn(segment, why)
     place.withLock { $0?.position = segment.size }
-    return ScrubStep(bytes: 0, endsRound: false, damage: isNew ? (store.key, text) : nil)
+    return ScrubStep(bytes: 0, endsRound: false, damage: damage)
   }
 }
 

@@ -82,7 +82,7 @@ struct SegmentRescan {
       return state.durableEnd..<known
     }
     if let missing {
-      condemn(store, "the records \(missing.lowerBound) ..< \(missing.upperBound) are missing")
+      store.condemn("the records \(missing.lowerBound) ..< \(missing.upperBound) are missing")
     }
     store.image.logStart = store.state.withLock { $0.logStart }
   }
@@ -103,7 +103,7 @@ struct SegmentRescan {
       }
       // A file below the end is a leftover of an older life of the offsets.
       guard base >= end else { continue }
-      if base > end { condemn(store, "the records \(end) ..< \(base) are missing") }
+      if base > end { store.condemn("the records \(end) ..< \(base) are missing") }
       store.state.withLock { state in
         if let last = state.segments.indices.last {
           state.segments[last].isSealed = true
@@ -126,7 +126,7 @@ struct SegmentRescan {
       if let last = gone.last { state.logStart = max(state.logStart, last.end) }
       state.segments.removeFirst(gone.count)
       if let missing = state.segments.first(where: { !present.contains($0.base) }) {
-        if state.corruption == nil { state.corruption = "the file of segment \(missing.base) is missing" }
+        state.condemn("the file of segment \(missing.base) is missing")
         if let last = state.segments.indices.last, !present.contains(state.segments[last].base) {
           state.segments[last].isSealed = true
           state.segments[last].index = nil
@@ -167,21 +167,16 @@ struct SegmentRescan {
     }
     if segment.generation > 0 {
       // It was whole when it got its name: nothing in it can be a torn tail.
-      if let flaw = end.flaw { condemn(store, "segment \(segment.base) is damaged: \(flaw)") }
+      if let flaw = end.flaw { store.condemn("segment \(segment.base) is damaged: \(flaw)") }
       store.state.withLock { state in
         state.segments[state.segments.count - 1].isSealed = true
         state.segments[state.segments.count - 1].index = nil
         state.segments[state.segments.count - 1].tombstonesUntil = tombstonesUntil
       }
     } else if end.flaw != nil, let later = try scan.nextIntact(after: end, limit: size) {
-      condemn(
-        store,
+      store.condemn(
         "segment \(segment.base) is damaged at offset \(end.nextOffset); offset \(later.offset) is intact")
     }
     try file.sync()
-  }
-
-  private func condemn(_ store: PartitionStore, _ why: String) {
-    store.state.withLock { if $0.corruption == nil { $0.corruption = why } }
   }
 }

@@ -48,6 +48,33 @@ final class PartitionStore: Sendable {
   }
 }
 
+extension PartitionStore {
+  /// Takes the partition offline until an operator accepts the loss (R52); the first reason stays.
+  func condemn(_ why: String) { state.withLock { $0.condemn(why) } }
+
+  /// Takes it offline for damage found in a segment, unless retention or the cleaner were there first: they take a
+  /// segment out of the table before its file is touched.
+  /// - Returns: which partition, and why; nil: the segment is of the log no more.
+  func condemn(_ segment: Segment, _ why: String) -> (key: TopicPartition, why: String)? {
+    let text = "segment \(segment.base): \(why)"
+    let isOurs = state.withLock { state -> Bool in
+      guard !state.isDeleted, state.segments.contains(where: { $0.isSameFile(as: segment) }) else {
+        return false
+      }
+      state.condemn(text)
+      return true
+    }
+    return isOurs ? (key, text) : nil
+  }
+}
+
+extension PartitionStore.State {
+  /// As `PartitionStore.condemn`, within the lock.
+  mutating func condemn(_ why: String) {
+    if corruption == nil { corruption = why }
+  }
+}
+
 /// The partition as its segments say, kept by the write-behind thread: what a checkpoint stores.
 struct PartitionImage {
   /// As of the partition's `writtenEnd`.

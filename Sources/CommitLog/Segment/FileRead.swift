@@ -189,7 +189,7 @@ struct SegmentReader {
   /// Takes the partition offline (R52): a checksum that fails on a cold read is never served.
   private func condemn(_ segment: Segment, _ why: String) -> Fault {
     let text = "segment \(segment.base): \(why)"
-    store.state.withLock { if $0.corruption == nil { $0.corruption = text } }
+    store.condemn(text)
     return PartitionLog.corruptFault(store.key, text)
   }
 }

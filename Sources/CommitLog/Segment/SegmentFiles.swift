@@ -113,7 +113,7 @@ final class SegmentFiles {
   private func giveUp(_ segment: Segment, of store: PartitionStore) {
     store.image.writer = nil
     store.state.withLock { state in
-      if state.corruption == nil { state.corruption = "the file of segment \(segment.base) is missing" }
+      state.condemn("the file of segment \(segment.base) is missing")
       guard let last = state.segments.indices.last else { return }
       state.segments[last].isSealed = true
       state.segments[last].index = nil
