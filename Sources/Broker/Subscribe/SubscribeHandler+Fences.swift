@@ -42,16 +42,35 @@ extension SubscribeHandler {
     fenceCheck = eventLoop.scheduleTask(in: pause) { [weak self] in self?.checkFences() }
   }
 
+  /// Partitions that wait for the same fence of a topic.
+  private struct FenceWait {
+    let fence: TopicGeneration
+    let topic: TopicID
+    var partitions: [MemberPartition] = []
+  }
+
+  /// Who waits, once for each fence, because looking at one costs as much as its topic has partitions. Who has no fence
+  /// before it any more goes on.
+  private func fenceWaits() -> [FenceWait] {
+    struct ID: Hashable {
+      let topic: TopicID
+      let generation: UInt32
+    }
+    var waits: [ID: FenceWait] = [:]
+    for key in fenced {
+      guard let partition = partitions[key], !partition.isHeld, let fence = fence(of: partition) else {
+        free(key)
+        continue
+      }
+      let id = ID(topic: key.topic, generation: fence.number)
+      waits[id, default: FenceWait(fence: fence, topic: key.topic)].partitions.append(partition)
+    }
+    return Array(waits.values)
+  }
+
   private func checkFences() {
     guard case .member = phase, let membership else { return fenceCheck = nil }
-    fenced = fenced.filter { partitions[$0].map { !$0.isHeld } ?? false }
-    var missing: Set<TopicPartition> = []
-    for key in fenced {
-      guard let partition = partitions[key], let fence = fence(of: partition) else { continue }
-      missing.formUnion(self.missing(before: fence, of: key.topic))
-    }
-    let asked = missing.sorted()
-    guard !asked.isEmpty else { return passFences([:]) }
+    let asked = Set(fenceWaits().flatMap { missing(before: $0.fence, of: $0.topic) }).sorted()
     ask(asked[...], of: membership.key, [:])
   }
 
@@ -86,39 +105,41 @@ extension SubscribeHandler {
 
   private func passFences(_ committed: [TopicPartition: Offset]) {
     fenceCheck = nil
-    var isAnyFree = false
-    for key in fenced {
-      guard let partition = partitions[key], let fence = fence(of: partition) else {
-        isAnyFree = free(key) || isAnyFree
-        continue
+    for wait in fenceWaits() {
+      let behind = missing(before: wait.fence, of: wait.topic).filter { behind in
+        wait.fence.cut(of: behind.partition).map { (committed[behind] ?? .zero) < $0 } ?? false
       }
-      let behind = missing(before: fence, of: key.topic).filter { behind in
-        fence.cut(of: behind.partition).map { (committed[behind] ?? .zero) < $0 } ?? false
+      for partition in wait.partitions {
+        if !behind.isEmpty {
+          guard hasWaitedLong(partition) else { continue }
+          tellWaitedOut(partition, wait.fence, behind)
+        }
+        partition.passedFence = wait.fence.number
+        free(partition.key)
       }
-      if !behind.isEmpty {
-        guard hasWaitedLong(partition) else { continue }
-        context.metrics.fencesWaitedOut.add(1)
-        context.logger.warning(
-          "a partition goes on beyond the cut of a fenced swap although its group has not processed all that was before: groups.fence-wait-ms is over",
-          metadata: [
-            "group": "\(membership?.key.name ?? "")", "topic": "\(partition.topicName)",
-            "partition": "\(key.partition)", "generation": "\(fence.number)",
-            "behind": "\(behind.prefix(8).map(\.partition))",
-          ])
-      }
-      partition.passedFence = fence.number
-      isAnyFree = free(key) || isAnyFree
     }
-    if fenced.isEmpty { fencePause = .zero } else { checkFences(in: max(fencePause, Self.firstFencePause)) }
-    if isAnyFree { pump?.pump() }
+    if fenced.isEmpty { fencePause = .zero } else { checkFences(in: fencePause) }
+    pump?.pump()
   }
 
-  private func free(_ key: TopicPartition) -> Bool {
+  private func tellWaitedOut(
+    _ partition: MemberPartition, _ fence: TopicGeneration, _ behind: [TopicPartition]
+  ) {
+    context.metrics.fencesWaitedOut.add(1)
+    context.logger.warning(
+      "a partition goes on beyond the cut of a fenced swap although its group has not processed all that was before: groups.fence-wait-ms is over",
+      metadata: [
+        "group": "\(membership?.key.name ?? "")", "topic": "\(partition.topicName)",
+        "partition": "\(partition.key.partition)", "generation": "\(fence.number)",
+        "behind": "\(behind.prefix(8).map(\.partition))",
+      ])
+  }
+
+  private func free(_ key: TopicPartition) {
     fenced.remove(key)
-    guard let partition = partitions[key], !partition.isHeld else { return false }
+    guard let partition = partitions[key], !partition.isHeld else { return }
     partition.fencedSince = nil
     pump?.release(partition.cursor)
-    return true
   }
 
   private func hasWaitedLong(_ partition: MemberPartition) -> Bool {
