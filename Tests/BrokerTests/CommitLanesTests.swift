@@ -122,16 +122,7 @@ import Testing
   @Test func commitsOfAMemberKeepTheirOrderAndGoTogether() async throws {
     let bench = await Bench()
     #expect(try await bench.reasons([(0, 1)]) == ["ok"])
-    let (reached, arrive) = AsyncStream.makeStream(of: Void.self)
-    let (released, release) = AsyncStream.makeStream(of: Void.self)
-    bench.control.state.withLock {
-      $0.beforeCommit = [
-        {
-          arrive.finish()
-          for await _ in released {}
-        }
-      ]
-    }
+    let (reached, release) = bench.control.holdNextCommit()
     let order = Order()
     bench.add([(0, 2)]) { order.add(0, $0) }
     for await _ in reached {}
@@ -166,16 +157,7 @@ import Testing
 
   @Test func aMemberWithTooManyCommitsIsRefused() async throws {
     let bench = await Bench()
-    let (reached, arrive) = AsyncStream.makeStream(of: Void.self)
-    let (released, release) = AsyncStream.makeStream(of: Void.self)
-    bench.control.state.withLock {
-      $0.beforeCommit = [
-        {
-          arrive.finish()
-          for await _ in released {}
-        }
-      ]
-    }
+    let (reached, release) = bench.control.holdNextCommit()
     let order = Order()
     bench.add([(0, 0)]) { order.add(0, $0) }
     for await _ in reached {}

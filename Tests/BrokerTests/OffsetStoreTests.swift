@@ -408,16 +408,7 @@ import Wire
       $0.offsetStoreSources = [control.source("far")]
     }
     #expect(try await commit([(0, 1)], on: connection) == [nil])
-    let (reached, arrive) = AsyncStream.makeStream(of: Void.self)
-    let (released, release) = AsyncStream.makeStream(of: Void.self)
-    control.state.withLock {
-      $0.beforeCommit = [
-        {
-          arrive.finish()
-          for await _ in released {}
-        }
-      ]
-    }
+    let (reached, release) = control.holdNextCommit()
     async let late = commit([(0, 7)], on: connection)
     for await _ in reached {}
     let second = try await test.connect()

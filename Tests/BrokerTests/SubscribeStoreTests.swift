@@ -104,10 +104,7 @@ import Wire
     let a = try await MemberClient.join(fixture.connection)
     try await a.until { $0.values.count == 4 }
     #expect(try await a.commit([0: 1]) == [:])
-    let (gate, opener) = AsyncStream<Void>.makeStream()
-    control.state.withLock { state in
-      state.beforeCommit = [{ for await _ in gate { break } }]
-    }
+    let (_, release) = control.holdNextCommit()
     let b = try await MemberClient.join(fixture.connection) { $0.instanceID = "b" }
     #expect(b.owned.isEmpty)
     // What it leaves is b's.
@@ -118,7 +115,7 @@ import Wire
     while control.state.withLock({ $0.commits }) < 2 { try await b.beat() }
     for _ in 0..<5 { try await b.beat() }
     #expect(b.owned.isEmpty && a.commits[id] == nil)
-    opener.yield()
+    release.finish()
     try await b.until { $0.owned == [0] }
     try await a.until { $0.commits[id] != nil }
     try await fixture.publishSingly(1)

@@ -26,6 +26,21 @@ final class SwitchStore: OffsetStore {
     let state = Mutex(State())
     let disk = SimulatedDisk(seed: 7)
 
+    /// The next commit waits: `reached` ends when it is there, finishing `release` lets it go on.
+    func holdNextCommit() -> (reached: AsyncStream<Void>, release: AsyncStream<Void>.Continuation) {
+      let (reached, arrive) = AsyncStream.makeStream(of: Void.self)
+      let (released, release) = AsyncStream.makeStream(of: Void.self)
+      state.withLock {
+        $0.beforeCommit = [
+          {
+            arrive.finish()
+            for await _ in released {}
+          }
+        ]
+      }
+      return (reached, release)
+    }
+
     func down(_ isDown: Bool) { state.withLock { $0.isDown = isDown } }
 
     func source(_ name: String) -> OffsetStores.Source {
